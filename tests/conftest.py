@@ -1,0 +1,75 @@
+"""Rules for every test: long suites by command only, and no skip in continuous integration."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+# Before Hypothesis is imported by any test: its examples belong under build/.
+os.environ.setdefault(
+    "HYPOTHESIS_STORAGE_DIRECTORY", str(Path(__file__).parent.parent / "build" / "hypothesis")
+)
+
+import pytest
+
+IN_CI = os.environ.get("CI", "").lower() in {"1", "true", "yes"}
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--suite",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="also run the tests marked by_command(NAME); may be given more than once",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if IN_CI and not hasattr(config, "workerinput"):
+        config.pluginmanager.register(NoSkips(), "no-skips")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out the long suites nobody asked for: not skipped, but not part of this run."""
+    asked = set(config.getoption("--suite"))
+    chosen: list[pytest.Item] = []
+    left_out: list[pytest.Item] = []
+    for item in items:
+        suites = {mark.args[0] for mark in item.iter_markers("by_command")}
+        (chosen if suites <= asked else left_out).append(item)
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = chosen
+
+
+class NoSkips:
+    """Fails a session under CI that skipped anything: there, every test has what it needs."""
+
+    def __init__(self) -> None:
+        self.skipped: list[str] = []
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.skipped and not hasattr(report, "wasxfail"):
+            self.skipped.append(f"{report.nodeid}: {reason(report)}")
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        if report.skipped:
+            self.skipped.append(f"{report.nodeid}: {reason(report)}")
+
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        if self.skipped and session.exitstatus == pytest.ExitCode.OK:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        if self.skipped:
+            terminalreporter.section("skipped, which fails the run under CI", red=True)
+            for line in dict.fromkeys(self.skipped):
+                terminalreporter.write_line(line)
+
+
+def reason(report: pytest.TestReport | pytest.CollectReport) -> str:
+    """Return why a test was skipped."""
+    if isinstance(report.longrepr, tuple):
+        return str(report.longrepr[2])
+    return str(report.longrepr)

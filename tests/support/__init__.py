@@ -1,0 +1,1 @@
+"""What the tests stand on: owners of the worker, real and faulty servers, an oracle."""
