@@ -1,0 +1,226 @@
+"""The wire contract as an owner may rely on it, checked on every run of every test.
+
+Written from the contract alone: nothing here is imported from store_workers.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from tests.support.worker import Run
+
+Event = dict[str, Any]
+
+CODES = frozenset(
+    {
+        "BAD_MESSAGE",
+        "FILE_NOT_FOUND",
+        "FILE_ACCESS_DENIED",
+        "FILE_READ_FAILED",
+        "FILE_WRITE_FAILED",
+        "STORE_UNAVAILABLE",
+        "STORE_ACCESS_DENIED",
+        "STORE_REJECTED",
+        "CHUNK_NOT_FOUND",
+        "CHUNK_CORRUPT",
+        "STREAM_CORRUPT",
+        "FILE_MISMATCH",
+        "CANCELLED",
+        "HOST_UNSUPPORTED",
+        "INTERNAL",
+    }
+)
+TERMINAL = frozenset({"FILE_UPLOADED", "FILE_DOWNLOADED", "ERROR"})
+
+# Field name to kind; a "?" ends the name of a field that may be absent.
+FIELDS: dict[str, dict[str, str]] = {
+    "CHUNK": {"index": "count", "hash": "hash", "size": "count", "new": "flag", "attempts": "one"},
+    "CHUNK_RETRY": {
+        "index": "count",
+        "hash": "hash",
+        "code": "code",
+        "message": "text",
+        "attempt": "one",
+        "delay_ms": "count",
+    },
+    "PROGRESS": {},  # one of the two below
+    "PROGRESS up": {
+        "read_bytes": "count",
+        "total_bytes": "count or null",
+        "stored_bytes": "count",
+        "stored_chunks": "count",
+    },
+    "PROGRESS down": {
+        "fetched_bytes": "count",
+        "fetched_chunks": "count",
+        "total_chunks": "count",
+        "written_bytes": "count",
+    },
+    "FILE_UPLOADED": {
+        "path": "text",
+        "size": "count",
+        "compressed_size": "count",
+        "hashes": "hashes",
+        "new_chunks": "count",
+        "new_bytes": "count",
+        "changed": "flag",
+        "duration_ms": "count",
+        "sha256?": "hash",
+    },
+    "FILE_DOWNLOADED": {
+        "path": "text",
+        "size": "count",
+        "compressed_size": "count",
+        "chunks": "count",
+        "duration_ms": "count",
+        "sha256?": "hash",
+    },
+    "WARNING": {"code": "code", "message": "text"},
+    "ERROR": {
+        "code": "code",
+        "message": "text",
+        "retryable": "flag",
+        "index?": "count",
+        "hash?": "hash",
+        "attempts?": "one",
+        "path?": "text",
+        "http_status?": "one",
+    },
+}
+
+
+def is_count(value: object) -> bool:
+    return type(value) is int and value >= 0
+
+
+def is_hash(value: object) -> bool:
+    return isinstance(value, str) and re.fullmatch("[0-9a-f]{64}", value) is not None
+
+
+KINDS: dict[str, Callable[[Any], bool]] = {
+    "count": is_count,
+    "one": lambda value: is_count(value) and value >= 1,
+    "count or null": lambda value: value is None or is_count(value),
+    "flag": lambda value: isinstance(value, bool),
+    "text": lambda value: isinstance(value, str) and value != "",
+    "hash": is_hash,
+    "hashes": lambda value: isinstance(value, list) and bool(value) and all(map(is_hash, value)),
+    "code": lambda value: value in CODES,
+}
+
+
+def parse_events(stdout: bytes, *, whole: bool = True) -> list[Event]:
+    """Parse the lines of a run.
+
+    Args:
+        stdout: all that the worker wrote.
+        whole: the worker ended by itself, so the last line is complete as well.
+    """
+    *lines, rest = stdout.split(b"\n")
+    assert not rest or not whole, f"the last line has no end: {rest!r}"
+    events = []
+    for line in lines:
+        event = json.loads(line.decode("utf-8"))
+        assert isinstance(event, dict), f"not an object: {line!r}"
+        events.append(event)
+    return events
+
+
+def check_run(run: Run, *, whole: bool = True) -> None:
+    """Assert everything that holds for any run at all.
+
+    Args:
+        run: a worker that has ended.
+        whole: it was neither killed nor left by its owner, so it had to speak to the end.
+    """
+    for event in run.events:
+        check_fields(event)
+        check_id(event, run)
+    check_progress(run.events)
+    check_attempts(run.events)
+    assert b"Traceback" not in run.stderr, run.stderr.decode(errors="replace")
+    terminal = [event for event in run.events if event["type"] in TERMINAL]
+    if not whole and not terminal:
+        return
+    assert terminal == run.events[-1:], f"not exactly one terminal event, last: {run}"
+    check_status(run, terminal[0])
+    if terminal[0]["type"] == "FILE_UPLOADED":
+        check_uploaded(run.events, terminal[0])
+
+
+def check_fields(event: Event) -> None:
+    kind = str(event.get("type"))
+    assert kind in FIELDS, f"an unknown event: {event}"
+    if kind == "PROGRESS":
+        kind = "PROGRESS up" if "read_bytes" in event else "PROGRESS down"
+    known = {"type", "id"}
+    for name, expected in FIELDS[kind].items():
+        field = name.rstrip("?")
+        known.add(field)
+        if field in event or not name.endswith("?"):
+            assert field in event, f"no {field} in {event}"
+            assert KINDS[expected](event[field]), f"{field} is no {expected}: {event}"
+    if kind != "WARNING":
+        assert set(event) <= known, f"undocumented fields {set(event) - known} in {event}"
+
+
+def check_id(event: Event, run: Run) -> None:
+    message = run.message if isinstance(run.message, dict) else {}
+    if run.events[-1].get("code") == "BAD_MESSAGE":
+        assert "id" not in event or event["id"] == message.get("id"), f"a foreign id: {event}"
+    elif "id" in message:
+        assert event.get("id") == message["id"], f"the id is missing: {event}"
+    else:
+        assert "id" not in event, f"an id from nowhere: {event}"
+
+
+def check_status(run: Run, terminal: Event) -> None:
+    code = terminal.get("code")
+    if code is None:
+        assert run.status == 0, run
+        assert run.stderr == b"" or run.stderr_wanted, f"stderr must be silent: {run.stderr!r}"
+    elif code == "BAD_MESSAGE":
+        assert run.status == 2, run
+        assert len(run.events) == 1, run
+    elif code == "CANCELLED":
+        assert run.status in {130, 143}, run
+    else:
+        assert run.status == 1, run
+
+
+def check_progress(events: Sequence[Event]) -> None:
+    """Counters never run backwards."""
+    before: Event = {}
+    for event in events:
+        if event["type"] == "PROGRESS":
+            for name in before.keys() & event.keys():
+                if is_count(before[name]) and is_count(event[name]):
+                    assert before[name] <= event[name], f"{name} ran backwards: {before}, {event}"
+            before = event
+
+
+def check_attempts(events: Sequence[Event]) -> None:
+    """Every failed try of a chunk is told once, in order; its end tells how many there were."""
+    failed: dict[int, int] = {}
+    for event in events:
+        if event["type"] == "CHUNK_RETRY":
+            failed[event["index"]] = failed.get(event["index"], 0) + 1
+            assert event["attempt"] == failed[event["index"]], f"out of turn: {event}"
+        elif event["type"] == "CHUNK":
+            assert event["attempts"] == failed.get(event["index"], 0) + 1, f"miscounted: {event}"
+
+
+def check_uploaded(events: Sequence[Event], terminal: Event) -> None:
+    """The list of hashes is what the chunks' own events said."""
+    chunks = sorted((e for e in events if e["type"] == "CHUNK"), key=lambda e: int(e["index"]))
+    assert [e["index"] for e in chunks] == list(range(len(terminal["hashes"])))
+    assert [e["hash"] for e in chunks] == terminal["hashes"]
+    assert sum(e["size"] for e in chunks) == terminal["compressed_size"]
+    new = [e for e in chunks if e["new"]]
+    assert len(new) == terminal["new_chunks"]
+    assert sum(e["size"] for e in new) == terminal["new_bytes"]

@@ -1,0 +1,309 @@
+"""Start the artifact as an owner does, talk to it over its pipes, hold it to the contract."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import venv
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tests.support.contract import Event, check_run, parse_events
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from types import TracebackType
+
+    from typing_extensions import Self
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+ARTIFACT = Path(os.environ.get("STORE_WORKERS_ARTIFACT", ROOT / "dist" / "store-workers.pyz"))
+
+Message = Any  # a JSON object, or the very bytes to send
+
+
+@functools.cache
+def bare_python() -> str:
+    """Return an interpreter without any library, so that none can stand in for a bundled one."""
+    named = os.environ.get("STORE_WORKERS_PYTHON")
+    if named:
+        return named
+    made = ROOT / "build" / f"bare-env-{sys.implementation.cache_tag}-{sys.platform}"
+    if not (made / "bin" / "python").exists():
+        made = Path(tempfile.mkdtemp(prefix="bare-env-"))
+        venv.create(made, with_pip=False, symlinks=True)
+    return str(made / "bin" / "python")
+
+
+def clean_environ(changes: Mapping[str, str | None] | None = None) -> dict[str, str]:
+    """Return an environment that names no proxy, no credentials and no home but an empty one.
+
+    Args:
+        changes: variables to add; None takes one away.
+    """
+    environ: dict[str, str | None] = {
+        "PATH": os.environ["PATH"],
+        "LANG": "C.UTF-8",
+        "HOME": "/nonexistent",
+        **(changes or {}),
+    }
+    return {name: value for name, value in environ.items() if value is not None}
+
+
+@dataclass
+class Run:
+    """A worker that has ended: what it was asked, what it said, how it went."""
+
+    message: Message
+    status: int
+    stdout: bytes
+    stderr: bytes
+    duration: float
+    peak_rss: int
+    stderr_wanted: bool = False
+    events: list[Event] = field(default_factory=list)
+
+    @property
+    def terminal(self) -> Event:
+        """The event that ended the run."""
+        return self.events[-1]
+
+    def of(self, kind: str) -> list[Event]:
+        """Return the events of one type, in the order they came."""
+        return [event for event in self.events if event["type"] == kind]
+
+    def __str__(self) -> str:
+        lines = self.stdout.decode(errors="replace").splitlines()
+        shown = lines if len(lines) < 12 else [*lines[:4], f"… {len(lines)} lines …", *lines[-6:]]
+        stderr = self.stderr.decode(errors="replace")
+        return "\n".join([f"status {self.status}, {self.duration:.2f} s", *shown, stderr])
+
+
+class Worker:
+    """One running artifact.
+
+    Leaving the ``with`` block kills it, should it still run.
+
+    Args:
+        message: an object to send as one line, bytes to send as they are, None to send nothing yet.
+        python: the interpreter; by default one without any library.
+        args: arguments of the artifact.
+        env: variables to add to, or with None to take from, a clean environment.
+        close_stdin: close stdin once the message is sent.
+        read: collect stdout. Without it the pipe is the test's own (``stdout``).
+        measure: watch the peak memory.
+        pass_fds: descriptors that the worker inherits under their numbers.
+        cwd: its working directory.
+        stderr_wanted: something is switched on that writes to stderr.
+    """
+
+    def __init__(
+        self,
+        message: Message = None,
+        *,
+        python: str | None = None,
+        artifact: Path = ARTIFACT,
+        args: Sequence[str] = (),
+        env: Mapping[str, str | None] | None = None,
+        close_stdin: bool = True,
+        read: bool = True,
+        measure: bool = False,
+        pass_fds: Sequence[int] = (),
+        cwd: Path | None = None,
+        stderr_wanted: bool = False,
+    ) -> None:
+        self.message = message
+        self.stderr_wanted = stderr_wanted
+        self.started = time.monotonic()
+        self._lines: list[bytes] = []
+        self._stderr: list[bytes] = []
+        self._said_all = False
+        self._news = threading.Condition()
+        self._process = subprocess.Popen(
+            [python or bare_python(), str(artifact), *args],
+            bufsize=0,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=clean_environ(env),
+            pass_fds=tuple(pass_fds),
+            cwd=cwd,
+        )
+        assert self._process.stdin
+        assert self._process.stdout
+        assert self._process.stderr
+        self.pid = self._process.pid
+        self.stdin = self._process.stdin
+        self.stdout = self._process.stdout
+        self._peak_rss = 0
+        readers: list[Callable[[], None]] = [self._collect_stderr]
+        readers += [self._collect_stdout] if read else []
+        readers += [self._watch_memory] if measure else []
+        self._threads = [threading.Thread(target=reader, daemon=True) for reader in readers]
+        for thread in self._threads:
+            thread.start()
+        if message is not None:
+            self.send(message, close=close_stdin)
+
+    def send(self, message: Message, *, close: bool = False) -> None:
+        """Write a message; a worker that is gone already does not mind."""
+        line = message if isinstance(message, bytes) else json.dumps(message).encode() + b"\n"
+        try:
+            view = memoryview(line)
+            while view:
+                view = view[self.stdin.write(view) :]
+        except BrokenPipeError:
+            pass
+        if close:
+            self.stdin.close()
+
+    def events(self) -> list[Event]:
+        """Return what was said so far."""
+        with self._news:
+            return [json.loads(line) for line in self._lines if line.endswith(b"\n")]
+
+    def wait_for(
+        self, wanted: str | Callable[[Event], bool], *, count: int = 1, timeout: float = 30
+    ) -> Event:
+        """Return the first event (the ``count``-th) of a type, or that a function accepts.
+
+        Raises:
+            TimeoutError: it did not come in time, or the worker ended without it.
+        """
+        accepts = (lambda e: e["type"] == wanted) if isinstance(wanted, str) else wanted
+        deadline = time.monotonic() + timeout
+        with self._news:
+            while True:
+                found = [e for e in map(json.loads, self._lines) if accepts(e)]
+                if len(found) >= count:
+                    return dict(found[count - 1])
+                left = deadline - time.monotonic()
+                if left <= 0 or self._said_all or not self._news.wait(left):
+                    raise TimeoutError(f"no {wanted} among {self._lines} {self._stderr}")
+
+    def signal(self, number: int) -> None:
+        """Send a signal to the worker alone."""
+        self._process.send_signal(number)
+
+    def running(self) -> bool:
+        """Tell whether the process is alive."""
+        return self._process.poll() is None
+
+    def finish(self, timeout: float = 60, *, whole: bool = True, check: bool = True) -> Run:
+        """Wait for the end and check the contract.
+
+        Args:
+            timeout: seconds to wait; then the worker is killed and the test fails.
+            whole: False for a worker that was killed or left by its owner.
+            check: hold the run to the contract.
+        """
+        try:
+            status = self._process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            self.close()
+            said = b"".join(self._lines[-5:]).decode(errors="replace")
+            raise AssertionError(f"still running after {timeout} s; last said: {said}") from None
+        duration = time.monotonic() - self.started
+        self.close()
+        stdout = b"".join(self._lines)
+        run = Run(
+            self.message,
+            status,
+            stdout,
+            b"".join(self._stderr),
+            duration,
+            self._peak_rss,
+            self.stderr_wanted,
+        )
+        if check:
+            run.events = parse_events(stdout, whole=whole)
+            assert run.events or not whole, f"no event at all: {run}"
+            check_run(run, whole=whole)
+        return run
+
+    def close(self) -> None:
+        """Kill the worker if it runs, and let go of its pipes."""
+        self._process.kill()
+        self._process.wait()
+        self.stdin.close()
+        for thread in self._threads:
+            thread.join(10)
+        self.stdout.close()
+        assert self._process.stderr
+        self._process.stderr.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _collect_stdout(self) -> None:
+        rest = b""
+        while block := self.stdout.read(65536):
+            *lines, rest = (rest + block).split(b"\n")
+            with self._news:
+                self._lines += [line + b"\n" for line in lines]
+                self._news.notify_all()
+        with self._news:
+            self._lines += [rest] if rest else []
+            self._said_all = True
+            self._news.notify_all()
+
+    def _collect_stderr(self) -> None:
+        assert self._process.stderr
+        while block := self._process.stderr.read(65536):
+            self._stderr.append(block)
+
+    def _watch_memory(self) -> None:
+        """Poll the process's own high-water mark: a child's rusage begins with its parent's."""
+        status = Path(f"/proc/{self.pid}/status")
+        while True:
+            try:
+                lines = status.read_text().splitlines()
+            except OSError:
+                return
+            marks = [line for line in lines if line.startswith("VmHWM:")]
+            if not marks:
+                return
+            self._peak_rss = max(self._peak_rss, int(marks[0].split()[1]) * 1024)
+            time.sleep(0.01)
+
+
+def run_worker(
+    message: Message,
+    *,
+    timeout: float = 60,
+    whole: bool = True,
+    check: bool = True,
+    **how: Any,
+) -> Run:
+    """Run one message to its end; the arguments are those of `Worker` and `Worker.finish`."""
+    with Worker(message, **how) as worker:
+        return worker.finish(timeout, whole=whole, check=check)
+
+
+def upload(path: Path | str, store: Path | str | None, /, **more: Any) -> Message:
+    """Return the message that uploads a file; further fields as keyword arguments."""
+    message = {"type": "UPLOAD_START", "path": str(path), **more}
+    return message if store is None else {**message, "store": str(store)}
+
+
+def download(
+    path: Path | str, store: Path | str | None, hashes: Sequence[str], /, **more: Any
+) -> Message:
+    """Return the message that downloads a file; further fields as keyword arguments."""
+    message = {"type": "DOWNLOAD_START", "path": str(path), "hashes": list(hashes), **more}
+    return message if store is None else {**message, "store": str(store)}
