@@ -1,0 +1,258 @@
+"""Import Python code and the one native library straight from the archive.
+
+The archive's table of contents names every module with its place in the file and its CRC-32,
+which is checked before a byte of it is used: Python's own zip importer checks nothing. Nothing
+is unpacked. A native library is loaded from memory where the system can (Linux: ``memfd``), and
+from a private folder where it cannot.
+"""
+
+from __future__ import annotations
+
+import marshal
+import os
+import sys
+import zlib
+from importlib.machinery import EXTENSION_SUFFIXES, ExtensionFileLoader, ModuleSpec
+from threading import Lock
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from types import CodeType, ModuleType
+    from typing import Any, BinaryIO, TypedDict
+
+    # Offset in the file, bytes there, their CRC-32; of parts that may be deflated also the size
+    # once inflated (0: stored).
+    Place = tuple[int, int, int, int]
+
+    class Head(TypedDict):
+        """The table of contents that every Python reads."""
+
+        build: str
+        stub: tuple[int, int, int]
+        code: dict[int, Place]
+        source: Place
+        refuse: Place
+
+    class Boot(TypedDict):
+        """What one version of Python can import."""
+
+        compiled: bool
+        loader: bytes
+        modules: dict[str, Place]
+        packages: tuple[str, ...]
+        sources: dict[str, Place]
+        data: dict[str, Place]
+        libraries: dict[str, dict[str, Place]]
+
+
+DAMAGED = (
+    b'{"type":"ERROR","code":"INTERNAL","message":"this copy of store-workers.pyz is damaged:'
+    b' copy the file again","retryable":false}\n'
+)
+# The first Python whose own library can do what the bundled native library does.
+OWN_CODEC = (3, 14)
+
+
+class Archive:
+    """The artifact's file, held open: it may be moved or replaced while a worker runs."""
+
+    def __init__(self, stream: BinaryIO, build: str) -> None:
+        self.path = os.path.abspath(stream.name)
+        self.build = build
+        self._stream = stream
+        self._lock = Lock()
+
+    def read(self, place: Place) -> bytes:
+        """Return the bytes at ``place``, checked and inflated; a damaged copy ends the process."""
+        offset, size, crc, inflated = place
+        with self._lock:
+            self._stream.seek(offset)
+            content = self._stream.read(size)
+        if zlib.crc32(content) != crc:
+            end_damaged()
+        return zlib.decompress(content, -15, inflated) if inflated else content
+
+
+def end_damaged() -> None:
+    """Say that this copy is damaged, as the last line of the run, and end the process."""
+    os.write(1, DAMAGED)
+    os._exit(1)
+
+
+class Importer:
+    """Finds and loads what the archive holds (a meta path finder and a loader in one).
+
+    Safe for any number of threads: the import system locks each module, the archive its file.
+    """
+
+    def __init__(self, archive: Archive, boot: Boot, host: str) -> None:
+        self._archive = archive
+        self._modules = boot["modules"]
+        self._compiled = boot["compiled"]
+        self._packages = frozenset(boot["packages"])
+        self._sources = boot["sources"]
+        self._data = boot["data"]
+        self._libraries = {
+            name: places[host] for name, places in boot["libraries"].items() if host in places
+        }
+
+    def find_spec(
+        self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """Return how to load ``name``, or None where the archive does not hold it."""
+        if name in self._modules:
+            package = name in self._packages
+            spec = ModuleSpec(name, self, origin=self._filename(name), is_package=package)  # type: ignore[arg-type]
+            if package:
+                spec.submodule_search_locations = [self._folder(name)]
+            return spec
+        if name in self._libraries:
+            return self._library(name)
+        return None
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
+        """Leave it to Python to make the module."""
+        return None
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Run the module's code."""
+        module.__file__ = self._filename(module.__name__)
+        exec(self.get_code(module.__name__), module.__dict__)  # noqa: S102: that is importing
+
+    def get_code(self, name: str) -> CodeType:
+        """Return the module's code: as it was compiled at build time, or else from its source."""
+        content = self._archive.read(self._modules[name])
+        if self._compiled:
+            return marshal.loads(content)  # type: ignore[no-any-return]
+        return compile(content, self._inside(name), "exec", dont_inherit=True, optimize=0)
+
+    def get_source(self, name: str) -> str | None:
+        """Return the module's source: what makes tracebacks readable."""
+        place = self._sources.get(name)
+        return self._archive.read(place).decode() if place else None
+
+    def is_package(self, name: str) -> bool:
+        """Return whether the archive's module ``name`` is a package."""
+        return name in self._packages
+
+    def get_data(self, path: str) -> bytes:
+        """Return a data file; ``path`` is the archive's own path, "/" and the file's inside it.
+
+        Raises:
+            OSError: the archive holds no such file.
+        """
+        place = self._data.get(self._data_name(path))
+        if place is None:
+            raise FileNotFoundError(f"not in the archive: {path}")
+        return self._archive.read(place)
+
+    def list_data(self, folder: str) -> list[str]:
+        """Return the names in a folder of data files, given like a path to ``get_data``."""
+        inside = self._data_name(folder).rstrip("/") + "/"
+        names = {each[len(inside) :] for each in self._data if each.startswith(inside)}
+        return sorted({name.partition("/")[0] for name in names})
+
+    def _data_name(self, path: str) -> str:
+        return path.removeprefix(self._archive.path).replace(os.sep, "/").lstrip("/")
+
+    def _folder(self, name: str) -> str:
+        return os.path.join(self._archive.path, *name.split("."))
+
+    def _inside(self, name: str) -> str:
+        return name.replace(".", "/") + ("/__init__.py" if name in self._packages else ".py")
+
+    def _filename(self, name: str) -> str:
+        return os.path.join(self._archive.path, *self._inside(name).split("/"))
+
+    def _library(self, name: str) -> ModuleSpec:
+        path = in_memory(self._archive, self._libraries[name]) or in_private_folder(
+            self._archive, name, self._libraries[name]
+        )
+        return ModuleSpec(name, ExtensionFileLoader(name, path), origin=path)
+
+
+def in_memory(archive: Archive, place: Place) -> str | None:
+    """Put a library into anonymous memory; return its path, or None where that can't be had."""
+    if not hasattr(os, "memfd_create"):
+        return None
+    try:
+        # Never closed: the dynamic linker knows libraries by name, and a descriptor's number
+        # used again would be the name of this one.
+        memory = os.memfd_create("store-workers")
+    except OSError:
+        return None
+    path = f"/proc/self/fd/{memory}"
+    if not os.path.exists(path):
+        os.close(memory)
+        return None
+    content = memoryview(archive.read(place))
+    while content:
+        content = content[os.write(memory, content) :]
+    return path
+
+
+def in_private_folder(archive: Archive, name: str, place: Place) -> str:
+    """Put a library into a folder that nobody else can write to; return its path."""
+    from store_workers_bootstrap.private_cache import keep
+
+    return keep(name.rpartition(".")[2] + EXTENSION_SUFFIXES[-1], archive.build, archive.read(place))
+
+
+def host_key() -> str:
+    """Name this interpreter's kind of native libraries as the build does."""
+    version = "{}{}".format(*sys.version_info)
+    threads = "t" if f"{version}t-" in EXTENSION_SUFFIXES[0] else ""
+    if sys.platform == "win32":
+        machine = "x86_64" if "amd64" in EXTENSION_SUFFIXES[0] else "other"
+        return f"cp{version}{threads}-windows-{machine}"
+    machine = os.uname().machine if sys.maxsize > 2**32 else "32bit"
+    machine = {"aarch64": "arm64"}.get(machine, machine)
+    system = {"darwin": "macos", "linux": f"linux-{libc()}"}.get(sys.platform, sys.platform)
+    return f"cp{version}{threads}-{system}-{machine}"
+
+
+def libc() -> str:
+    """Return "glibc" or "musl"; file names do not tell (CPython 3.10 on musl says gnu)."""
+    try:
+        return "glibc" if os.confstr("CS_GNU_LIBC_VERSION") else "musl"
+    except (OSError, ValueError):
+        return "musl"
+
+
+def missing_library(boot: Boot, host: str) -> str | None:
+    """Return what this host lacks, or None where everything can be loaded."""
+    if sys.version_info >= OWN_CODEC:
+        return None
+    for places in boot["libraries"].values():
+        if host not in places:
+            return f"no native library for {host}; there are: {', '.join(sorted(places))}"
+    return None
+
+
+def forget_foreign_modules() -> None:
+    """Drop modules that start-up hooks loaded from elsewhere, so that ours are found instead."""
+    stdlib = os.path.dirname(os.__file__)
+    for name, module in list(sys.modules.items()):
+        file = getattr(module, "__file__", None)
+        if file and name != "__main__" and ("-packages" in file or not file.startswith(stdlib)):
+            if not (os.path.basename(os.path.dirname(file)) in ("lib-dynload", "DLLs")):
+                del sys.modules[name]
+
+
+def install(
+    stream: BinaryIO, part: Callable[..., bytes], boot: Boot, head: Head
+) -> str | None:
+    """Make the archive importable. Return None, or what this host lacks to run it.
+
+    Raises:
+        ValueError: the lines that called this are not as they were built.
+    """
+    part(stream, *head["stub"])
+    host = host_key()
+    missing = missing_library(boot, host)
+    if missing:
+        return missing
+    forget_foreign_modules()
+    sys.meta_path.insert(0, Importer(Archive(stream, head["build"]), boot, host))  # type: ignore[arg-type]
+    return None

@@ -1,0 +1,85 @@
+"""A folder that only its owner can write to, for a library that can't be loaded from memory."""
+
+from __future__ import annotations
+
+import os
+import stat
+import sys
+import tempfile
+
+VARIABLE = "STORE_WORKERS_CACHE"
+
+
+def keep(name: str, build: str, content: bytes) -> str:
+    """Return the path of a file with exactly ``content``, kept for the next start.
+
+    Written aside and moved, so that a reader never sees half a file and two starts at once do not
+    disturb each other. What lies there already is compared before it is used. Where no folder can
+    be made private, a folder for this process alone serves.
+    """
+    folder = os.path.join(cache_root(), build)
+    try:
+        make_private(folder)
+        return written(os.path.join(folder, name), content)
+    except OSError:
+        return written(os.path.join(tempfile.mkdtemp(prefix="store-workers-"), name), content)
+
+
+def cache_root() -> str:
+    """Return the folder for all builds: the variable's, or the platform's place for caches."""
+    named = os.environ.get(VARIABLE)
+    if named:
+        return os.path.abspath(named)
+    home = os.path.expanduser("~")
+    if sys.platform == "win32":
+        base = os.environ.get("LOCALAPPDATA") or os.path.join(home, "AppData", "Local")
+    elif sys.platform == "darwin":
+        base = os.path.join(home, "Library", "Caches")
+    else:
+        base = os.environ.get("XDG_CACHE_HOME") or os.path.join(home, ".cache")
+    return os.path.join(base, "store-workers")
+
+
+def make_private(folder: str) -> None:
+    """Make ``folder`` for this user alone.
+
+    Raises:
+        OSError: it can't be made, or is somebody else's, or open to others.
+    """
+    os.makedirs(os.path.dirname(folder), mode=0o700, exist_ok=True)
+    try:
+        os.mkdir(folder, 0o700)
+    except FileExistsError:
+        pass
+    if sys.platform == "win32":
+        return  # the user's profile is private by its access list
+    facts = os.lstat(folder)
+    if not stat.S_ISDIR(facts.st_mode) or facts.st_uid != os.geteuid() or facts.st_mode & 0o077:
+        raise PermissionError(f"not private: {folder}")
+
+
+def written(path: str, content: bytes) -> str:
+    """Return ``path`` once it holds ``content``."""
+    if holds(path, content):
+        return path
+    handle, aside = tempfile.mkstemp(dir=os.path.dirname(path))
+    try:
+        with open(handle, "wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(aside, path)
+    except OSError:
+        os.unlink(aside)
+        if not holds(path, content):  # on Windows a library in use can't be replaced
+            raise
+    return path
+
+
+def holds(path: str, content: bytes) -> bool:
+    """Return whether the file at ``path`` holds exactly ``content``."""
+    try:
+        with open(path, "rb") as stream:
+            return stream.read() == content
+    except OSError:
+        return False

@@ -1,0 +1,57 @@
+"""Tell a host that it cannot run the artifact: one ERROR line, then status 1.
+
+Parses on Python 2.7 and later, and runs on whatever Python a host has. ``reason`` is what the
+importer found missing, or None where this Python is too old or of another kind.
+"""
+
+import os
+import platform
+import subprocess
+import sys
+
+NEEDED = "CPython 3.10 or newer is needed"
+CANDIDATES = ("python3.13", "python3.12", "python3.11", "python3.10", "python3.14", "python3")
+# A quick look from outside; anything that goes wrong says no.
+PROBE = (
+    "import sys, zlib; sys.exit(sys.version_info < (3, 10) or sys.implementation.name != 'cpython')"
+)
+
+
+def suitable_pythons():
+    """Return the paths of the Pythons on the PATH that could run the artifact, best first."""
+    folders = [each for each in os.environ.get("PATH", "").split(os.pathsep) if os.path.isabs(each)]
+    paths = [os.path.join(folder, name) for name in CANDIDATES for folder in folders]
+    paths = [path for path in paths if os.access(path, os.X_OK) and works(path)]
+    return [path for path in paths if os.path.realpath(path) != os.path.realpath(sys.executable)]
+
+
+def works(path):
+    """Return whether the Python at ``path`` starts and is of a supported kind."""
+    with open(os.devnull, "r+b") as nothing:
+        try:
+            return not subprocess.call(
+                [path, "-I", "-c", PROBE], stdin=nothing, stdout=nothing, stderr=nothing
+            )
+        except OSError:
+            return False
+
+
+def main(reason):
+    """Write the line and end with status 1."""
+    import json
+
+    found = "this is %s %s at %s" % (
+        platform.python_implementation(),
+        platform.python_version(),
+        sys.executable,
+    )
+    pythons = suitable_pythons()
+    advice = "this host has one: %s" % pythons[0] if pythons else "there is none on the PATH"
+    message = "%s (%s); %s" % (reason or NEEDED, found, advice)
+    line = {"type": "ERROR", "code": "HOST_UNSUPPORTED", "message": message, "retryable": False}
+    sys.stdout.write(json.dumps(line) + "\n")
+    sys.stdout.flush()
+    sys.exit(1)
+
+
+main(reason)  # noqa: F821: given by the lines that run this

@@ -1,0 +1,123 @@
+"""Make the one file of its parts."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import deflate
+
+from .payload import HEAD_BYTES, LEVEL, Payload, Place
+from .tree import module_name
+from .zip_file import Entry, ZipFile
+
+if TYPE_CHECKING:
+    from .interpreters import Interpreter
+    from .targets import Target
+    from .tree import Tree
+
+# A copy whose end is lost is no zip: Python then reads the file as a script, and the second line
+# makes it say so.
+PRELUDE = b"#!/usr/bin/env python3\n# coding: this-copy-is-damaged--copy-the-file-again\n"
+STUB = "store_workers_bootstrap/__main__.py"
+LOADER = "store_workers_bootstrap/loader.py"
+REFUSE = "store_workers_bootstrap/refuse.py"
+# Stored: what every start imports, where inflating would be a good part of the time.
+HOT = ("store_workers/", "store_workers_bootstrap/", "urllib3/", "zstandard/")
+PAYLOAD_NAME = "store-workers.payload"
+LICENCES_NAME = "LICENSES.txt"
+
+
+@dataclass
+class Parts:
+    """Everything that goes into the artifact.
+
+    Attributes:
+        tree: all files, the packages' and the project's own.
+        compiled: each interpreter's marshalled code, by source path.
+        libraries: the native libraries: by module, then by target.
+        licences: one text with the licence of everything inside.
+    """
+
+    tree: Tree
+    compiled: dict[Interpreter, dict[str, bytes]]
+    libraries: dict[str, dict[Target, bytes]]
+    licences: bytes
+
+
+def assemble(parts: Parts) -> bytes:
+    """Return the artifact: the same bytes for the same parts."""
+    archive = ZipFile(PRELUDE)
+    stub = parts.tree.files[STUB]
+    stub_offset = archive.offset_of_next("__main__.py")
+    # Filling in numbers leaves the stub as long as it is, so where it ends is known before.
+    placeholder = ZipFile(PRELUDE)
+    placeholder.add(Entry("__main__.py", stub))
+    offset = placeholder.offset_of_next(PAYLOAD_NAME)
+    stub = with_head(stub, offset)
+    payload = Payload(offset)
+    head: dict[str, Any] = {
+        "stub": (stub_offset, len(stub), Payload.crc(stub)),
+        "refuse": payload.add(parts.tree.files[REFUSE], deflated=False),
+    }
+    add_code(payload, head, parts)
+    archive.add(Entry("__main__.py", stub))
+    archive.add(Entry(PAYLOAD_NAME, payload.finish(head)))
+    licences = deflate.deflate_compress(parts.licences, LEVEL)
+    archive.add(Entry(LICENCES_NAME, parts.licences, licences))
+    return archive.finish()
+
+
+def with_head(stub: bytes, offset: int) -> bytes:
+    """Return the first lines with the place of the table of contents, as long as they were."""
+    filled, count = re.subn(
+        rb"(?m)^HEAD, HEAD_BYTES = 0x0{8}, 0x0{8}$",
+        b"HEAD, HEAD_BYTES = 0x%08x, 0x%08x" % (offset, HEAD_BYTES),
+        stub,
+    )
+    if count != 1:
+        raise ValueError(f"{STUB} has {count} places for the offset, not one")
+    return filled
+
+
+def add_code(payload: Payload, head: dict[str, Any], parts: Parts) -> None:
+    """Add the code for each Python, what it reads and its tables; name them in ``head``."""
+    code_of = {each: add_modules(payload, code) for each, code in parts.compiled.items()}
+    sources = parts.tree.sources()
+    source_places = add_modules(payload, sources, hot=())
+    shared = {
+        "packages": tuple(name for name, package in map(module_name, sources) if package),
+        "sources": source_places,
+        "data": {p: payload.add(c, deflated=True) for p, c in parts.tree.data().items()},
+        "libraries": {
+            module: {each.key: payload.add(c, deflated=True) for each, c in libraries.items()}
+            for module, libraries in parts.libraries.items()
+        },
+    }
+    head["build"] = hashlib.sha256(repr(shared).encode() + repr(code_of).encode()).hexdigest()[:16]
+    boots = {
+        each.magic: boot(payload, compiled=True, loader=code[LOADER], modules=code_of[each], **shared)
+        for each, code in parts.compiled.items()
+    }
+    head["code"] = boots
+    head["source"] = boot(
+        payload, compiled=False, loader=sources[LOADER], modules=source_places, **shared
+    )
+
+
+def add_modules(
+    payload: Payload, contents: dict[str, bytes], hot: tuple[str, ...] = HOT
+) -> dict[str, Place]:
+    """Add the code or source of modules, given by path; return the places by module name."""
+    return {
+        module_name(path)[0]: payload.add(content, deflated=not path.startswith(hot))
+        for path, content in contents.items()
+        if path != STUB
+    }
+
+
+def boot(payload: Payload, **table: Any) -> Place:
+    """Add the tables of one version of Python."""
+    return payload.add(Payload.marshal(table), deflated=False)
