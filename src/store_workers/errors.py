@@ -1,0 +1,170 @@
+"""What can go wrong: one root, few leaves, each with its code and its evidence as fields.
+
+Text is made where an error is told (`messages.ErrorEvent`), not where it is raised; decisions are
+taken on fields, never on text.
+"""
+
+from __future__ import annotations
+
+import errno
+from enum import Enum
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+
+class ErrorCode(str, Enum):
+    """Every code that an `ERROR`, a `CHUNK_RETRY` or a `WARNING` can carry."""
+
+    BAD_MESSAGE = "BAD_MESSAGE"
+    FILE_NOT_FOUND = "FILE_NOT_FOUND"
+    FILE_ACCESS_DENIED = "FILE_ACCESS_DENIED"
+    FILE_READ_FAILED = "FILE_READ_FAILED"
+    FILE_WRITE_FAILED = "FILE_WRITE_FAILED"
+    STORE_UNAVAILABLE = "STORE_UNAVAILABLE"
+    STORE_ACCESS_DENIED = "STORE_ACCESS_DENIED"
+    STORE_REJECTED = "STORE_REJECTED"
+    CHUNK_NOT_FOUND = "CHUNK_NOT_FOUND"
+    CHUNK_CORRUPT = "CHUNK_CORRUPT"
+    STREAM_CORRUPT = "STREAM_CORRUPT"
+    FILE_MISMATCH = "FILE_MISMATCH"
+    CANCELLED = "CANCELLED"
+    HOST_UNSUPPORTED = "HOST_UNSUPPORTED"
+    INTERNAL = "INTERNAL"
+
+
+WORTH_SENDING_AGAIN = frozenset({ErrorCode.STORE_UNAVAILABLE, ErrorCode.CANCELLED})
+"""The codes after which the same message, sent again later, has a chance."""
+
+NO_SPACE = frozenset(
+    getattr(errno, name) for name in ("ENOSPC", "EDQUOT", "EFBIG") if hasattr(errno, name)
+)
+DENIED = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
+MISSING = frozenset({errno.ENOENT, errno.ENOTDIR})
+
+
+class WorkerError(Exception):
+    """The root of all errors that end a run: a code, a sentence, and what it is about.
+
+    `path` is the file concerned, as the message spelled it; `index` and `hash` the chunk;
+    `attempts` how often it was tried; `http_status` what the store answered.
+    """
+
+    def __init__(
+        self,
+        code: ErrorCode,
+        message: str,
+        *,
+        path: str | None = None,
+        index: int | None = None,
+        hash: str | None = None,
+        attempts: int | None = None,
+        http_status: int | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.path = path
+        self.index = index
+        self.hash = hash
+        self.attempts = attempts
+        self.http_status = http_status
+
+    def evidence(self) -> dict[str, Any]:
+        """The fields that apply, by their names on the wire."""
+        fields = {
+            "index": self.index,
+            "hash": self.hash,
+            "attempts": self.attempts,
+            "path": self.path,
+            "http_status": self.http_status,
+        }
+        return {name: value for name, value in fields.items() if value is not None}
+
+
+class BadMessage(WorkerError):
+    """The message cannot be accepted; `field` is the one at fault, "" for the whole message."""
+
+    def __init__(self, field: str, problem: str) -> None:
+        super().__init__(ErrorCode.BAD_MESSAGE, f"{field}: {problem}" if field else problem)
+        self.field = field
+
+
+class Cancelled(WorkerError):
+    """A signal asked the worker to stop."""
+
+    def __init__(self, signal_number: int, name: str) -> None:
+        super().__init__(ErrorCode.CANCELLED, f"stopped by {name}")
+        self.signal_number = signal_number
+
+
+class StreamCorrupt(WorkerError):
+    """The chunks are genuine, but together they are not one whole stream."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(ErrorCode.STREAM_CORRUPT, message)
+
+
+class StoreFailure(WorkerError):
+    """A store could not do what it was asked, as the store's adapter classified it.
+
+    `transient`: may the same request, repeated in this run, succeed? `retry_after`: seconds the
+    store asked to wait, where it did. `slow_down`: does the store ask for fewer requests?
+    """
+
+    def __init__(
+        self,
+        code: ErrorCode,
+        message: str,
+        *,
+        transient: bool = False,
+        retry_after: float | None = None,
+        slow_down: bool = False,
+        http_status: int | None = None,
+    ) -> None:
+        super().__init__(code, message, http_status=http_status)
+        self.transient = transient
+        self.retry_after = retry_after
+        self.slow_down = slow_down
+
+
+class ChunkFailure(WorkerError):
+    """One try of one chunk failed: what the retry layer decides on, and what is told at the end.
+
+    `cause` is the store's failure; `index` and `hash` name the chunk; `attempts` is the number of
+    the try that failed, counted from 1.
+    """
+
+    def __init__(self, cause: StoreFailure, index: int, hash: str, attempt: int) -> None:
+        super().__init__(
+            cause.code,
+            cause.message,
+            index=index,
+            hash=hash,
+            attempts=attempt,
+            http_status=cause.http_status,
+        )
+        self.cause = cause
+        self.attempt = attempt
+
+
+def file_error(error: OSError, path: str, otherwise: ErrorCode) -> WorkerError:
+    """The error of the file that a message names; `otherwise` is its code in the general case."""
+    if error.errno in MISSING:
+        code = ErrorCode.FILE_NOT_FOUND
+    elif error.errno in DENIED:
+        code = ErrorCode.FILE_ACCESS_DENIED
+    else:
+        code = otherwise
+    return WorkerError(code, f"{shown(path)}: {reason(error)}", path=path)
+
+
+def reason(error: OSError) -> str:
+    """What the operating system said, in a few words."""
+    return error.strerror or type(error).__name__
+
+
+def shown(path: str) -> str:
+    """A path as it can stand in a sentence: one line, every character printable."""
+    return path if path.isprintable() else ascii(path)[1:-1]
