@@ -1,0 +1,69 @@
+"""How the stream is cut: one rule, and the cutter that asks it.
+
+The length of the stream is not known while it is cut. So the rule never lists chunks; it answers
+one question: given how many bytes are buffered, how long is the next chunk?
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+LARGEST_CHUNK = 512 * 1024
+SMALLEST_HALVING = 4 * 1024
+
+
+def next_chunk_size(buffered: int, ended: bool) -> int:
+    """The length in bytes of the next chunk, 0 where none can be cut now.
+
+    `buffered` is the number of bytes that are ready; `ended` says that no more will come.
+    While the stream goes on only full chunks are cut, so that the cuts never depend on how the
+    bytes arrive. Once it has ended, 512 KiB are halved until they fit, down to 4 KiB; what is
+    shorter than that is one last chunk.
+    """
+    if buffered >= LARGEST_CHUNK:
+        return LARGEST_CHUNK
+    if not ended:
+        return 0
+    if buffered < SMALLEST_HALVING:
+        return buffered
+    # The largest power of two that is not larger than the remainder.
+    return 1 << (buffered.bit_length() - 1)
+
+
+class Cutter:
+    """Cuts the bytes it is fed into chunks without copying them.
+
+    A chunk is a list of views into what was fed, which stays alive as long as a view of it does.
+    Less than one chunk stays buffered between two calls of `cut`.
+    """
+
+    def __init__(self) -> None:
+        self._views: deque[memoryview] = deque()
+        self._buffered = 0
+
+    def feed(self, data: bytes) -> None:
+        """Append bytes to the stream."""
+        if data:
+            self._views.append(memoryview(data))
+            self._buffered += len(data)
+
+    def cut(self, ended: bool) -> Iterator[list[memoryview]]:
+        """Yield every chunk that can be cut now, each as its pieces in order."""
+        while size := next_chunk_size(self._buffered, ended):
+            yield self._take(size)
+
+    def _take(self, size: int) -> list[memoryview]:
+        self._buffered -= size
+        pieces = []
+        while size:
+            view = self._views.popleft()
+            if len(view) > size:
+                self._views.appendleft(view[size:])
+                view = view[:size]
+            pieces.append(view)
+            size -= len(view)
+        return pieces
