@@ -1,0 +1,62 @@
+"""The binding that the artifact bundles."""
+
+from __future__ import annotations
+
+import zstandard
+
+from store_workers.codec_error import LARGEST_WINDOW, CodecError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+def frame_compressor(level: int) -> Callable[[memoryview], bytes]:
+    """A function that compresses bytes to one frame with checksum and content size.
+
+    Not to be shared between threads.
+    """
+    return zstandard.ZstdCompressor(
+        level=level, write_checksum=True, write_content_size=True, threads=0
+    ).compress
+
+
+def frame_decompressor() -> Callable[[bytes, int], bytes]:
+    """A function of (frame, size) that decompresses one whole frame of `size` bytes.
+
+    The content's checksum is verified. Raises `CodecError`. Not to be shared between threads.
+    """
+    decompress = zstandard.ZstdDecompressor(max_window_size=LARGEST_WINDOW).decompress
+
+    def whole(frame: bytes, size: int) -> bytes:
+        try:
+            return decompress(frame, max_output_size=size, allow_extra_data=False)
+        except zstandard.ZstdError as error:
+            raise CodecError(str(error)) from None
+
+    return whole
+
+
+def stream_decompressor() -> Callable[[bytes], bytes]:
+    """A function that decompresses one frame, fed to it block by block.
+
+    Each call returns what its input decodes to: never more than a block's 128 KiB where it is
+    fed a block at a time. Raises `CodecError`.
+    """
+    decompress = (
+        zstandard.ZstdDecompressor(max_window_size=LARGEST_WINDOW).decompressobj().decompress
+    )
+
+    def piece(data: bytes) -> bytes:
+        try:
+            return decompress(data)
+        except zstandard.ZstdError as error:
+            raise CodecError(str(error)) from None
+
+    return piece
+
+
+def library_version() -> str:
+    """The binding and the version of libzstd behind it."""
+    libzstd = ".".join(str(part) for part in zstandard.ZSTD_VERSION)
+    return f"zstandard {zstandard.__version__} (libzstd {libzstd})"
