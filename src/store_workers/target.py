@@ -1,0 +1,105 @@
+"""The file of a download: written aside and renamed, or written straight through."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+
+from store_workers.atomic_file import AtomicFile, TemporaryFiles, sync_file, write_all
+from store_workers.descriptors import named_descriptor, take_over, wait_until
+from store_workers.errors import ErrorCode, WorkerError, file_error, shown
+from store_workers.stores.location import system_path
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Protocol
+
+    class Target(Protocol):
+        """Takes the file's bytes in order."""
+
+        def write(self, data: memoryview) -> None: ...
+        def commit(self) -> None: ...
+
+
+class ReplacedFile:
+    """A regular file: nothing shows under its name before it is whole and durable."""
+
+    def __init__(self, path: str, files: TemporaryFiles) -> None:
+        try:
+            self._file = AtomicFile(system_path(path), files)
+        except OSError as error:
+            raise failure(error, path) from None
+        self._path = path
+
+    def write(self, data: memoryview) -> None:
+        """Append bytes; raises `WorkerError`."""
+        try:
+            write_all(self._file.descriptor, [data])
+        except OSError as error:
+            raise failure(error, self._path) from None
+
+    def commit(self) -> None:
+        """Give the file its name; raises `WorkerError`."""
+        try:
+            self._file.commit()
+        except OSError as error:
+            raise failure(error, self._path) from None
+
+
+class PassedThrough:
+    """A FIFO, a device or a descriptor of the owner's: bytes go out as they come."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        try:
+            self._descriptor = _open_for_writing(path)
+        except OSError as error:
+            raise failure(error, path) from None
+
+    def write(self, data: memoryview) -> None:
+        """Append bytes, waiting for whoever reads them; raises `WorkerError`."""
+        while data:
+            try:
+                data = data[os.write(self._descriptor, data) :]
+            except BlockingIOError:
+                wait_until(self._descriptor, readable=False)
+            except OSError as error:
+                raise failure(error, self._path) from None
+
+    def commit(self) -> None:
+        """Make durable what can be, and close."""
+        try:
+            if stat.S_ISREG(os.fstat(self._descriptor).st_mode):
+                sync_file(self._descriptor)
+            os.close(self._descriptor)
+        except OSError as error:
+            raise failure(error, self._path) from None
+
+
+def open_target(path: str, files: TemporaryFiles) -> Target:
+    """The target that a path asks for; raises `WorkerError`."""
+    if named_descriptor(path) is not None:
+        return PassedThrough(path)
+    try:
+        mode = os.stat(system_path(path)).st_mode
+    except OSError as error:
+        if error.errno != errno.ENOENT:
+            raise failure(error, path) from None
+        return ReplacedFile(path, files)
+    if stat.S_ISDIR(mode):
+        raise WorkerError(ErrorCode.FILE_WRITE_FAILED, f"{shown(path)}: is a directory", path=path)
+    return ReplacedFile(path, files) if stat.S_ISREG(mode) else PassedThrough(path)
+
+
+def failure(error: OSError, path: str) -> WorkerError:
+    """The error of a file that cannot be written."""
+    return file_error(error, path, ErrorCode.FILE_WRITE_FAILED)
+
+
+def _open_for_writing(path: str) -> int:
+    number = named_descriptor(path)
+    if number is not None:
+        return take_over(number)
+    flags = os.O_WRONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
+    return os.open(system_path(path), flags)
