@@ -1,0 +1,191 @@
+"""Chunks as files: `<root>/<first two digits>/<hash>`.
+
+A chunk is written aside in the root, synced, renamed, and its directory synced: a partial chunk
+never shows under a hash, and what was told survives a loss of power.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import threading
+import time
+
+from store_workers.atomic_file import (
+    TemporaryFiles,
+    directory_of,
+    sync_directory,
+    sync_file,
+    temporary_files,
+    write_all,
+)
+from store_workers.errors import DENIED, MISSING, NO_SPACE, ErrorCode, StoreFailure, reason, shown
+from store_workers.stores.base import LONGEST_ANSWER
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from store_workers.stores.base import Chunk
+
+STALE_AFTER = 24 * 60 * 60
+"""Seconds after which a temporary file cannot belong to a running worker any more."""
+
+_PASSING = frozenset({errno.EIO, errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM})
+_PASSING_NAMES = ("ESTALE", "ETIMEDOUT", "EBUSY", "EINTR")
+_TRANSIENT = _PASSING | {getattr(errno, name) for name in _PASSING_NAMES if hasattr(errno, name)}
+
+
+class DirectoryStore:
+    """A directory, on this host or mounted.
+
+    `root` need not exist before the first chunk is put; a `get` from a root that does not exist
+    is `STORE_UNAVAILABLE`. Files and directories get the modes that the umask leaves.
+    """
+
+    asking_is_free = True
+
+    def __init__(self, root: str, files: TemporaryFiles) -> None:
+        self._root = root
+        self._files = files
+        self._synced: set[str] = set()
+        self._lock = threading.Lock()
+
+    def has(self, hash: str, size: int) -> bool:
+        path = self._path(hash)
+        try:
+            found = os.stat(path)
+        except OSError as error:
+            if error.errno in MISSING:
+                return False
+            raise self._failure(error) from None
+        if not stat.S_ISREG(found.st_mode) or found.st_size != size:
+            return False
+        self._sync_once(hash[:2])
+        return True
+
+    def put(self, chunk: Chunk) -> bool:
+        try:
+            self._write(chunk)
+        except OSError as error:
+            raise self._failure(error) from None
+        return True
+
+    def get(self, hash: str) -> bytes:
+        try:
+            # A FIFO planted under a hash must not hold the worker up.
+            flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+            descriptor = os.open(self._path(hash), flags)
+        except OSError as error:
+            raise self._absent(error) from None
+        try:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise StoreFailure(ErrorCode.CHUNK_CORRUPT, "what lies there is no file")
+            return _read_up_to(descriptor, LONGEST_ANSWER)
+        except OSError as error:
+            raise self._failure(error) from None
+        finally:
+            os.close(descriptor)
+
+    def close(self) -> None:
+        """Nothing is held open."""
+
+    def remove_stale_files(self, now: float | None = None) -> int:
+        """Remove what killed workers left behind, once it is old enough; how many files it was."""
+        oldest = (time.time() if now is None else now) - STALE_AFTER
+        removed = 0
+        try:
+            for entry in temporary_files(self._root):
+                if entry.stat(follow_symlinks=False).st_mtime < oldest:
+                    os.unlink(entry.path)
+                    removed += 1
+        except OSError:
+            pass  # tidying up is not worth failing for
+        return removed
+
+    def _path(self, hash: str) -> str:
+        return os.path.join(self._root, hash[:2], hash)
+
+    def _write(self, chunk: Chunk) -> None:
+        descriptor, aside = self._create()
+        try:
+            try:
+                write_all(descriptor, chunk.pieces)
+                sync_file(descriptor)
+            finally:
+                os.close(descriptor)
+            self._make_directory(chunk.hash[:2])
+            self._files.rename(aside, self._path(chunk.hash))
+        except OSError:
+            self._files.discard(aside)
+            raise
+        sync_directory(os.path.join(self._root, chunk.hash[:2]))
+
+    def _create(self) -> tuple[int, str]:
+        try:
+            return self._files.create(self._root)
+        except FileNotFoundError:
+            make_directories(self._root)
+            return self._files.create(self._root)
+
+    def _make_directory(self, prefix: str) -> None:
+        directory = os.path.join(self._root, prefix)
+        try:
+            os.mkdir(directory)
+        except FileExistsError:
+            return
+        sync_directory(self._root)
+
+    def _sync_once(self, prefix: str) -> None:
+        """Sync a directory whose names another run may have left unsynced, once a run."""
+        if prefix in self._synced:
+            return
+        try:
+            sync_directory(os.path.join(self._root, prefix))
+        except OSError as error:
+            raise self._failure(error) from None
+        with self._lock:
+            self._synced.add(prefix)
+
+    def _absent(self, error: OSError) -> StoreFailure:
+        if error.errno not in MISSING:
+            return self._failure(error)
+        if not os.path.isdir(self._root):
+            return StoreFailure(
+                ErrorCode.STORE_UNAVAILABLE,
+                f"the store directory {shown(self._root)} does not exist",
+            )
+        return StoreFailure(ErrorCode.CHUNK_NOT_FOUND, "the store does not have this chunk")
+
+    def _failure(self, error: OSError) -> StoreFailure:
+        message = f"the store directory {shown(self._root)}: {reason(error)}"
+        if error.errno in DENIED:
+            return StoreFailure(ErrorCode.STORE_ACCESS_DENIED, message)
+        if error.errno in _TRANSIENT:
+            return StoreFailure(ErrorCode.STORE_UNAVAILABLE, message, transient=True)
+        if error.errno in NO_SPACE or error.errno not in MISSING:
+            return StoreFailure(ErrorCode.STORE_REJECTED, message)
+        # It was there a moment ago: a mount that went away, and may come back.
+        return StoreFailure(ErrorCode.STORE_UNAVAILABLE, message, transient=True)
+
+
+def make_directories(path: str) -> None:
+    """Create a directory and its missing parents, each durable in the one above it."""
+    if os.path.isdir(path):
+        return
+    parent = directory_of(path.rstrip(os.sep) or os.sep)
+    if parent != path:
+        make_directories(parent)
+    try:
+        os.mkdir(path)
+    except FileExistsError:
+        return
+    sync_directory(parent)
+
+
+def _read_up_to(descriptor: int, most: int) -> bytes:
+    """The file's bytes, up to `most`; the usual chunk takes two calls and no copy."""
+    size = min(os.fstat(descriptor).st_size + 1, most)
+    data = os.read(descriptor, size)
+    while len(data) < most and (more := os.read(descriptor, most - len(data))):
+        data += more
+    return data

@@ -1,0 +1,117 @@
+"""`http://` and `https://` URLs: host, path, and the credentials that belong to them."""
+
+from __future__ import annotations
+
+from store_workers.errors import BadMessage
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from store_workers.atomic_file import TemporaryFiles
+    from store_workers.messages import Auth, Settings, Tls
+    from store_workers.stores.base import Store
+
+TOKEN_VARIABLE = "STORE_WORKERS_TOKEN"  # noqa: S105 - a name, not a token
+
+
+class HttpLocation:
+    """A base URL, taken apart; `shown` is the URL without user, password and query."""
+
+    def __init__(
+        self,
+        scheme: str,
+        host: str,
+        port: int | None,
+        path: str,
+        query: str,
+        authorization: str | None,
+        tls: Tls | None,
+    ) -> None:
+        self.scheme = scheme
+        self.host = host
+        self.port = port
+        self.path = path
+        self.query = query
+        self.authorization = authorization
+        self.tls = tls
+        place = f"[{host}]" if ":" in host else host
+        self.shown = f"{scheme}://{place}{f':{port}' if port else ''}{path}"
+
+    def open(self, settings: Settings, files: TemporaryFiles) -> Store:
+        from store_workers.stores.http import HttpStore
+        from store_workers.stores.transport import open_transport
+
+        transport = open_transport(
+            self.scheme,
+            self.host,
+            self.port,
+            timeout=settings.timeout_ms / 1000,
+            concurrency=settings.concurrency,
+            shown=self.shown,
+        )
+        return HttpStore(transport, self.path, self.query, self.authorization, self.shown)
+
+
+def read_http_url(
+    url: str,
+    field: str,
+    auth: Auth | None,
+    tls: Tls | None,
+    environment: Mapping[str, str],
+) -> HttpLocation:
+    """Take a base URL apart; raise `BadMessage`, which never shows the URL: it may hold secrets."""
+    from urllib.parse import quote, urlsplit
+
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        raise BadMessage(field, "is no valid URL") from None
+    if not host or not _is_host(host):
+        raise BadMessage(field, "expected a host after http:// or https://")
+    if parts.fragment:
+        raise BadMessage(field, "a store's URL has no fragment")
+    if auth is not None and auth.access_key_id is not None:
+        raise BadMessage("auth", "S3's keys are for s3:// stores")
+    # What is percent-encoded already stays as it is.
+    path = quote(parts.path.rstrip("/"), safe="/%:@!$&'()*+,;=~")
+    query = quote(parts.query, safe="/%:@!$&'()*+,;=~?")
+    authorization = _authorization(auth, parts.username, parts.password, environment)
+    return HttpLocation(parts.scheme.lower(), host, port, path, query, authorization, tls)
+
+
+def _is_host(host: str) -> bool:
+    """A name or an address: no space, no delimiter that could make another host of it."""
+    return all(character.isalnum() or character in "-._:%" for character in host)
+
+
+def _authorization(
+    auth: Auth | None,
+    username: str | None,
+    password: str | None,
+    environment: Mapping[str, str],
+) -> str | None:
+    """The header's value: the message's `auth` first, then the URL's user, then the variable."""
+    if auth is not None:
+        if auth.bearer_token is not None:
+            return f"Bearer {auth.bearer_token}"
+        return _basic(auth.username or "", auth.password or "")
+    if username is not None:
+        from urllib.parse import unquote
+
+        return _basic(unquote(username), unquote(password or ""))
+    token = environment.get(TOKEN_VARIABLE)
+    if not token:
+        return None
+    if not (token.isascii() and token.isprintable()):
+        raise BadMessage(TOKEN_VARIABLE, "expected printable ASCII characters only")
+    return f"Bearer {token}"
+
+
+def _basic(username: str, password: str) -> str:
+    """HTTP's basic scheme (RFC 7617), in UTF-8."""
+    from binascii import b2a_base64
+
+    pair = f"{username}:{password}".encode("utf-8", "surrogateescape")
+    return "Basic " + b2a_base64(pair, newline=False).decode("ascii")

@@ -1,0 +1,318 @@
+"""HTTP requests as the stores need them: one pool, keep-alive, bounded in time and in length.
+
+urllib3's retries and redirects are off: `retry.py` is the only retry layer, and a redirect could
+carry credentials to another host. No error of urllib3 gets past this module.
+"""
+
+from __future__ import annotations
+
+import io
+import time
+from http.client import HTTPResponse
+
+from urllib3.connection import HTTPConnection
+from urllib3.connectionpool import HTTPConnectionPool
+from urllib3.exceptions import (
+    ConnectTimeoutError,
+    HTTPError,
+    NameResolutionError,
+    ProxyError,
+    ReadTimeoutError,
+    SSLError,
+)
+from urllib3.util.timeout import Timeout
+
+from store_workers import __version__
+from store_workers.errors import ErrorCode, StoreFailure, reason
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from typing import Any
+
+LEAST_RATE = 1024
+"""Bytes per second that a transfer has to move, over the time of one timeout."""
+
+LONGEST_REFUSAL = 64 * 1024
+"""Bytes that are read of an answer that carries no chunk."""
+
+_READ_BUFFER = 64 * 1024
+_COMMON_HEADERS = {
+    "User-Agent": f"store-workers/{__version__}",
+    "Accept-Encoding": "identity",
+}
+
+
+class Answer:
+    """What a server said: `headers` is case-insensitive, `body` is cut at what was asked for."""
+
+    __slots__ = ("body", "headers", "reason", "status")
+
+    def __init__(self, status: int, reason: str, headers: Mapping[str, str], body: bytes) -> None:
+        self.status = status
+        self.reason = reason
+        self.headers = headers
+        self.body = body
+
+    def content_length(self) -> int | None:
+        """The announced length in bytes, None where there is none."""
+        value = self.headers.get("Content-Length", "")
+        return int(value) if value.isascii() and value.isdigit() else None
+
+
+class Headway:
+    """Sees to it that a transfer moves at least `LEAST_RATE` over every `timeout` seconds.
+
+    A socket's own timeout bounds silence only: a byte every now and then would pass it for ever.
+    """
+
+    __slots__ = ("_clock", "_moved", "_since", "_timeout")
+
+    def __init__(self, timeout: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._timeout = timeout
+        self._clock = clock
+        self._since = 0.0
+        self._moved = 0
+
+    def moved(self, count: int) -> None:
+        """Note that `count` bytes went through; raise `TimeoutError` where it is too slow."""
+        now = self._clock()
+        if not self._since:
+            self._since = now
+        self._moved += count
+        if now - self._since >= self._timeout:
+            if self._moved < LEAST_RATE * self._timeout:
+                raise TimeoutError(f"moved {self._moved} bytes in {self._timeout:g} s")
+            self._since = now
+            self._moved = 0
+
+
+class _WatchedStream(io.RawIOBase):
+    """A socket's stream of bytes, read under the eyes of a `Headway`."""
+
+    def __init__(self, raw: io.RawIOBase, headway: Headway) -> None:
+        self._raw = raw
+        self._headway = headway
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        count = self._raw.readinto(buffer)
+        if count:
+            self._headway.moved(count)
+        return count
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()
+
+
+class _WatchedResponse(HTTPResponse):
+    """An answer whose status line, headers and body all have to make headway."""
+
+    def __init__(self, sock: Any, *args: Any, **kwargs: Any) -> None:
+        super().__init__(sock, *args, **kwargs)
+        timeout = sock.gettimeout()
+        if timeout:
+            watched = _WatchedStream(self.fp.detach(), Headway(timeout))
+            self.fp = io.BufferedReader(watched, _READ_BUFFER)
+
+
+class WatchedConnection(HTTPConnection):
+    """A connection whose transfers have to make headway, in both directions."""
+
+    response_class = _WatchedResponse
+
+    def send(self, data: Any) -> None:
+        """Send all of `data`; the timeout bounds each silence, not the whole."""
+        if self.sock is None:
+            self.connect()
+        timeout = self.sock.gettimeout()
+        if not timeout:
+            self.sock.sendall(data)
+            return
+        headway = Headway(timeout)
+        with memoryview(data) as whole, whole.cast("B") as view:
+            sent = 0
+            while sent < len(view):
+                with view[sent:] as rest:
+                    count = self.sock.send(rest)
+                headway.moved(count)
+                sent += count
+
+
+class Transport:
+    """Requests to one server. Safe from many threads."""
+
+    def __init__(self, pool: HTTPConnectionPool, shown: str) -> None:
+        self._pool = pool
+        self._shown = shown
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        headers: Mapping[str, str],
+        *,
+        body: list[memoryview] | None = None,
+        longest: Callable[[int], int] = lambda _status: LONGEST_REFUSAL,
+    ) -> Answer:
+        """Make one request and read its answer, cut at `longest(status)` bytes.
+
+        Raises `StoreFailure` where there is no whole answer.
+        """
+        try:
+            return self._request(method, path, {**_COMMON_HEADERS, **headers}, body, longest)
+        except (HTTPError, OSError, ValueError) as error:
+            raise self._failure(error) from None
+
+    def _request(
+        self,
+        method: str,
+        path: str,
+        headers: Mapping[str, str],
+        body: list[memoryview] | None,
+        longest: Callable[[int], int],
+    ) -> Answer:
+        response = self._pool.urlopen(
+            method,
+            path,
+            body=body,  # type: ignore[arg-type]  # any buffer serves
+            headers=headers,
+            retries=False,
+            redirect=False,
+            assert_same_host=False,
+            preload_content=False,
+            decode_content=False,
+        )
+        # An answer that is longer than what is looked at leaves the connection in no state to be
+        # used again; so does one that broke.
+        content = b""
+        whole = False
+        try:
+            if method != "HEAD":
+                most = longest(response.status)
+                content = response.read(most)
+                whole = len(content) < most
+            else:
+                whole = True
+        finally:
+            if whole:
+                response.release_conn()
+            else:
+                response.close()
+        return Answer(response.status, response.reason or "", response.headers, content)
+
+    def close(self) -> None:
+        """Close the connections that are idle."""
+        self._pool.close()
+
+    def _failure(self, error: Exception) -> StoreFailure:
+        if isinstance(error, SSLError) and not _is_broken_off(error):
+            return StoreFailure(
+                ErrorCode.STORE_REJECTED,
+                f"{self._shown}: no secure connection: {_ssl_reason(error)}",
+            )
+        return StoreFailure(
+            ErrorCode.STORE_UNAVAILABLE, f"{self._shown}: {_trouble(error)}", transient=True
+        )
+
+
+def open_transport(
+    scheme: str, host: str, port: int | None, *, timeout: float, concurrency: int, shown: str
+) -> Transport:
+    """A transport to `host`, with as many connections as chunks can be in flight.
+
+    `timeout`, in seconds, bounds connecting, each silence, and each stretch without headway.
+    `shown` names the server in messages: it holds no secret.
+    """
+    options: dict[str, Any] = {
+        "timeout": Timeout(connect=timeout, read=timeout),
+        "maxsize": concurrency,
+        "block": False,
+    }
+    if scheme == "https":
+        raise NotImplementedError
+    pool = HTTPConnectionPool(host, port, **options)
+    pool.ConnectionCls = WatchedConnection
+    return Transport(pool, shown)
+
+
+def retry_after(answer: Answer) -> float | None:
+    """The seconds a server asks to wait (RFC 9110, 10.2.3), in either form; None for no wish."""
+    value = answer.headers.get("Retry-After", "").strip()
+    if not value:
+        return None
+    if value.isascii() and value.isdigit():
+        return float(value[:9])
+    from email.utils import parsedate_to_datetime
+
+    try:
+        moment = parsedate_to_datetime(value).timestamp()
+    except (ValueError, OverflowError):
+        return None
+    return max(0.0, moment - time.time())
+
+
+def refusal(answer: Answer, shown: str, detail: str = "") -> StoreFailure:
+    """The failure that a status stands for, where a store knows nothing better."""
+    status = answer.status
+    said = f"{shown} answered {status}"
+    if detail or answer.reason:
+        said = f"{said} {detail or answer.reason}"
+    if status in (408, 429) or status >= 500:
+        return StoreFailure(
+            ErrorCode.STORE_UNAVAILABLE,
+            said,
+            transient=True,
+            retry_after=retry_after(answer),
+            slow_down=status in (429, 503),
+            http_status=status,
+        )
+    if status in (401, 403, 407):
+        return StoreFailure(ErrorCode.STORE_ACCESS_DENIED, said, http_status=status)
+    if 300 <= status < 400:
+        said += ": redirects are not followed"
+    return StoreFailure(ErrorCode.STORE_REJECTED, said, http_status=status)
+
+
+def _trouble(error: Exception) -> str:
+    """What went wrong on the way, in words that hold no address but the server's."""
+    if isinstance(error, ConnectTimeoutError):
+        return "no connection within the timeout"
+    if isinstance(error, NameResolutionError):
+        return "the host's name cannot be resolved"
+    cause = _os_error(error)
+    if isinstance(error, ReadTimeoutError) or isinstance(cause, TimeoutError):
+        return "silent or too slow for the whole timeout"
+    if isinstance(error, ProxyError):
+        return f"the proxy cannot be reached: {reason(cause)}" if cause else "the proxy failed"
+    if cause is not None:
+        return f"the connection failed: {reason(cause)}"
+    return "the connection broke, or the answer was no HTTP"
+
+
+def _os_error(error: BaseException | None) -> OSError | None:
+    """The error of the operating system behind an error of the library."""
+    seen: list[BaseException] = []
+    while error is not None and error not in seen:
+        seen.append(error)
+        if isinstance(error, OSError) and not isinstance(error, HTTPError):
+            return error
+        inner = next((arg for arg in error.args if isinstance(arg, BaseException)), None)
+        error = inner or error.__cause__ or error.__context__
+    return None
+
+
+def _is_broken_off(error: SSLError) -> bool:
+    """Did the connection end in the middle of TLS, so that another try has a chance?"""
+    import ssl
+
+    cause = error.args[0] if error.args else None
+    return isinstance(cause, (ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLSyscallError))
+
+
+def _ssl_reason(error: SSLError) -> str:
+    cause = error.args[0] if error.args else error
+    return str(getattr(cause, "verify_message", "") or getattr(cause, "reason", "") or cause)
