@@ -1,0 +1,244 @@
+"""One run: read the message, put the parts together, wait for the end, choose the exit status."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from store_workers.crew import Abandoned, Crew
+from store_workers.errors import (
+    BadMessage,
+    Cancelled,
+    ChunkFailure,
+    ErrorCode,
+    StoreFailure,
+    WorkerError,
+)
+from store_workers.inbox import read_message
+from store_workers.messages import (
+    ChunkRetry,
+    DownloadStart,
+    ErrorEvent,
+    Warning,
+    decode_message,
+    error_event,
+    message_id,
+)
+from store_workers.owner import Owner, OwnerGone
+from store_workers.supervisor import Heartbeat, Inbox, Supervisor
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NoReturn
+
+    from store_workers.atomic_file import TemporaryFiles
+    from store_workers.download import Download
+    from store_workers.messages import Message
+    from store_workers.stores.base import Store
+    from store_workers.stores.location import Location
+    from store_workers.upload import Upload
+
+SUCCESS, FAILURE, NOT_ACCEPTED = 0, 1, 2
+DEBUG_VARIABLE = "STORE_WORKERS_DEBUG"
+FLAGS = ("--help", "--version", "--schema")
+
+
+class Run:
+    """One message's way from standard input to its last event."""
+
+    def __init__(self, owner: Owner) -> None:
+        self._owner = owner
+        self._inbox = Inbox()
+        self._crew = Crew(self._inbox.failed)
+        self._supervisor = Supervisor(owner, self._inbox)
+        self._files: TemporaryFiles | None = None
+
+    def status(self) -> int:
+        """Do what the message asks for; the exit status that tells how it went."""
+        self._inbox.listen_to_signals()
+        self._crew.start(self._work, "work")
+        try:
+            failure = self._supervisor.wait()
+            if failure is None:
+                return SUCCESS
+            return self._conclude(failure)
+        except OwnerGone:
+            self._discard()
+            return FAILURE
+
+    def _work(self) -> None:
+        """What the thread beside the supervisor does, from the first byte of the message on."""
+        value = read_message(sys.stdin.fileno() if sys.stdin else 0)
+        self._owner.id = message_id(value)
+        message = decode_message(value)
+        refuse_reserved_paths(message)
+        location = find_store(message)
+        worker = self._worker(message, location)
+        interval = message.settings.progress_interval_ms / 1000
+        if interval:
+            self._supervisor.heartbeat = Heartbeat(interval, worker.progress)
+        self._owner.tell(worker.run())
+        self._inbox.done()
+
+    def _worker(self, message: Message, location: Location) -> Upload | Download:
+        from store_workers.atomic_file import TemporaryFiles
+        from store_workers.pace import Pace
+        from store_workers.retry import Retrier, RetryPolicy
+
+        settings = message.settings
+        self._files = TemporaryFiles()
+        store = open_store(location, message, self._files)
+        pace = Pace(settings.concurrency, self._crew)
+        retrier = Retrier(RetryPolicy.of(settings), pace, self._tell_retry)
+        threads = settings.compression_threads or usable_cores()
+        if isinstance(message, DownloadStart):
+            from store_workers.download import Download
+
+            return Download(message, store, retrier, self._crew, self._files, threads)
+        from store_workers.upload import Upload
+
+        self._tidy_up(store)
+        return Upload(message, store, retrier, self._crew, self._owner.tell, threads)
+
+    def _tidy_up(self, store: Store) -> None:
+        removed = getattr(store, "remove_stale_files", lambda: 0)()
+        if removed:
+            self._owner.tell(
+                Warning(
+                    code=ErrorCode.CANCELLED,
+                    message=f"removed {removed} temporary files of earlier runs that were cut off",
+                )
+            )
+
+    def _tell_retry(self, failure: ChunkFailure, pause: float) -> None:
+        self._owner.tell(
+            ChunkRetry(
+                index=failure.index or 0,
+                hash=failure.hash or "",
+                code=failure.code,
+                message=failure.message,
+                attempt=failure.attempt,
+                delay_ms=round(pause * 1000),
+            )
+        )
+
+    def _conclude(self, failure: BaseException) -> int:
+        """Leave nothing half done, tell the failure, and choose the status."""
+        self._crew.fail(Abandoned())
+        self._discard()
+        if isinstance(failure, OwnerGone):
+            return FAILURE
+        error = as_worker_error(failure)
+        self._supervisor.tell_at_last(error_event(error))
+        if self._owner.ended_with not in (None, ErrorEvent.type):
+            return SUCCESS  # it was complete before the failure came in
+        if isinstance(error, Cancelled):
+            return 128 + error.signal_number
+        return NOT_ACCEPTED if isinstance(error, BadMessage) else FAILURE
+
+    def _discard(self) -> None:
+        if self._files is not None:
+            self._files.close()
+
+
+def refuse_reserved_paths(message: Message) -> None:
+    """Refuse a path that names the descriptor of the message or of the events."""
+    from store_workers.descriptors import EVENTS_DESCRIPTOR, MESSAGE_DESCRIPTOR, named_descriptor
+
+    number = named_descriptor(message.path)
+    if number == EVENTS_DESCRIPTOR:
+        raise BadMessage("path", "standard output carries the events: name another file")
+    if number == MESSAGE_DESCRIPTOR:
+        raise BadMessage("path", "standard input carries the message: name another file")
+
+
+def find_store(message: Message) -> Location:
+    """The place that the message or the environment names."""
+    from store_workers.stores.location import locate
+
+    return locate(message, os.environ)
+
+
+def open_store(location: Location, message: Message, files: TemporaryFiles) -> Store:
+    """Open the store; what it needs of this host may be missing."""
+    try:
+        return location.open(message.settings, files)
+    except StoreFailure as failure:
+        raise WorkerError(failure.code, failure.message) from failure
+
+
+def usable_cores() -> int:
+    """The cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def as_worker_error(failure: BaseException) -> WorkerError:
+    """Any failure as one that has a code; what nobody foresaw is a bug of ours."""
+    if os.environ.get(DEBUG_VARIABLE) == "1":
+        import traceback
+
+        traceback.print_exception(type(failure), failure, failure.__traceback__)
+    if isinstance(failure, WorkerError):
+        return failure
+    if isinstance(failure, MemoryError):
+        return WorkerError(ErrorCode.INTERNAL, "out of memory")
+    trace = failure.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    place = ""
+    if trace is not None:
+        code = trace.tb_frame.f_code
+        place = f" in {os.path.basename(code.co_filename)}, {code.co_name}, line {trace.tb_lineno}"
+    return WorkerError(ErrorCode.INTERNAL, f"a bug of this worker: {type(failure).__name__}{place}")
+
+
+def take_standard_output() -> int:
+    """Keep standard output for events alone: a descriptor of our own for it.
+
+    Whatever a library prints goes to standard error from here on. Raises `OSError` where there is
+    no standard output.
+    """
+    events = os.dup(1)
+    try:
+        os.fstat(2)
+    except OSError:
+        null = os.open(os.devnull, os.O_WRONLY)
+        if null != 2:
+            os.dup2(null, 2)
+    os.dup2(2, 1)
+    return events
+
+
+def run(arguments: list[str]) -> int:
+    """Do what the command line and standard input ask for; the exit status."""
+    if arguments and arguments[0] in FLAGS:
+        from store_workers.flags import answer
+
+        return answer(arguments[0])
+    try:
+        owner = Owner(take_standard_output())
+    except OSError:
+        return FAILURE
+    if arguments:
+        problem = f"expected no argument but {', '.join(FLAGS)}: the work comes on standard input"
+        owner.tell(error_event(BadMessage("", problem)))
+        return NOT_ACCEPTED
+    return Run(owner).status()
+
+
+def main() -> NoReturn:
+    """Run, and exit at once: threads that are held up must not hold the exit up."""
+    status = run(sys.argv[1:])
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            if stream is not None:
+                stream.flush()
+        except OSError:
+            pass
+    os._exit(status)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,103 @@
+"""The owner's end of the wire: the one writer of events, and whether it still listens."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+
+from store_workers.messages import TERMINAL
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from store_workers.messages import Event, EventType
+
+LONGEST_WRITE = 4096
+"""Bytes that a pipe which is ready for writing takes at once (POSIX's PIPE_BUF on Linux)."""
+
+
+class OwnerGone(Exception):
+    """Nobody reads the events any more."""
+
+
+class Owner:
+    """Writes one JSON object per line to a descriptor, whole lines only, and nothing after the end.
+
+    A pipe that is full makes the writer wait: no event is lost and none is kept in memory.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        self.id: str | None = None
+        self._descriptor = descriptor
+        self._lock = threading.Lock()
+        self.ended_with: EventType | None = None
+
+    def tell(self, event: Event) -> None:
+        """Write an event, waiting as long as it takes. Raises `OwnerGone`.
+
+        Nothing is written any more once a terminal event was.
+        """
+        with self._lock:
+            self._write(event)
+
+    def tell_within(self, event: Event, seconds: float) -> bool:
+        """Write an event if the owner takes it within that time; was it written?
+
+        Raises `OwnerGone`.
+        """
+        if not self._lock.acquire(timeout=seconds):
+            return False
+        try:
+            if not self._is_writable(seconds):
+                return False
+            self._write(event)
+            return True
+        finally:
+            self._lock.release()
+
+    def is_gone(self) -> bool:
+        """Has the other end of the pipe been closed? False where that cannot be known."""
+        try:
+            from select import POLLERR, POLLHUP, POLLNVAL, poll
+        except ImportError:  # Windows: the next write tells
+            return False
+        watch = poll()
+        watch.register(self._descriptor, 0)
+        return any(events & (POLLERR | POLLHUP | POLLNVAL) for _, events in watch.poll(0))
+
+    def _write(self, event: Event) -> None:
+        if self.ended_with is not None:
+            return
+        if event.type in TERMINAL:
+            self.ended_with = event.type
+        line = self.encode(event)
+        while line:
+            self._is_writable(None)
+            try:
+                line = line[os.write(self._descriptor, line[:LONGEST_WRITE]) :]
+            except BlockingIOError:
+                time.sleep(0.001)  # the owner's end is non-blocking, and has less room than that
+            except OSError:
+                raise OwnerGone from None
+
+    def encode(self, event: Event) -> memoryview:
+        """An event as its line: ASCII, so that no locale can garble it."""
+        from json import dumps
+
+        fields: dict[str, Any] = {"type": event.type}
+        if self.id is not None:
+            fields["id"] = self.id
+        fields.update(event.encode())
+        return memoryview(dumps(fields, separators=(",", ":")).encode("ascii") + b"\n")
+
+    def _is_writable(self, seconds: float | None) -> bool:
+        """Wait until a write would not block; a blocking write could not be given up."""
+        try:
+            from select import POLLOUT, poll
+        except ImportError:
+            return True
+        watch = poll()
+        watch.register(self._descriptor, POLLOUT)
+        return bool(watch.poll(None if seconds is None else seconds * 1000))

@@ -1,0 +1,128 @@
+"""What the main thread does while the work goes on elsewhere: it listens.
+
+To signals, to the work's end, to the owner's going away; and it sends the heartbeat. Being never
+busy itself, it can end a run whatever the other threads are waiting for.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from queue import Empty, SimpleQueue
+
+from store_workers.errors import Cancelled
+from store_workers.owner import Owner, OwnerGone
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import FrameType
+
+    from store_workers.messages import Event
+
+LONGEST_NAP = 0.25
+"""Seconds after which it is looked up whether the owner is still there."""
+
+SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")
+
+
+class Inbox:
+    """What the main thread is to know: None for "done", or why the run is over.
+
+    `SimpleQueue.put` is reentrant, so a signal's handler may call it wherever it interrupts.
+    """
+
+    def __init__(self) -> None:
+        self._queue: SimpleQueue[BaseException | None] = SimpleQueue()
+        self._signalled = False
+
+    def done(self) -> None:
+        """The work is complete."""
+        self._queue.put(None)
+
+    def failed(self, failure: BaseException) -> None:
+        """The run is over because of `failure`."""
+        self._queue.put(failure)
+
+    def next(self, seconds: float) -> BaseException | None:
+        """The next note; raises `queue.Empty` where none comes within that time."""
+        return self._queue.get(timeout=seconds)
+
+    def on_signal(self, number: int, frame: FrameType | None) -> None:
+        """Note that a signal asks to stop; the second one ends the process at once."""
+        if self._signalled:
+            os._exit(128 + number)
+        self._signalled = True
+        self._queue.put(Cancelled(number, signal.Signals(number).name))
+
+    def listen_to_signals(self) -> None:
+        """Have the signals that ask a process to stop noted here."""
+        for name in SIGNALS:
+            number = getattr(signal, name, None)
+            # nohup has SIGHUP ignored on purpose.
+            if number is None or (name == "SIGHUP" and signal.getsignal(number) == signal.SIG_IGN):
+                continue
+            signal.signal(number, self.on_signal)
+
+
+class Heartbeat:
+    """When the next PROGRESS is due, and what it says."""
+
+    def __init__(self, interval: float, progress: Callable[[], Event]) -> None:
+        self.interval = interval
+        self.progress = progress
+        self.due = time.monotonic() + interval
+
+    def beat(self, owner: Owner) -> None:
+        """Tell the progress if it is due; an owner that does not read misses that one."""
+        now = time.monotonic()
+        if now >= self.due:
+            owner.tell_within(self.progress(), 0)
+            self.due = max(self.due + self.interval, now)
+
+
+class Supervisor:
+    """Waits for the end of a run. `heartbeat` is set once the work has something to tell."""
+
+    def __init__(self, owner: Owner, inbox: Inbox) -> None:
+        self._owner = owner
+        self._inbox = inbox
+        self.heartbeat: Heartbeat | None = None
+        self.on_tick: Callable[[], None] = lambda: None
+
+    def wait(self) -> BaseException | None:
+        """Wait for the end: None where the work is done, else why the run is over.
+
+        Raises `OwnerGone`.
+        """
+        while True:
+            try:
+                return self._inbox.next(self._nap())
+            except Empty:
+                pass
+            if self._owner.is_gone():
+                raise OwnerGone
+            if self.heartbeat is not None:
+                self.heartbeat.beat(self._owner)
+            self.on_tick()
+
+    def tell_at_last(self, event: Event) -> None:
+        """Write the last line, however slowly the owner reads; a signal ends the patience.
+
+        Raises `OwnerGone`.
+        """
+        while not self._owner.tell_within(event, LONGEST_NAP):
+            if self._owner.is_gone():
+                raise OwnerGone
+            try:
+                interruption = self._inbox.next(0)
+            except Empty:
+                continue
+            if isinstance(interruption, Cancelled):
+                return
+
+    def _nap(self) -> float:
+        if self.heartbeat is None:
+            return LONGEST_NAP
+        return min(LONGEST_NAP, max(0.0, self.heartbeat.due - time.monotonic()))
