@@ -6,8 +6,8 @@ Needs nothing but a CPython of a supported version with pip and venv:
     python3 tools/test.py                   everything
     python3 tools/test.py -k upload -x      arguments are handed on to pytest
 
-The environment is made under ``build/`` from ``tools/requirements/dev.txt`` (exact versions,
-with hashes) and kept until that file or the interpreter changes.
+The environment is made under ``build/`` from ``tools/requirements`` (exact versions, with hashes)
+and kept until these files or the interpreter change.
 """
 
 from __future__ import annotations
@@ -27,7 +27,9 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parent.parent
 BUILD = ROOT / "build"
-REQUIREMENTS = ROOT / "tools" / "requirements" / "dev.txt"
+PINS = ROOT / "tools" / "requirements"
+# The tools, and what the worker bundles: the unit tests import it from source.
+REQUIREMENTS = [PINS / name for name in ("dev.txt", "runtime.txt", "zstandard.txt")]
 OLDEST = (3, 10)
 # Two tests at a time: most of a test's time is spent waiting for a process or a server.
 PYTEST = ("pytest", "--numprocesses=2", "--dist=loadgroup", "-q")
@@ -52,13 +54,15 @@ def main(arguments: Sequence[str]) -> int:
 def environment() -> str:
     """Make the tests' own environment, or find it made; return its interpreter."""
     folder = BUILD / f"test-env-{tag()}"
-    with made_once(folder, REQUIREMENTS.read_bytes()) as missing:
+    contents = b"".join(pins.read_bytes() for pins in REQUIREMENTS)
+    with made_once(folder, contents) as missing:
         if missing:
             say("environment: installing the pinned tools, once")
             run("environment", sys.executable, "-m", "venv", str(folder), quiet=True)
             pip = (interpreter(folder), "-m", "pip", "--disable-pip-version-check", "install")
-            pins = ("--require-hashes", "--only-binary=:all:", "-r", str(REQUIREMENTS))
-            run("environment", *pip, *pins, quiet=True)
+            pins = [argument for file in REQUIREMENTS for argument in ("-r", str(file))]
+            exact = ("--require-hashes", "--only-binary=:all:")
+            run("environment", *pip, *exact, *pins, quiet=True)
     return interpreter(folder)
 
 
