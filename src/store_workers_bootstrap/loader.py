@@ -12,8 +12,8 @@ import marshal
 import os
 import sys
 import zlib
+from _thread import allocate_lock, start_new_thread
 from importlib.machinery import EXTENSION_SUFFIXES, ExtensionFileLoader, ModuleSpec
-from threading import Lock
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -37,13 +37,12 @@ if TYPE_CHECKING:
     class Boot(TypedDict):
         """What one version of Python can import."""
 
-        compiled: bool
         loader: bytes
-        modules: dict[str, Place]
-        packages: tuple[str, ...]
+        compiled: dict[str, Place]
         sources: dict[str, Place]
+        packages: tuple[str, ...]
         data: dict[str, Place]
-        libraries: dict[str, dict[str, Place]]
+        libraries: dict[str, dict[str, tuple[Place, Place | None]]]
 
 
 DAMAGED = (
@@ -52,6 +51,24 @@ DAMAGED = (
 )
 # The first Python whose own library can do what the bundled native library does.
 OWN_CODEC = (3, 14)
+# What ``deferred`` has something to say about: modules of the standard library, and packages. Told
+# here so that a run which needs none of them does not load it.
+DEFERRING = frozenset(
+    {
+        "email._parseaddr",
+        "email._policybase",
+        "email.feedparser",
+        "email.message",
+        "email.utils",
+        "http.client",
+        "socket",
+        "urllib.parse",
+    }
+)
+SLOW_PACKAGES = ("urllib3", "zstandard")
+# Once a message is accepted its run will need the native library. Inflating that takes a third of
+# Python's own start: done beside the imports that are still to come.
+SOON = {"store_workers.descriptors": "zstandard.backend_c"}
 
 
 class Archive:
@@ -61,7 +78,7 @@ class Archive:
         self.path = os.path.abspath(stream.name)
         self.build = build
         self._stream = stream
-        self._lock = Lock()
+        self._lock = allocate_lock()
 
     def read(self, place: Place) -> bytes:
         """Return the bytes at ``place``, checked and inflated; a damaged copy ends the process."""
@@ -88,27 +105,35 @@ class Importer:
 
     def __init__(self, archive: Archive, boot: Boot, host: str) -> None:
         self._archive = archive
-        self._modules = boot["modules"]
         self._compiled = boot["compiled"]
         self._packages = frozenset(boot["packages"])
         self._sources = boot["sources"]
         self._data = boot["data"]
         self._libraries = {
-            name: places[host] for name, places in boot["libraries"].items() if host in places
+            name: Library(archive, name, *places[host])
+            for name, places in boot["libraries"].items()
+            if host in places
         }
 
     def find_spec(
         self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
         """Return how to load ``name``, or None where the archive does not hold it."""
-        if name in self._modules:
+        if name in DEFERRING:
+            from store_workers_bootstrap import deferred
+
+            return deferred.find_in_library(name, path)
+        if name in self._sources:
             package = name in self._packages
             spec = ModuleSpec(name, self, origin=self._filename(name), is_package=package)  # type: ignore[arg-type]
             if package:
                 spec.submodule_search_locations = [self._folder(name)]
+            if name in SOON and SOON[name] in self._libraries:
+                self._libraries[SOON[name]].start()
             return spec
         if name in self._libraries:
-            return self._library(name)
+            path = self._libraries[name].path()
+            return ModuleSpec(name, ExtensionFileLoader(name, path), origin=path)
         return None
 
     def create_module(self, spec: ModuleSpec) -> ModuleType | None:
@@ -117,15 +142,27 @@ class Importer:
 
     def exec_module(self, module: ModuleType) -> None:
         """Run the module's code."""
-        module.__file__ = self._filename(module.__name__)
-        exec(self.get_code(module.__name__), module.__dict__)  # noqa: S102: that is importing
+        name = module.__name__
+        module.__file__ = self._filename(name)
+        if name.startswith(SLOW_PACKAGES):
+            from store_workers_bootstrap import deferred
+
+            if name in deferred.LAZY_PACKAGES:
+                deferred.make_lazy(module, frozenset(self._sources), lambda: self.get_code(name))
+                return
+            if deferred.concerns(name):
+                deferred.execute(module, self.get_code(name))
+                return
+        exec(self.get_code(name), module.__dict__)  # noqa: S102: that is importing
 
     def get_code(self, name: str) -> CodeType:
         """Return the module's code: as it was compiled at build time, or else from its source."""
-        content = self._archive.read(self._modules[name])
-        if self._compiled:
-            return marshal.loads(content)  # type: ignore[no-any-return]
-        return compile(content, self._inside(name), "exec", dont_inherit=True, optimize=0)
+        place = self._compiled.get(name)
+        if place:
+            return marshal.loads(self._archive.read(place))  # type: ignore[no-any-return]
+        content = self._archive.read(self._sources[name])
+        level = 0 if name.startswith("store_workers") else 2  # as the build compiles
+        return compile(content, self._inside(name), "exec", dont_inherit=True, optimize=level)
 
     def get_source(self, name: str) -> str | None:
         """Return the module's source: what makes tracebacks readable."""
@@ -165,14 +202,48 @@ class Importer:
     def _filename(self, name: str) -> str:
         return os.path.join(self._archive.path, *self._inside(name).split("/"))
 
-    def _library(self, name: str) -> ModuleSpec:
-        path = in_memory(self._archive, self._libraries[name]) or in_private_folder(
-            self._archive, name, self._libraries[name]
-        )
-        return ModuleSpec(name, ExtensionFileLoader(name, path), origin=path)
+
+class Library:
+    """A native library in the archive, and the path that it can be loaded from."""
+
+    def __init__(self, archive: Archive, name: str, place: Place, patch: Place | None) -> None:
+        """``place`` is where the library is; ``patch`` what to write over it, if it is another's."""
+        self._archive = archive
+        self._name = name
+        self._place = place
+        self._patch = patch
+        self._path: str | None = None
+        self._lock = allocate_lock()
+
+    def start(self) -> None:
+        """Begin to make ready, on a thread."""
+        start_new_thread(self.path, ())
+
+    def path(self) -> str:
+        """Make it ready, once, and return its path."""
+        with self._lock:
+            if self._path is None:
+                content = self._content()
+                self._path = in_memory(content) or self._in_private_folder(content)
+            return self._path
+
+    def _content(self) -> bytes | bytearray:
+        content = self._archive.read(self._place)
+        if self._patch is None:
+            return content
+        patched = bytearray(content)
+        for start, piece in marshal.loads(self._archive.read(self._patch)):
+            patched[start : start + len(piece)] = piece
+        return patched
+
+    def _in_private_folder(self, content: bytes | bytearray) -> str:
+        from store_workers_bootstrap.private_cache import keep
+
+        name = self._name.rpartition(".")[2] + EXTENSION_SUFFIXES[-1]
+        return keep(name, self._archive.build, content)
 
 
-def in_memory(archive: Archive, place: Place) -> str | None:
+def in_memory(content: bytes | bytearray) -> str | None:
     """Put a library into anonymous memory; return its path, or None where that can't be had."""
     if not hasattr(os, "memfd_create"):
         return None
@@ -186,17 +257,10 @@ def in_memory(archive: Archive, place: Place) -> str | None:
     if not os.path.exists(path):
         os.close(memory)
         return None
-    content = memoryview(archive.read(place))
-    while content:
-        content = content[os.write(memory, content) :]
+    left = memoryview(content)
+    while left:
+        left = left[os.write(memory, left) :]
     return path
-
-
-def in_private_folder(archive: Archive, name: str, place: Place) -> str:
-    """Put a library into a folder that nobody else can write to; return its path."""
-    from store_workers_bootstrap.private_cache import keep
-
-    return keep(name.rpartition(".")[2] + EXTENSION_SUFFIXES[-1], archive.build, archive.read(place))
 
 
 def host_key() -> str:

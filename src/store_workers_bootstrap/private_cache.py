@@ -10,7 +10,7 @@ import tempfile
 VARIABLE = "STORE_WORKERS_CACHE"
 
 
-def keep(name: str, build: str, content: bytes) -> str:
+def keep(name: str, build: str, content: bytes | bytearray) -> str:
     """Return the path of a file with exactly ``content``, kept for the next start.
 
     Written aside and moved, so that a reader never sees half a file and two starts at once do not
@@ -58,7 +58,7 @@ def make_private(folder: str) -> None:
         raise PermissionError(f"not private: {folder}")
 
 
-def written(path: str, content: bytes) -> str:
+def written(path: str, content: bytes | bytearray) -> str:
     """Return ``path`` once it holds ``content``."""
     if holds(path, content):
         return path

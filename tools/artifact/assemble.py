@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import deflate
 
+from .patches import difference
 from .payload import HEAD_BYTES, LEVEL, Payload, Place
 from .tree import module_name
 from .zip_file import Entry, ZipFile
@@ -24,8 +25,24 @@ PRELUDE = b"#!/usr/bin/env python3\n# coding: this-copy-is-damaged--copy-the-fil
 STUB = "store_workers_bootstrap/__main__.py"
 LOADER = "store_workers_bootstrap/loader.py"
 REFUSE = "store_workers_bootstrap/refuse.py"
-# Stored: what every start imports, where inflating would be a good part of the time.
-HOT = ("store_workers/", "store_workers_bootstrap/", "urllib3/", "zstandard/")
+# Stored: what every start imports. The rest is deflated, a module at a time.
+STORED = ("store_workers/", "store_workers_bootstrap/")
+# Carried as sources alone: what hardly any run imports (documentation of services, progress bars
+# of other kinds, calendars, XML). Compiling costs milliseconds there, room costs every download.
+SOURCE_ONLY = (
+    "botocore/crt/auth.py",
+    "botocore/docs/",
+    "dateutil/easter.py",
+    "dateutil/rrule.py",
+    "dateutil/tz/win.py",
+    "dateutil/tzwin.py",
+    "dateutil/utils.py",
+    "defusedxml/",
+    "tqdm/",
+    "urllib3/contrib/pyopenssl.py",
+    "urllib3/contrib/socks.py",
+    "urllib3/http2/connection.py",
+)
 PAYLOAD_NAME = "store-workers.payload"
 LICENCES_NAME = "LICENSES.txt"
 
@@ -84,38 +101,57 @@ def with_head(stub: bytes, offset: int) -> bytes:
 
 def add_code(payload: Payload, head: dict[str, Any], parts: Parts) -> None:
     """Add the code for each Python, what it reads and its tables; name them in ``head``."""
-    code_of = {each: add_modules(payload, code) for each, code in parts.compiled.items()}
     sources = parts.tree.sources()
-    source_places = add_modules(payload, sources, hot=())
+    data = parts.tree.data().items()
+    code_of = {each: add_compiled(payload, code) for each, code in parts.compiled.items()}
     shared = {
         "packages": tuple(name for name, package in map(module_name, sources) if package),
-        "sources": source_places,
-        "data": {p: payload.add(c, deflated=True) for p, c in parts.tree.data().items()},
+        "sources": {
+            module_name(path)[0]: payload.add(source, deflated=True)
+            for path, source in sources.items()
+            if path != STUB
+        },
+        "data": {path: payload.add(content, deflated=True) for path, content in data},
         "libraries": {
-            module: {each.key: payload.add(c, deflated=True) for each, c in libraries.items()}
+            module: add_libraries(payload, libraries)
             for module, libraries in parts.libraries.items()
         },
     }
-    head["build"] = hashlib.sha256(repr(shared).encode() + repr(code_of).encode()).hexdigest()[:16]
-    boots = {
-        each.magic: boot(payload, compiled=True, loader=code[LOADER], modules=code_of[each], **shared)
+    head["build"] = hashlib.sha256(repr((shared, code_of)).encode()).hexdigest()[:16]
+    head["code"] = {
+        each.magic: boot(payload, compiled=code_of[each], loader=code[LOADER], **shared)
         for each, code in parts.compiled.items()
     }
-    head["code"] = boots
-    head["source"] = boot(
-        payload, compiled=False, loader=sources[LOADER], modules=source_places, **shared
-    )
+    head["source"] = boot(payload, compiled={}, loader=sources[LOADER], **shared)
 
 
-def add_modules(
-    payload: Payload, contents: dict[str, bytes], hot: tuple[str, ...] = HOT
-) -> dict[str, Place]:
-    """Add the code or source of modules, given by path; return the places by module name."""
+def add_compiled(payload: Payload, contents: dict[str, bytes]) -> dict[str, Place]:
+    """Add the compiled code of modules, given by path; return the places by module name."""
     return {
-        module_name(path)[0]: payload.add(content, deflated=not path.startswith(hot))
+        module_name(path)[0]: payload.add(content, deflated=not path.startswith(STORED))
         for path, content in contents.items()
-        if path != STUB
+        if path != STUB and not path.startswith(SOURCE_ONLY)
     }
+
+
+def add_libraries(
+    payload: Payload, libraries: dict[Target, bytes]
+) -> dict[str, tuple[Place, Place | None]]:
+    """Add one module's native libraries; return by target where each is, and a patch for it.
+
+    One that is nearly the same as another is that other, and the patch.
+    """
+    whole: list[bytes] = []
+    places = {}
+    for target, library in libraries.items():
+        patched = ((each, difference(each, library)) for each in whole)
+        base, patch = next((found for found in patched if found[1] is not None), (library, None))
+        if patch is None:
+            whole.append(library)
+        place = payload.add(base, deflated=True)
+        table = Payload.marshal(patch) if patch is not None else None
+        places[target.key] = (place, payload.add(table, deflated=True) if table else None)
+    return places
 
 
 def boot(payload: Payload, **table: Any) -> Place:

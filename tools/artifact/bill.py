@@ -70,9 +70,7 @@ def bill_of_materials(
                 for each in interpreters
             ],
         },
-        "components": [
-            component(message, wheels) for message in distributions(tree)
-        ],
+        "components": [component(message, wheels) for message in distributions(tree)],
         "dependencies": [
             {"ref": NAME, "dependsOn": sorted(map(reference, distributions(tree)))},
         ],

@@ -102,9 +102,7 @@ def version_of(own: tree.Tree) -> str:
     return stated[1]
 
 
-def written(
-    plan: Plan, content: bytes, bom: str, found: list[interpreters.Interpreter]
-) -> str:
+def written(plan: Plan, content: bytes, bom: str, found: list[interpreters.Interpreter]) -> str:
     """Write the artifact, its checksum and its bill of materials; return what to tell of it."""
     plan.dist.mkdir(parents=True, exist_ok=True)
     digest = hashlib.sha256(content).hexdigest()

@@ -33,7 +33,7 @@ NOT_CARRIED = (
     "*/top_level.txt",
     "*/entry_points.txt",
     "botocore/cacert.pem",
-    "botocore/crt/*",
+    "botocore/crt/auth.py",
     "botocore/stub.py",
     "dateutil/zoneinfo/*",
     "tqdm/completion.sh",

@@ -8,7 +8,7 @@ import shutil
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -90,9 +90,7 @@ def pip_target(target: Target) -> list[str]:
     ]
 
 
-def download(
-    environment: Environment, requirements: Path, cache: Path, options: list[str]
-) -> None:
+def download(environment: Environment, requirements: Path, cache: Path, options: list[str]) -> None:
     """Download the wheels that ``requirements`` pins, aside, and move them into ``cache``."""
     cache.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=cache.parent, prefix="download-") as aside:
@@ -124,7 +122,7 @@ def found(pin: Pin, wheel: Path | None, target: Target | None = None) -> Path:
     return wheel
 
 
-@lru_cache(maxsize=None)
+@cache
 def sha256(path: Path) -> str:
     """Return the SHA-256 of a file that no longer changes, in hex."""
     return hashlib.sha256(path.read_bytes()).hexdigest()
