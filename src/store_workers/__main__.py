@@ -29,17 +29,20 @@ from store_workers.supervisor import Heartbeat, Inbox, Supervisor
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from typing import NoReturn
 
     from store_workers.atomic_file import TemporaryFiles
     from store_workers.download import Download
     from store_workers.messages import Message
+    from store_workers.owner import Onlooker
     from store_workers.stores.base import Store
     from store_workers.stores.location import Location
     from store_workers.upload import Upload
 
 SUCCESS, FAILURE, NOT_ACCEPTED = 0, 1, 2
 DEBUG_VARIABLE = "STORE_WORKERS_DEBUG"
+LOG_VARIABLE = "STORE_WORKERS_LOG"
 FLAGS = ("--help", "--version", "--schema")
 
 
@@ -52,6 +55,10 @@ class Run:
         self._crew = Crew(self._inbox.failed)
         self._supervisor = Supervisor(owner, self._inbox)
         self._files: TemporaryFiles | None = None
+        self._slow_store: SlowStore | None = None
+        owner.onlooker = find_onlooker(os.environ, owner)
+        if owner.onlooker is not None:
+            self._supervisor.on_tick = owner.onlooker.tick
 
     def status(self) -> int:
         """Do what the message asks for; the exit status that tells how it went."""
@@ -65,6 +72,9 @@ class Run:
         except OwnerGone:
             self._discard()
             return FAILURE
+        finally:
+            if self._owner.onlooker is not None:
+                self._owner.onlooker.close()
 
     def _work(self) -> None:
         """What the thread beside the supervisor does, from the first byte of the message on."""
@@ -73,7 +83,10 @@ class Run:
         message = decode_message(value)
         refuse_reserved_paths(message)
         location = find_store(message)
+        self._slow_store = SlowStore(message.settings.timeout_ms / 1000)
         worker = self._worker(message, location)
+        if self._owner.onlooker is not None:
+            self._owner.onlooker.begin(message, location.shown, worker.progress)
         interval = message.settings.progress_interval_ms / 1000
         if interval:
             self._supervisor.heartbeat = Heartbeat(interval, worker.progress)
@@ -89,7 +102,8 @@ class Run:
         self._files = TemporaryFiles()
         store = open_store(location, message, self._files)
         pace = Pace(settings.concurrency, self._crew)
-        retrier = Retrier(RetryPolicy.of(settings), pace, self._tell_retry)
+        policy = RetryPolicy.of(settings)
+        retrier = Retrier(policy, pace, self._tell_retry, on_try=self._tell_try)
         threads = settings.compression_threads or usable_cores()
         if isinstance(message, DownloadStart):
             from store_workers.download import Download
@@ -122,6 +136,22 @@ class Run:
             )
         )
 
+    def _tell_try(
+        self, index: int, hash: str, attempt: int, seconds: float, failure: StoreFailure | None
+    ) -> None:
+        if self._owner.onlooker is not None:
+            self._owner.onlooker.tried(index, hash, attempt, seconds, failure)
+        if failure is None and self._slow_store is not None and self._slow_store.shows_in(seconds):
+            self._owner.tell(
+                Warning(
+                    code=ErrorCode.STORE_UNAVAILABLE,
+                    message=f"the store is slow: one chunk took {seconds:.1f} s, more than half of"
+                    " settings.timeout_ms",
+                    index=index,
+                    hash=hash,
+                )
+            )
+
     def _conclude(self, failure: BaseException) -> int:
         """Leave nothing half done, tell the failure, and choose the status."""
         self._crew.fail(Abandoned())
@@ -139,6 +169,42 @@ class Run:
     def _discard(self) -> None:
         if self._files is not None:
             self._files.close()
+
+
+class SlowStore:
+    """Finds out, once a run, that a store takes more than half of its timeout for one chunk."""
+
+    def __init__(self, timeout: float) -> None:
+        self._limit = timeout / 2
+        self._unsaid = [True]
+
+    def shows_in(self, seconds: float) -> bool:
+        """Is this the first try that took so long? Safe from many threads."""
+        if seconds <= self._limit:
+            return False
+        try:
+            return self._unsaid.pop()
+        except IndexError:
+            return False
+
+
+def find_onlooker(environment: Mapping[str, str], owner: Owner) -> Onlooker | None:
+    """Who is shown the events besides the owner: operators that ask for a log, else a person.
+
+    Nothing is imported where nobody looks.
+    """
+    level = environment.get(LOG_VARIABLE)
+    if level:
+        from store_workers.log import Log
+        from store_workers.standard_error import StandardError
+
+        return Log(level, StandardError())
+    if os.isatty(2):
+        from store_workers.progress_bar import ProgressBar
+        from store_workers.standard_error import StandardError
+
+        return ProgressBar(StandardError(), on_screen=owner.is_on_screen())
+    return None
 
 
 def refuse_reserved_paths(message: Message) -> None:
@@ -223,6 +289,13 @@ def run(arguments: list[str]) -> int:
         return FAILURE
     if arguments:
         problem = f"expected no argument but {', '.join(FLAGS)}: the work comes on standard input"
+        owner.tell(error_event(BadMessage("", problem)))
+        return NOT_ACCEPTED
+    if os.isatty(0):
+        from store_workers.flags import help_text
+
+        os.write(2, (help_text() + "\n").encode())
+        problem = "expected one JSON object on standard input, which is a terminal"
         owner.tell(error_event(BadMessage("", problem)))
         return NOT_ACCEPTED
     return Run(owner).status()

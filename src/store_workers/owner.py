@@ -10,9 +10,35 @@ from store_workers.messages import TERMINAL
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from collections.abc import Callable
+    from typing import Any, Protocol
 
-    from store_workers.messages import Event, EventType
+    from store_workers.errors import StoreFailure
+    from store_workers.messages import Event, EventType, Message
+
+    class Onlooker(Protocol):
+        """Is shown what the owner is told, for people or operators; it never waits nor raises."""
+
+        def begin(self, message: Message, store: str, progress: Callable[[], Any]) -> None:
+            """The message was accepted; `store` has no secrets, `progress` makes an event."""
+
+        def tried(
+            self, index: int, hash: str, attempt: int, seconds: float, failure: StoreFailure | None
+        ) -> None:
+            """One try of a chunk came to its end."""
+
+        def before(self) -> None:
+            """A line is about to be written."""
+
+        def after(self, event: Event) -> None:
+            """It was written."""
+
+        def tick(self) -> None:
+            """A moment has passed."""
+
+        def close(self) -> None:
+            """The run is over."""
+
 
 LONGEST_WRITE = 4096
 """Bytes that a pipe which is ready for writing takes at once (POSIX's PIPE_BUF on Linux)."""
@@ -30,6 +56,7 @@ class Owner:
 
     def __init__(self, descriptor: int) -> None:
         self.id: str | None = None
+        self.onlooker: Onlooker | None = None
         self._descriptor = descriptor
         self._lock = threading.Lock()
         self.ended_with: EventType | None = None
@@ -67,12 +94,22 @@ class Owner:
         watch.register(self._descriptor, 0)
         return any(events & (POLLERR | POLLHUP | POLLNVAL) for _, events in watch.poll(0))
 
+    def is_on_screen(self) -> bool:
+        """Do the events go to a terminal?"""
+        return os.isatty(self._descriptor)
+
     def _write(self, event: Event) -> None:
         if self.ended_with is not None:
             return
         if event.type in TERMINAL:
             self.ended_with = event.type
-        line = self.encode(event)
+        if self.onlooker is not None:
+            self.onlooker.before()
+        self._write_line(self.encode(event))
+        if self.onlooker is not None:
+            self.onlooker.after(event)
+
+    def _write_line(self, line: memoryview) -> None:
         while line:
             self._is_writable(None)
             try:

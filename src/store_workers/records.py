@@ -100,7 +100,12 @@ class String(Kind):
         return value
 
     def schema(self) -> dict[str, Any]:
-        return {"type": "string", "minLength": self.least} if self.least else {"type": "string"}
+        text: dict[str, Any] = {"type": "string"}
+        if self.least:
+            text["minLength"] = self.least
+        if self.secret:
+            text["pattern"] = "^[ -~]*$"  # printable ASCII
+        return text
 
 
 class Path(String):

@@ -62,12 +62,16 @@ class Retrier:
         pace: Pace,
         on_retry: Callable[[ChunkFailure, float], None],
         *,
+        on_try: Callable[[int, str, int, float, StoreFailure | None], None] = lambda *_told: None,
+        clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
         fraction: Callable[[], float] | None = None,
     ) -> None:
         self._policy = policy
         self._pace = pace
         self._on_retry = on_retry
+        self._on_try = on_try
+        self._clock = clock
         self._sleep = sleep
         self._fraction = fraction or _random_fraction
 
@@ -75,15 +79,21 @@ class Retrier:
         """Do `work` for one chunk: (its result, the number of tries).
 
         Raises the `ChunkFailure` of the last try. Every failure that is tried again is told
-        before the pause. A store that asks for fewer requests slows the whole run down.
+        before the pause. A store that asks for fewer requests slows the whole run down. `on_try`
+        is called with each try's chunk, number, seconds and failure, if it was one.
         """
         attempt = 1
         while True:
             try:
                 with self._pace:
-                    return work(), attempt
+                    began = self._clock()
+                    result = work()
             except StoreFailure as cause:
+                self._on_try(index, hash, attempt, self._clock() - began, cause)
                 failure = ChunkFailure(cause, index, hash, attempt)
+            else:
+                self._on_try(index, hash, attempt, self._clock() - began, None)
+                return result, attempt
             pause = self._policy.pause_after(failure, self._fraction())
             if pause is None:
                 raise failure from failure.cause

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from enum import Enum
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
+IDENTIFIER = "urn:store-workers:wire:1"
 
 
 def schema() -> dict[str, Any]:
@@ -20,7 +21,9 @@ def schema() -> dict[str, Any]:
     ignore what they do not know, so that later versions can add to them.
     """
     definitions = {record.__name__: _settings(record) for record in (Auth, Settings, Tls)}
-    definitions["Auth"]["oneOf"] = [{"required": sorted(form)} for form in _auth_forms()]
+    definitions["Auth"]["oneOf"] = [_exactly(form) for form in AUTH_FORMS]
+    # A key is of no use without the certificate that it belongs to.
+    definitions["Tls"]["dependentRequired"] = {"key_file": ["cert_file"]}
     for word, message in MESSAGES.items():
         definitions[message.__name__] = _line(message, word, closed=True)
     for event in EVENTS:
@@ -29,6 +32,7 @@ def schema() -> dict[str, Any]:
     events = [event.__name__ for event in EVENTS]
     return {
         "$schema": DIALECT,
+        "$id": IDENTIFIER,
         "title": "store-workers wire contract, version 1",
         "$defs": {
             **definitions,
@@ -39,9 +43,9 @@ def schema() -> dict[str, Any]:
     }
 
 
-def _auth_forms() -> list[frozenset[str]]:
-    """The forms that differ in what they require; the session token is an optional third."""
-    return [form for form in AUTH_FORMS if "session_token" not in form]
+def _exactly(names: frozenset[str]) -> dict[str, Any]:
+    """These fields, all of them, and no other."""
+    return {"required": sorted(names), "propertyNames": {"enum": sorted(names)}}
 
 
 def _settings(record: type[Record]) -> dict[str, Any]:

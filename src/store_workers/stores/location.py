@@ -20,7 +20,12 @@ if TYPE_CHECKING:
     from store_workers.stores.base import Store
 
     class Location(Protocol):
-        """A place where chunks live, known but not yet touched."""
+        """A place where chunks live, known but not yet touched.
+
+        `shown` names it without secrets.
+        """
+
+        shown: str
 
         def open(self, settings: Settings, files: TemporaryFiles) -> Store:
             """The store itself."""
@@ -65,6 +70,7 @@ class DirectoryLocation:
 
     def __init__(self, root: str) -> None:
         self.root = root
+        self.shown = root
 
     def open(self, settings: Settings, files: TemporaryFiles) -> Store:
         from store_workers.stores.directory import DirectoryStore
