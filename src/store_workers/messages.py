@@ -20,6 +20,7 @@ from store_workers.records import (
     Record,
     String,
     field,
+    is_encodable,
     json_type,
 )
 
@@ -317,6 +318,9 @@ def _check_auth(auth: Auth | None) -> None:
             "expected bearer_token, or username and password, or access_key_id and"
             " secret_access_key, where session_token may stand beside them",
         )
+    for name in ("username", "password"):
+        if not is_encodable(getattr(auth, name) or ""):
+            raise BadMessage(f"auth.{name}", "holds a lone surrogate that stands for no byte")
     if auth.username is not None and ":" in auth.username:
         raise BadMessage("auth.username", "a user name cannot hold a colon (RFC 7617)")
 

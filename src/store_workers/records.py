@@ -118,12 +118,8 @@ class Path(String):
         path = super().check(value, where)
         if "\0" in path:
             raise BadMessage(where, "a file name cannot hold a NUL character")
-        try:
-            path.encode("utf-8", "surrogateescape")
-        except UnicodeEncodeError:
-            raise BadMessage(
-                where, "holds a lone surrogate that stands for no byte of a file name"
-            ) from None
+        if not is_encodable(path):
+            raise BadMessage(where, "holds a lone surrogate that stands for no byte of a file name")
         return path
 
 
@@ -288,6 +284,15 @@ class Record:
 
 HEX_DIGITS = frozenset("0123456789abcdef")
 _SHOWN_AT_MOST = 80
+
+
+def is_encodable(text: str) -> bool:
+    """Has the text bytes: UTF-8, and PEP 383 surrogates for bytes that are none?"""
+    try:
+        text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def json_type(value: Any) -> str:

@@ -9,6 +9,7 @@ import os
 import sys
 
 from store_workers.errors import BadMessage, shown
+from store_workers.records import is_encodable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -48,6 +49,8 @@ def locate(message: Start, environment: Mapping[str, str]) -> Location:
 def _locate(text: str, field: str, message: Start, environment: Mapping[str, str]) -> Location:
     if any(character < " " or character == "\x7f" for character in text):
         raise BadMessage(field, "holds a control character")
+    if not is_encodable(text):
+        raise BadMessage(field, "holds a lone surrogate that stands for no byte")
     scheme, separator, _ = text.partition("://")
     if not separator or "/" in scheme or os.sep in scheme:
         return DirectoryLocation(text)
@@ -116,7 +119,7 @@ def _file_url_path(url: str, field: str) -> str:
         raise BadMessage(field, f"expected file:///directory, got {shown(url)}")
     if "?" in rest or "#" in rest:
         raise BadMessage(field, "a file URL has neither query nor fragment")
-    data = unquote_to_bytes("/" + rest.encode("utf-8", "surrogateescape").decode("latin-1"))
+    data = unquote_to_bytes(b"/" + rest.encode("utf-8", "surrogateescape"))
     if b"\0" in data:
         raise BadMessage(field, "a file name cannot hold a NUL character")
     return data.decode("utf-8", "surrogateescape")

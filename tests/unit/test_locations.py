@@ -1,0 +1,200 @@
+"""From the `store` of a message to a place: what is taken, and what each refusal names."""
+
+from __future__ import annotations
+
+import base64
+import os
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from store_workers.atomic_file import TemporaryFiles
+from store_workers.errors import BadMessage
+from store_workers.messages import Settings, decode_message
+from store_workers.stores.http_location import HttpLocation
+from store_workers.stores.location import DirectoryLocation, default_directory, locate, system_path
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from store_workers.stores.location import Location
+
+KEYS = {"access_key_id": "a", "secret_access_key": "s"}
+
+
+def place(store: str | None, environment: dict[str, str] | None = None, **more: Any) -> Location:
+    """Locate the store of a message."""
+    fields = {"type": "UPLOAD_START", "path": "file", **more}
+    if store is not None:
+        fields["store"] = store
+    return locate(decode_message(fields), environment or {})
+
+
+@pytest.mark.parametrize(
+    ("store", "root"),
+    [
+        ("/srv/chunks", "/srv/chunks"),
+        ("chunks", "chunks"),
+        ("./a://b", "./a://b"),
+        ("/a/b://c", "/a/b://c"),
+        ("file:///srv/chunks", "/srv/chunks"),
+        ("FILE:///srv/chunks", "/srv/chunks"),
+        ("file://localhost/srv", "/srv"),
+        ("file:///with%20space/%C3%BC", "/with space/ü"),
+        ("file:///ü/日本", "/ü/日本"),
+        ("file:///raw%FFbyte", "/raw\udcffbyte"),
+        ("/raw\udcffbyte", "/raw\udcffbyte"),
+    ],
+)
+def test_directories(store: str, root: str) -> None:
+    location = place(store)
+    assert isinstance(location, DirectoryLocation)
+    assert location.root == root
+
+
+@pytest.mark.parametrize("name", ["ü", "日本", "a b", "raw\udcff"])
+def test_a_file_url_and_a_path_mean_the_same_directory(tmp_path: Path, name: str) -> None:
+    wanted = os.fsencode(tmp_path) + b"/" + name.encode("utf-8", "surrogateescape")
+    for store in (f"{tmp_path}/{name}", f"file://{tmp_path}/{name}"):
+        location = place(store)
+        assert isinstance(location, DirectoryLocation)
+        assert os.fsencode(system_path(location.root)) == wanted
+
+
+@pytest.mark.parametrize(
+    "store",
+    [
+        "ftp://host/x",
+        "://x",
+        "s4://bucket",
+        "file://host/x",
+        "file://",
+        "file:///a?b",
+        "file:///a#b",
+        "file:///a%00b",
+        "http://",
+        "http:///path",
+        "http://a b/",
+        "http://[",
+        "http://host:99999/",
+        "http://host:port/",
+        "http://host/#fragment",
+        "http://host\n/",
+        "dir\0",
+        "dir\x7f",
+        "\ud800",
+        "dir/\udfff",
+        "file:///\ud800",
+        "http://host/\ud800",
+        "http://user:\ud800@host/",
+        "http://host/?q=\ud800",
+    ],
+)
+def test_refusals_name_the_field(store: str) -> None:
+    with pytest.raises(BadMessage) as refused:
+        place(store)
+    assert refused.value.field == "store"
+    with pytest.raises(BadMessage) as from_environment:
+        place(None, {"STORE_WORKERS_STORE": store})
+    assert from_environment.value.field == "STORE_WORKERS_STORE"
+
+
+@given(st.text(max_size=30), st.sampled_from(["", "file://", "file:///", "http://", "x://"]))
+def test_any_text_is_a_place_or_a_refusal(text: str, scheme: str) -> None:
+    try:
+        location = place(scheme + text or "x")
+    except BadMessage as refused:
+        assert refused.field == "store"  # noqa: PT017 - either outcome is right
+    else:
+        assert isinstance(location, (DirectoryLocation, HttpLocation))
+
+
+def test_no_refusal_shows_a_secret_of_the_url() -> None:
+    for store in (
+        "http://user:hunter2@host:bad/",
+        "http://user:hunter2@ho st/",
+        "ftp://u:hunter2@h",
+    ):
+        with pytest.raises(BadMessage) as refused:
+            place(store)
+        assert "hunter2" not in refused.value.message
+
+
+def test_what_is_shown_of_a_url_is_no_secret() -> None:
+    location = place("https://user:hunter2@host:8443/base/?token=hunter2")
+    assert isinstance(location, HttpLocation)
+    assert location.shown == "https://host:8443/base"
+
+
+@pytest.mark.parametrize(
+    ("store", "auth", "environment", "expected"),
+    [
+        ("http://h/", None, {}, None),
+        ("http://h/", {"bearer_token": "t"}, {}, "Bearer t"),
+        ("http://h/", {"username": "u", "password": "p:q"}, {}, "u:p:q"),
+        ("http://h/", {"username": "ü", "password": ""}, {}, "ü:"),
+        ("http://a:b@h/", None, {}, "a:b"),
+        ("http://a%40c:b%2F@h/", None, {}, "a@c:b/"),
+        ("http://a@h/", None, {}, "a:"),
+        ("http://a:b@h/", {"bearer_token": "t"}, {}, "Bearer t"),
+        ("http://h/", None, {"STORE_WORKERS_TOKEN": "e"}, "Bearer e"),
+        ("http://a:b@h/", None, {"STORE_WORKERS_TOKEN": "e"}, "a:b"),
+        ("http://h/", {"bearer_token": "t"}, {"STORE_WORKERS_TOKEN": "e"}, "Bearer t"),
+    ],
+)
+def test_the_message_wins_over_the_url_and_that_over_the_environment(
+    store: str,
+    auth: dict[str, str] | None,
+    environment: dict[str, str],
+    expected: str | None,
+) -> None:
+    location = place(store, environment, **({"auth": auth} if auth else {}))
+    assert isinstance(location, HttpLocation)
+    if expected is not None and not expected.startswith("Bearer "):
+        expected = "Basic " + base64.b64encode(expected.encode()).decode()
+    assert location.authorization == expected
+
+
+def test_a_token_of_the_environment_is_checked_and_not_shown() -> None:
+    with pytest.raises(BadMessage) as refused:
+        place("http://h/", {"STORE_WORKERS_TOKEN": "hunter2\n"})
+    assert refused.value.field == "STORE_WORKERS_TOKEN"
+    assert "hunter2" not in refused.value.message
+
+
+def test_keys_of_s3_are_refused_elsewhere() -> None:
+    with pytest.raises(BadMessage) as refused:
+        place("http://h/", auth=KEYS)
+    assert refused.value.field == "auth"
+
+
+def test_reading_a_location_touches_nothing(tmp_path: Path) -> None:
+    location = place(str(tmp_path / "a" / "b"))
+    location.open(Settings(), TemporaryFiles()).close()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_store_of_the_message_wins_over_the_environment() -> None:
+    location = place("mine", {"STORE_WORKERS_STORE": "other"})
+    assert isinstance(location, DirectoryLocation)
+    assert location.root == "mine"
+
+
+@pytest.mark.parametrize(
+    ("environment", "expected"),
+    [
+        ({"XDG_DATA_HOME": "/data"}, "/data/store-workers/chunks"),
+        ({"XDG_DATA_HOME": "relative"}, "/home/x/.local/share/store-workers/chunks"),
+        ({}, "/home/x/.local/share/store-workers/chunks"),
+    ],
+)
+def test_the_default_directory(
+    environment: dict[str, str], expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", "/home/x")
+    assert default_directory(environment) == expected
+    location = place(None, environment)
+    assert isinstance(location, DirectoryLocation)
+    assert location.root == expected
