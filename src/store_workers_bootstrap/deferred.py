@@ -44,10 +44,24 @@ IMPORTS: dict[str, frozenset[str]] = {
     "urllib3.util.request": frozenset({"base64:b64encode"}),
     "urllib3.util.retry": frozenset({"random"}),
     "urllib3.util.ssl_": frozenset({"hmac"}),
-    "urllib3.util.ssl_match_hostname": frozenset({"ipaddress"}),
+    "urllib3.util.ssl_match_hostname": frozenset(
+        {"ipaddress", "ipaddress:IPv4Address", "ipaddress:IPv6Address"}
+    ),
 }
 # Modules whose regular expressions are compiled when they are first used.
-LATER_PATTERNS = frozenset({"email.feedparser", "email.message", "email.utils", "urllib3.util.url"})
+LATER_PATTERNS = frozenset(
+    {
+        "email.feedparser",
+        "email.message",
+        "email.utils",
+        "http.client",
+        "json.decoder",
+        "json.encoder",
+        "json.scanner",
+        "urllib3.connection",
+        "urllib3.util.url",
+    }
+)
 # Packages whose __init__ waits; with the submodule, if any, whose names are the package's too.
 LAZY_PACKAGES: dict[str, str | None] = {
     "urllib3": None,
@@ -202,11 +216,14 @@ class LaterName:
 
 
 class LaterPatterns:
-    """The module ``re``, except that ``compile`` puts compiling off."""
+    """The module ``re``, except that compiling is put off, and so is loading ``re``."""
 
-    def compile(self, *args: Any) -> LaterPattern:
+    # As ``re`` has them; they are combined at import.
+    ASCII, DOTALL, IGNORECASE, MULTILINE, UNICODE, VERBOSE = 256, 16, 2, 8, 32, 64
+
+    def compile(self, pattern: str | bytes, flags: int = 0) -> LaterPattern | Whitespace:
         """Return what compiles the pattern when it is first used."""
-        return LaterPattern(args)
+        return Whitespace() if pattern == Whitespace.PATTERN else LaterPattern(pattern, flags)
 
     def __getattr__(self, name: str) -> Any:
         import re
@@ -215,17 +232,43 @@ class LaterPatterns:
 
 
 class LaterPattern:
-    """A regular expression that is compiled when it is first used."""
+    """A regular expression that is compiled when it, or a method taken from it, is first used."""
 
-    def __init__(self, args: Iterable[Any]) -> None:
-        self._args = args
+    def __init__(self, pattern: str | bytes, flags: int) -> None:
+        self._args = (pattern, flags)
 
     def __getattr__(self, name: str) -> Any:
-        import re
-
-        found = getattr(re.compile(*self._args), name)
+        found: Any = LaterName(lambda: getattr(self._compiled(), name))
         setattr(self, name, found)
         return found
+
+    def _compiled(self) -> Any:
+        import re
+
+        return re.compile(*self._args)
+
+
+class Whitespace:
+    """The one pattern that reading a message needs: JSON's white space, without ``re``."""
+
+    PATTERN = r"[ \t\n\r]*"
+
+    @staticmethod
+    def match(string: str, start: int = 0) -> End:
+        """Return where the white space that begins at ``start`` ends."""
+        return End(len(string) - len(string[start:].lstrip(" \t\n\r")))
+
+
+class End:
+    """What is asked of that pattern's match."""
+
+    __slots__ = ("_end",)
+
+    def __init__(self, end: int) -> None:
+        self._end = end
+
+    def end(self) -> int:
+        return self._end
 
 
 class QuietLogging:

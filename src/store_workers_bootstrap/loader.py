@@ -61,6 +61,9 @@ DEFERRING = frozenset(
         "email.message",
         "email.utils",
         "http.client",
+        "json.decoder",
+        "json.encoder",
+        "json.scanner",
         "socket",
         "urllib.parse",
     }
