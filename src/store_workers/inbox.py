@@ -6,6 +6,7 @@ import json
 import os
 
 from store_workers.errors import BadMessage
+from store_workers.records import printable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -116,7 +117,9 @@ def _no_constant(word: str) -> Any:
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise BadMessage(ascii(twice)[1:-1][:80], "is given twice")
+        seen: set[str] = set()
+        for name, _ in pairs:
+            if name in seen:
+                raise BadMessage(printable(name), "is given twice")
+            seen.add(name)
     return found
