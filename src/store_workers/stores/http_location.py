@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from store_workers.errors import BadMessage
+from store_workers.stores.server import Server
+from store_workers.stores.tls import tls_files
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,38 +20,17 @@ TOKEN_VARIABLE = "STORE_WORKERS_TOKEN"  # noqa: S105 - a name, not a token
 class HttpLocation:
     """A base URL, taken apart; `shown` is the URL without user, password and query."""
 
-    def __init__(
-        self,
-        scheme: str,
-        host: str,
-        port: int | None,
-        path: str,
-        query: str,
-        authorization: str | None,
-        tls: Tls | None,
-    ) -> None:
-        self.scheme = scheme
-        self.host = host
-        self.port = port
+    def __init__(self, server: Server, path: str, query: str, authorization: str | None) -> None:
+        self.server = server
         self.path = path
         self.query = query
         self.authorization = authorization
-        self.tls = tls
-        place = f"[{host}]" if ":" in host else host
-        self.shown = f"{scheme}://{place}{f':{port}' if port else ''}{path}"
+        self.shown = server.origin + path
 
     def open(self, settings: Settings, files: TemporaryFiles) -> Store:
+        transport = self.server.open(settings, self.shown)
         from store_workers.stores.http import HttpStore
-        from store_workers.stores.transport import open_transport
 
-        transport = open_transport(
-            self.scheme,
-            self.host,
-            self.port,
-            timeout=settings.timeout_ms / 1000,
-            concurrency=settings.concurrency,
-            shown=self.shown,
-        )
         return HttpStore(transport, self.path, self.query, self.authorization, self.shown)
 
 
@@ -68,7 +49,7 @@ def read_http_url(
         host, port = parts.hostname, parts.port
     except ValueError:
         raise BadMessage(field, "is no valid URL") from None
-    if not host or not _is_host(host):
+    if not host or not is_host(host):
         raise BadMessage(field, "expected a host after http:// or https://")
     if parts.fragment:
         raise BadMessage(field, "a store's URL has no fragment")
@@ -78,10 +59,11 @@ def read_http_url(
     path = quote(parts.path.rstrip("/"), safe="/%:@!$&'()*+,;=~")
     query = quote(parts.query, safe="/%:@!$&'()*+,;=~?")
     authorization = _authorization(auth, parts.username, parts.password, environment)
-    return HttpLocation(parts.scheme.lower(), host, port, path, query, authorization, tls)
+    server = Server(parts.scheme.lower(), host, port, tls_files(tls, environment), environment)
+    return HttpLocation(server, path, query, authorization)
 
 
-def _is_host(host: str) -> bool:
+def is_host(host: str) -> bool:
     """A name or an address: no space, no delimiter that could make another host of it."""
     return all(character.isalnum() or character in "-._:%" for character in host)
 
@@ -96,11 +78,11 @@ def _authorization(
     if auth is not None:
         if auth.bearer_token is not None:
             return f"Bearer {auth.bearer_token}"
-        return _basic(auth.username or "", auth.password or "")
+        return basic(auth.username or "", auth.password or "")
     if username is not None:
         from urllib.parse import unquote
 
-        return _basic(unquote(username), unquote(password or ""))
+        return basic(unquote(username), unquote(password or ""))
     token = environment.get(TOKEN_VARIABLE)
     if not token:
         return None
@@ -109,8 +91,8 @@ def _authorization(
     return f"Bearer {token}"
 
 
-def _basic(username: str, password: str) -> str:
-    """HTTP's basic scheme (RFC 7617), in UTF-8."""
+def basic(username: str, password: str) -> str:
+    """The value of a header in HTTP's basic scheme (RFC 7617), in UTF-8."""
     from binascii import b2a_base64
 
     pair = f"{username}:{password}".encode("utf-8", "surrogateescape")

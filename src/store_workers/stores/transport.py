@@ -10,8 +10,8 @@ import io
 import time
 from http.client import HTTPResponse
 
-from urllib3.connection import HTTPConnection
-from urllib3.connectionpool import HTTPConnectionPool
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import (
     ConnectTimeoutError,
     HTTPError,
@@ -29,6 +29,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from typing import Any
+
+    from store_workers.stores.proxies import Proxy
+    from store_workers.stores.server import Server
 
 LEAST_RATE = 1024
 """Bytes per second that a transfer has to move, over the time of one timeout."""
@@ -119,10 +122,11 @@ class _WatchedResponse(HTTPResponse):
             self.fp = io.BufferedReader(watched, _READ_BUFFER)
 
 
-class WatchedConnection(HTTPConnection):
-    """A connection whose transfers have to make headway, in both directions."""
+class _Watched:
+    """What makes a connection one whose transfers have to make headway, in both directions."""
 
-    response_class = _WatchedResponse
+    sock: Any
+    connect: Callable[[], None]
 
     def send(self, data: Any) -> None:
         """Send all of `data`; the timeout bounds each silence, not the whole."""
@@ -142,12 +146,28 @@ class WatchedConnection(HTTPConnection):
                 sent += count
 
 
-class Transport:
-    """Requests to one server. Safe from many threads."""
+class WatchedConnection(_Watched, HTTPConnection):
+    """A plain connection whose transfers have to make headway."""
 
-    def __init__(self, pool: HTTPConnectionPool, shown: str) -> None:
+    response_class = _WatchedResponse
+
+
+class WatchedTlsConnection(_Watched, HTTPSConnection):
+    """A secure connection whose transfers have to make headway."""
+
+    response_class = _WatchedResponse
+
+
+class Transport:
+    """Requests to one server. Safe from many threads.
+
+    `origin` stands before every path where a proxy is asked to forward the request.
+    """
+
+    def __init__(self, pool: HTTPConnectionPool, shown: str, origin: str = "") -> None:
         self._pool = pool
         self._shown = shown
+        self._origin = origin
 
     def request(
         self,
@@ -177,7 +197,7 @@ class Transport:
     ) -> Answer:
         response = self._pool.urlopen(
             method,
-            path,
+            self._origin + path,
             body=body,  # type: ignore[arg-type]  # any buffer serves
             headers=headers,
             retries=False,
@@ -214,29 +234,53 @@ class Transport:
                 ErrorCode.STORE_REJECTED,
                 f"{self._shown}: no secure connection: {_ssl_reason(error)}",
             )
+        if isinstance(error, ProxyError):
+            return _proxy_failure(error, self._shown)
         return StoreFailure(
             ErrorCode.STORE_UNAVAILABLE, f"{self._shown}: {_trouble(error)}", transient=True
         )
 
 
-def open_transport(
-    scheme: str, host: str, port: int | None, *, timeout: float, concurrency: int, shown: str
-) -> Transport:
-    """A transport to `host`, with as many connections as chunks can be in flight.
+def open_transport(server: Server, *, timeout: float, concurrency: int, shown: str) -> Transport:
+    """A transport to a server, with as many connections as chunks can be in flight.
 
     `timeout`, in seconds, bounds connecting, each silence, and each stretch without headway.
-    `shown` names the server in messages: it holds no secret.
+    `shown` names the store in messages: it holds no secret. Raises `WorkerError` for one of the
+    files for TLS that cannot be used.
     """
     options: dict[str, Any] = {
         "timeout": Timeout(connect=timeout, read=timeout),
         "maxsize": concurrency,
         "block": False,
     }
-    if scheme == "https":
-        raise NotImplementedError
-    pool = HTTPConnectionPool(host, port, **options)
-    pool.ConnectionCls = WatchedConnection
-    return Transport(pool, shown)
+    secure = server.scheme == "https"
+    if secure:
+        from store_workers.stores.tls import client_context
+
+        options["ssl_context"] = client_context(server.tls)
+    pool_of = HTTPSConnectionPool if secure else HTTPConnectionPool
+    if server.proxy is None:
+        pool = pool_of(server.host, server.port, **options)
+    else:
+        pool = _pool_behind(server.proxy, server, options)
+    encrypted = isinstance(pool, HTTPSConnectionPool)
+    pool.ConnectionCls = WatchedTlsConnection if encrypted else WatchedConnection
+    forwarded = server.proxy is not None and not secure
+    return Transport(pool, shown, server.origin if forwarded else "")
+
+
+def _pool_behind(proxy: Proxy, server: Server, options: dict[str, Any]) -> HTTPConnectionPool:
+    """A pool that reaches the server by way of a proxy: a tunnel for https, forwarding for http."""
+    from urllib3.poolmanager import ProxyManager
+
+    context = None
+    if proxy.scheme == "https":
+        from store_workers.stores.tls import client_context
+
+        context = client_context(server.tls.without_certificate())
+    headers = {"Proxy-Authorization": proxy.authorization} if proxy.authorization else None
+    manager = ProxyManager(proxy.url, proxy_headers=headers, proxy_ssl_context=context, **options)
+    return manager.connection_from_host(server.host, server.port, server.scheme)
 
 
 def retry_after(answer: Answer) -> float | None:
@@ -286,11 +330,38 @@ def _trouble(error: Exception) -> str:
     cause = _os_error(error)
     if isinstance(error, ReadTimeoutError) or isinstance(cause, TimeoutError):
         return "silent or too slow for the whole timeout"
-    if isinstance(error, ProxyError):
-        return f"the proxy cannot be reached: {reason(cause)}" if cause else "the proxy failed"
     if cause is not None:
         return f"the connection failed: {reason(cause)}"
     return "the connection broke, or the answer was no HTTP"
+
+
+def _proxy_failure(error: ProxyError, shown: str) -> StoreFailure:
+    """What it means that a proxy did not lead to the server."""
+    cause = error.original_error
+    status = _tunnel_status(cause)
+    if status is not None:
+        return refusal(Answer(status, "", {}, b""), f"{shown}: the proxy")
+    if isinstance(cause, SSLError) and not _is_broken_off(cause):
+        return StoreFailure(
+            ErrorCode.STORE_REJECTED, f"{shown}: no secure proxy: {_ssl_reason(cause)}"
+        )
+    system = _os_error(cause)
+    return StoreFailure(
+        ErrorCode.STORE_UNAVAILABLE,
+        f"{shown}: the proxy cannot be reached" + (f": {reason(system)}" if system else ""),
+        transient=True,
+    )
+
+
+def _tunnel_status(error: Exception) -> int | None:
+    """What a proxy answered to CONNECT.
+
+    `http.client` has it in the text of its error alone: "Tunnel connection failed: 407 …".
+    """
+    words = str(error).split()
+    if words[:3] != ["Tunnel", "connection", "failed:"] or len(words) < 4:
+        return None
+    return int(words[3]) if words[3].isascii() and words[3].isdigit() else None
 
 
 def _os_error(error: BaseException | None) -> OSError | None:
