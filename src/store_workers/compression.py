@@ -11,10 +11,12 @@ from store_workers.errors import ErrorCode, WorkerError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from typing import Protocol
+    from collections.abc import Callable
+    from typing import Protocol, TypeVar
 
     from store_workers.crew import Crew
+
+    T = TypeVar("T")
 
     class Source(Protocol):
         """Where the bytes come from."""
@@ -23,8 +25,12 @@ if TYPE_CHECKING:
             """Fill the buffer from the stream; a shorter count means that the stream has ended."""
 
 
-FRAME_SPAN = 4 * 1024 * 1024
-"""Bytes of input in each frame but the last: part of the stored form, since it decides hashes."""
+FRAME_SPAN = 1024 * 1024
+"""Bytes of input in each frame but the last: part of the stored form, since it decides hashes.
+
+A span and its frame fit into the caches of one core: larger ones compress 1 % better and 10 %
+slower (`benchmarks/results/spans.md`).
+"""
 
 CHECKSUM_SIZE = 4
 
@@ -44,71 +50,65 @@ class Frame:
         return int.from_bytes(self.data[-CHECKSUM_SIZE:], "little")
 
 
-def compressed_frames(
-    source: Source, level: int, threads: int, verify: bool, crew: Crew
-) -> Iterator[Frame]:
-    """Yield the frames of the whole stream, in order; at least one, for an empty stream too.
+class ParallelCompressor:
+    """Threads take turns in reading spans, and compress them side by side.
 
-    Holds at most `threads` spans of input and `2 * threads` frames that are not yet consumed:
-    whoever consumes slowly makes the readers wait. With `verify` every frame is decoded and
-    compared with what was read before it is yielded; a difference is `INTERNAL`.
+    `in_order` is called with each frame in the order of the stream, one call at a time; what it
+    returns is handed to `then` on the same thread, while the frame is still in that core's cache,
+    and may wait there: whoever consumes slowly makes the readers wait.
+
+    An empty stream has one empty frame. Memory: `threads` spans, and `2 * threads` frames that
+    are not in order yet.
     """
-    work = _ParallelFrames(source, level, verify, window=2 * threads, crew=crew)
-    if not work.first_is_all():
-        for number in range(threads):
-            crew.start(work.run, f"compress-{number}")
-    return work.in_order()
 
-
-class _ParallelFrames:
-    """Threads take turns in reading spans, and compress them side by side."""
-
-    def __init__(self, source: Source, level: int, verify: bool, window: int, crew: Crew) -> None:
+    def __init__(
+        self,
+        source: Source,
+        compressor: Callable[[], Callable[[memoryview], Frame]],
+        threads: int,
+        crew: Crew,
+        in_order: Callable[[Frame], T],
+        then: Callable[[T], None],
+    ) -> None:
         self._source = source
-        self._level = level
-        self._verify = verify
-        self._window = window
-        self._turn = crew.guard()  # for all below, and that one thread reads at a time
+        self._compressor = compressor
+        self._threads = threads
+        self._crew = crew
+        self._in_order = in_order
+        self._then = then
+        self._guard = crew.guard()  # for all below, and that one thread reads at a time
         self._reading = False
         self._ended = False
+        self._working = 0
         self._read = 0  # spans read
-        self._taken = 0  # frames consumed
+        self._ordered = 0  # frames given to `in_order`
         self._ready: dict[int, Frame] = {}
 
-    def first_is_all(self) -> bool:
-        """Make the first frame here, and say whether it is the only one: no thread is needed."""
-        buffer = memoryview(bytearray(FRAME_SPAN))
-        compress = self._compressor()
-        size = self._source.fill(buffer)
-        self._ready[0] = compress(buffer[:size])
-        self._read = 1
-        self._ended = size < FRAME_SPAN
-        return self._ended
-
     def run(self) -> None:
-        """One thread's work: read a span, compress it, hand it in, until the stream has ended."""
+        """Compress the whole stream, on this thread and on others if it is long."""
+        self._working = 1
+        self._work()
+        with self._guard:
+            self._guard.wait_while(lambda: self._working > 0)
+
+    def _work(self) -> None:
         buffer = memoryview(bytearray(FRAME_SPAN))
         compress = self._compressor()
         while (number := self._begin()) is not None:
             size = self._source.fill(buffer)
             self._read_done(size)
-            if size:
+            if size or number == 0:
                 self._hand_in(number, compress(buffer[:size]))
-
-    def in_order(self) -> Iterator[Frame]:
-        """Yield the frames by their place in the stream."""
-        number = 0
-        while (frame := self._next(number)) is not None:
-            number += 1
-            yield frame
+        with self._guard:
+            self._working -= 1
+            self._guard.notify_all()
 
     def _begin(self) -> int | None:
         """Wait for the turn to read; the number of the span to be read, None at the end."""
-        with self._turn:
-            self._turn.wait_while(
-                lambda: (
-                    not self._ended and (self._reading or self._read - self._taken >= self._window)
-                )
+        with self._guard:
+            self._guard.wait_while(
+                lambda: not self._ended
+                and (self._reading or self._read - self._ordered >= 2 * self._threads)
             )
             if self._ended:
                 return None
@@ -116,31 +116,39 @@ class _ParallelFrames:
             return self._read
 
     def _read_done(self, size: int) -> None:
-        with self._turn:
+        with self._guard:
             self._reading = False
             self._ended = size < FRAME_SPAN
-            self._read += 1 if size else 0
-            self._turn.notify_all()
+            self._read += 1
+            # Another thread pays only where there is another span.
+            if not self._ended and self._working < self._threads:
+                self._working += 1
+                self._crew.start(self._work, f"compress-{self._working}")
+            self._guard.notify_all()
 
     def _hand_in(self, number: int, frame: Frame) -> None:
-        with self._turn:
+        with self._guard:
             self._ready[number] = frame
-            self._turn.notify_all()
+            results = []
+            while self._ordered in self._ready:
+                results.append(self._in_order(self._ready.pop(self._ordered)))
+                self._ordered += 1
+            if results:
+                self._guard.notify_all()
+        for result in results:
+            self._then(result)
 
-    def _next(self, number: int) -> Frame | None:
-        with self._turn:
-            self._turn.wait_while(
-                lambda: number not in self._ready and not (self._ended and number == self._read)
-            )
-            if number not in self._ready:
-                return None
-            self._taken = number + 1
-            self._turn.notify_all()
-            return self._ready.pop(number)
 
-    def _compressor(self) -> Callable[[memoryview], Frame]:
-        compress = frame_compressor(self._level)
-        if not self._verify:
+def frame_maker(level: int, verify: bool) -> Callable[[], Callable[[memoryview], Frame]]:
+    """What makes each thread its function from a span to a frame.
+
+    With `verify` every frame is decoded again and compared with what was read; a difference is
+    `INTERNAL`, and the frame is not handed on.
+    """
+
+    def make() -> Callable[[memoryview], Frame]:
+        compress = frame_compressor(level)
+        if not verify:
             return lambda span: Frame(compress(span), len(span))
         decompress = frame_decompressor()
 
@@ -158,3 +166,5 @@ class _ParallelFrames:
             return frame
 
         return compress_and_compare
+
+    return make
