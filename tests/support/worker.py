@@ -186,7 +186,7 @@ class Worker:
                     return dict(found[count - 1])
                 left = deadline - time.monotonic()
                 if left <= 0 or self._said_all or not self._news.wait(left):
-                    raise TimeoutError(f"no {wanted} among {self._lines} {self._stderr}")
+                    raise TimeoutError(f"no {wanted}; last: {self._lines[-3:]} {self._stderr}")
 
     def signal(self, number: int) -> None:
         """Send a signal to the worker alone."""
