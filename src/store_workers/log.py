@@ -121,7 +121,8 @@ class Log:
 
 
 def _value(value: Any) -> str:
-    if isinstance(value, str):
-        plain = value.isascii() and value.isprintable() and not set(' "=\\') & set(value)
-        return value if plain and value else dumps(value)
-    return dumps(value)
+    if not isinstance(value, str):
+        return dumps(value)
+    text = str.__str__(value)  # also of a word of a closed set, whose own text has its class's name
+    plain = text and text.isascii() and text.isprintable() and not set(' "=\\') & set(text)
+    return text if plain else dumps(text)

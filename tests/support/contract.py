@@ -9,6 +9,8 @@ import json
 import re
 from typing import TYPE_CHECKING, Any
 
+from tests.support.schema import check_accepted, check_event
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
@@ -140,7 +142,10 @@ def check_run(run: Run, *, whole: bool = True) -> None:
     """
     for event in run.events:
         check_fields(event)
+        check_event(event)
         check_id(event, run)
+    if run.events and run.events[-1].get("code") != "BAD_MESSAGE":
+        check_accepted(run.message)
     check_progress(run.events)
     check_attempts(run.events)
     assert b"Traceback" not in run.stderr, run.stderr.decode(errors="replace")

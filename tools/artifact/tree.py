@@ -130,9 +130,20 @@ def third_party(
         lay_out(environment, requirements, wheels[0].parent, archive)
     files = dict(unzipped(archive, SITE_PACKAGES))
     files.update(unzipped(native, ""))
+    tell_version(files, "tqdm")
     digest.update(repr((NOT_CARRIED, BOTOCORE_DATA, BOTOCORE_DATA_NOT_CARRIED)).encode())
     kept = {path: content for path, content in files.items() if is_carried(path)}
     return Tree(kept, digest.hexdigest())
+
+
+def tell_version(files: dict[str, bytes], package: str) -> None:
+    """Write into a package's ``version`` module what it would ask the installed metadata for.
+
+    The archive has no metadata to ask, and the question alone costs 50 ms.
+    """
+    (folder,) = {path.partition("/")[0] for path in files if path.startswith(f"{package}-")}
+    version = folder.removeprefix(f"{package}-").removesuffix(".dist-info")
+    files[f"{package}/version.py"] = f'__version__ = "{version}"\n'.encode()
 
 
 def lay_out(environment: Environment, requirements: Path, wheels: Path, archive: Path) -> None:
