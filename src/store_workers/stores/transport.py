@@ -7,8 +7,9 @@ carry credentials to another host. No error of urllib3 gets past this module.
 from __future__ import annotations
 
 import io
+import sys
 import time
-from http.client import HTTPResponse
+from http.client import HTTPException, HTTPResponse
 
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
@@ -21,9 +22,11 @@ from urllib3.exceptions import (
     SSLError,
 )
 from urllib3.util.timeout import Timeout
+from urllib3.util.wait import wait_for_read
 
 from store_workers import __version__
 from store_workers.errors import ErrorCode, StoreFailure, reason
+from store_workers.stores.base import LONGEST_ANSWER
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -38,6 +41,13 @@ LEAST_RATE = 1024
 
 LONGEST_REFUSAL = 64 * 1024
 """Bytes that are read of an answer that carries no chunk."""
+
+LONGEST_ON_WIRE = 2 * LONGEST_ANSWER
+"""Bytes of one answer with its head, its trailer and all that announces it.
+
+http.client bounds each line and the number of headers, but neither the interim answers before the
+real one nor the trailer behind it.
+"""
 
 _READ_BUFFER = 64 * 1024
 _COMMON_HEADERS = {
@@ -91,11 +101,12 @@ class Headway:
 
 
 class _WatchedStream(io.RawIOBase):
-    """A socket's stream of bytes, read under the eyes of a `Headway`."""
+    """One answer's bytes from a socket: they have to make headway, and to come to an end."""
 
     def __init__(self, raw: io.RawIOBase, headway: Headway) -> None:
         self._raw = raw
         self._headway = headway
+        self._left = LONGEST_ON_WIRE
 
     def readable(self) -> bool:
         return True
@@ -104,6 +115,9 @@ class _WatchedStream(io.RawIOBase):
         count = self._raw.readinto(buffer)
         if count:
             self._headway.moved(count)
+            self._left -= count
+            if self._left < 0:
+                raise HTTPException("an answer without an end")
         return count
 
     def close(self) -> None:
@@ -114,12 +128,40 @@ class _WatchedStream(io.RawIOBase):
 class _WatchedResponse(HTTPResponse):
     """An answer whose status line, headers and body all have to make headway."""
 
-    def __init__(self, sock: Any, *args: Any, **kwargs: Any) -> None:
-        super().__init__(sock, *args, **kwargs)
+    def __init__(
+        self, sock: Any, debuglevel: int = 0, method: str | None = None, url: str | None = None
+    ) -> None:
+        super().__init__(sock, debuglevel, method, url)
         timeout = sock.gettimeout()
         if timeout:
+            if method == "PUT":
+                _await_delivery(sock, timeout)
             watched = _WatchedStream(self.fp.detach(), Headway(timeout))
             self.fp = io.BufferedReader(watched, _READ_BUFFER)
+
+
+def _await_delivery(sock: Any, timeout: float) -> None:
+    """Wait while the system delivers, with headway, what it took of a request.
+
+    It takes far more than a slow line carries in one timeout. A store that is still receiving is
+    not silent, though it cannot answer yet. Raises `TimeoutError`.
+    """
+    left = _undelivered(sock)
+    while left and not wait_for_read(sock, timeout):
+        before, left = left, _undelivered(sock)
+        if left and before - left < LEAST_RATE * timeout:
+            raise TimeoutError(f"delivered {before - left} bytes in {timeout:g} s")
+
+
+def _undelivered(sock: Any) -> int:
+    """The bytes sent on a socket that the other end has not received; 0 where nobody can say."""
+    try:
+        from fcntl import ioctl
+        from termios import TIOCOUTQ
+
+        return int.from_bytes(ioctl(sock.fileno(), TIOCOUTQ, bytes(4)), sys.byteorder)
+    except (ImportError, OSError):
+        return 0
 
 
 class _Watched:
@@ -127,6 +169,12 @@ class _Watched:
 
     sock: Any
     connect: Callable[[], None]
+    _headway: Headway | None = None
+
+    def putrequest(self, *args: Any, **kwargs: Any) -> None:
+        """Begin a request: its headway is that of all its pieces together."""
+        self._headway = None
+        super().putrequest(*args, **kwargs)  # type: ignore[misc]  # the connection's own
 
     def send(self, data: Any) -> None:
         """Send all of `data`; the timeout bounds each silence, not the whole."""
@@ -136,13 +184,14 @@ class _Watched:
         if not timeout:
             self.sock.sendall(data)
             return
-        headway = Headway(timeout)
+        if self._headway is None:
+            self._headway = Headway(timeout)
         with memoryview(data) as whole, whole.cast("B") as view:
             sent = 0
             while sent < len(view):
                 with view[sent:] as rest:
                     count = self.sock.send(rest)
-                headway.moved(count)
+                self._headway.moved(count)
                 sent += count
 
 
@@ -214,6 +263,8 @@ class Transport:
             if method != "HEAD":
                 most = longest(response.status)
                 content = response.read(most)
+                if len(content) < most and response.length_remaining:
+                    raise HTTPError("the connection ended in the middle of the answer")
                 whole = len(content) < most
             else:
                 whole = True
