@@ -505,7 +505,7 @@ def trickled(*, where: str, pause: float = 0.5) -> Fault:
     return trickled
 
 
-def claimed_length(change: int) -> Fault:
+def claimed_length(change: int, *, close: bool = True) -> Fault:
     """Claim a length that is ``change`` bytes off the body's, send the body, and close."""
 
     def claimed_length(exchange: Exchange) -> None:
@@ -513,7 +513,8 @@ def claimed_length(change: int) -> Fault:
         answer = exchange.honest()
         answer.length = len(answer.body) + change
         exchange.send(answer)
-        exchange.connection.close()
+        if close:
+            exchange.connection.close()
 
     return claimed_length
 
@@ -547,17 +548,69 @@ def halved(body: bytes) -> bytes:
 
 
 def endless(*, where: str = "body") -> Fault:
-    """Send a body, or with "head" headers, without an end, as fast as they are taken."""
+    """Do what is right, and then answer without an end, as fast as it is taken.
+
+    Args:
+        where: "body", "head" for headers, "continue" for answers that announce another one,
+            "trailer" for what follows a whole body.
+    """
+    beginning, filler = {
+        "body": (b"\r\n", b"filler\r\n"),
+        "head": (b"", b"X-Filler: filler\r\n"),
+        "continue": (b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
+        "trailer": (b"Transfer-Encoding: chunked\r\n\r\n", b"X-Filler: filler\r\n"),
+    }[where]
 
     def endless(exchange: Exchange) -> None:
         exchange.receive()
-        exchange.connection.send(b"HTTP/1.1 200 OK\r\n")
-        if where == "body":
-            exchange.connection.send(b"\r\n")
+        answer = exchange.honest()
+        if where != "continue":
+            exchange.connection.send(b"HTTP/1.1 200 OK\r\n" + beginning)
+        if where == "trailer":
+            size = f"{len(answer.body):x}\r\n".encode() if answer.body else b""
+            exchange.connection.send(size + answer.body + (b"\r\n" if size else b"") + b"0\r\n")
         while not exchange.server.closing.is_set():
-            exchange.connection.send(b"X-Filler: filler\r\n" * 1000)
+            exchange.connection.send(filler * 1000)
 
     return endless
+
+
+def malformed_head() -> Fault:
+    """Do what is right, with a line among the headers that is none."""
+
+    def malformed_head(exchange: Exchange) -> None:
+        exchange.receive()
+        answer = exchange.honest()
+        head = answer.head().removesuffix(b"\r\n") + b"no header at all\r\n\r\n"
+        exchange.record.status = answer.status
+        exchange.connection.send(head + answer.body)
+
+    return malformed_head
+
+
+def head_with_body() -> Fault:
+    """Answer HEAD with a body, which nobody may expect."""
+
+    def head_with_body(exchange: Exchange) -> None:
+        answer = exchange.honest()
+        body = answer.body or b"nothing here"
+        exchange.connection.send(Answer(answer.status, length=len(body)).head() + body)
+
+    return head_with_body
+
+
+def slow_reader(*, bytes_per_second: int) -> Fault:
+    """Take a request's body at a steady pace, then do what is right."""
+
+    def slow_reader(exchange: Exchange) -> None:
+        step = 0.05
+        share = bytes_per_second * step / max(1, exchange.record.length)
+        while exchange.record.received < exchange.record.length:
+            exchange.receive(min(1.0, exchange.record.received / exchange.record.length + share))
+            exchange.wait(step)
+        exchange.send(exchange.honest())
+
+    return slow_reader
 
 
 def not_http(data: bytes = b"SSH-2.0-OpenSSH_9.2\r\n") -> Fault:

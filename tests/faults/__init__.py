@@ -1,0 +1,1 @@
+"""What must hold whatever breaks: the store, the network, the disk, the owner, the worker."""
