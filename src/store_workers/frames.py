@@ -115,10 +115,15 @@ class ChunkStream:
             data = self._chunk[self._position : end]
             self._position = end
             return bytes(data)
-        head = bytes(self._chunk[self._position :])
-        self._position = len(self._chunk)
-        self._demand_chunk()
-        return head + self.read(size - len(head))
+        pieces = []
+        while size > (left := len(self._chunk) - self._position):
+            pieces.append(self._chunk[self._position :])
+            self._position = len(self._chunk)
+            self._demand_chunk()
+            size -= left
+        pieces.append(self._chunk[self._position : self._position + size])
+        self._position += size
+        return b"".join(pieces)
 
     def skip(self, size: int) -> None:
         """Go past the next `size` bytes."""
@@ -144,8 +149,10 @@ class ChunkStream:
 
 
 class FrameHeader:
-    """What a frame declares: its content's size in bytes, None where it does not tell it, and
-    whether it ends in a checksum of its content.
+    """What a frame declares.
+
+    `content_size` is in bytes, None where it is not told; `has_checksum`: does the frame end in a
+    checksum of its content?
     """
 
     __slots__ = ("content_size", "has_checksum")

@@ -1,0 +1,103 @@
+"""Runs of the workers in this process, put together as the program does, with a store in memory."""
+
+from __future__ import annotations
+
+import threading
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, Any
+
+from store_workers.atomic_file import TemporaryFiles
+from store_workers.crew import Abandoned, Crew
+from store_workers.download import Download
+from store_workers.messages import (
+    ChunkStored,
+    DownloadStart,
+    FileDownloaded,
+    FileUploaded,
+    decode_message,
+)
+from store_workers.pace import Pace
+from store_workers.retry import Retrier, RetryPolicy
+from store_workers.upload import Upload
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from store_workers.errors import ChunkFailure
+    from store_workers.messages import Event
+    from store_workers.stores.base import Store
+
+TIMEOUT = 60
+
+
+class InProcess:
+    """One message on its way; `finish` waits for its end and lets all threads go."""
+
+    def __init__(
+        self,
+        message: dict[str, Any],
+        store: Store,
+        *,
+        threads: int = 2,
+        sleep: Callable[[float], None] = lambda _seconds: None,
+    ) -> None:
+        self.events: list[Event] = []
+        self.retries: list[tuple[ChunkFailure, float]] = []
+        self.files = TemporaryFiles()
+        self._ended: SimpleQueue[BaseException | Event] = SimpleQueue()
+        self.crew = Crew(self._ended.put)
+        decoded = decode_message(message)
+        settings = decoded.settings
+        retrier = Retrier(
+            RetryPolicy.of(settings),
+            Pace(settings.concurrency, self.crew),
+            lambda failure, pause: self.retries.append((failure, pause)),
+            sleep=sleep,
+        )
+        self.worker: Upload | Download
+        if isinstance(decoded, DownloadStart):
+            self.worker = Download(decoded, store, retrier, self.crew, self.files, threads)
+        else:
+            self.worker = Upload(decoded, store, retrier, self.crew, self.events.append, threads)
+        self.crew.start(lambda: self._ended.put(self.worker.run()), "work")
+
+    def finish(self, timeout: float = TIMEOUT) -> FileUploaded | FileDownloaded:
+        """The last event; raises what the run failed with."""
+        end = self._ended.get(timeout=timeout)
+        self.crew.fail(Abandoned())
+        self.files.close()
+        if isinstance(end, BaseException):
+            raise end
+        assert isinstance(end, (FileUploaded, FileDownloaded))
+        return end
+
+    def told(self) -> list[ChunkStored]:
+        """The chunks that were told, in the order of the stream."""
+        chunks = [event for event in self.events if isinstance(event, ChunkStored)]
+        return sorted(chunks, key=lambda chunk: chunk.index)
+
+
+def upload(path: Path | str, store: Store, *, threads: int = 2, **more: Any) -> FileUploaded:
+    """Upload a file to its end."""
+    message = {"type": "UPLOAD_START", "path": str(path), **more}
+    end = InProcess(message, store, threads=threads).finish()
+    assert isinstance(end, FileUploaded)
+    return end
+
+
+def download(
+    path: Path | str, store: Store, hashes: Sequence[str], *, threads: int = 2, **more: Any
+) -> FileDownloaded:
+    """Download a file to its end."""
+    message = {"type": "DOWNLOAD_START", "path": str(path), "hashes": list(hashes), **more}
+    end = InProcess(message, store, threads=threads).finish()
+    assert isinstance(end, FileDownloaded)
+    return end
+
+
+def beside(work: Callable[[], object]) -> threading.Thread:
+    """Start `work` on a thread of its own."""
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    return thread
