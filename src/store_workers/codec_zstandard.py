@@ -26,13 +26,21 @@ def frame_decompressor() -> Callable[[bytes, int], bytes]:
 
     The content's checksum is verified. Raises `CodecError`. Not to be shared between threads.
     """
-    decompress = zstandard.ZstdDecompressor(max_window_size=LARGEST_WINDOW).decompress
+    decompressor = zstandard.ZstdDecompressor(max_window_size=LARGEST_WINDOW)
+    decompress = decompressor.decompress
 
     def whole(frame: bytes, size: int) -> bytes:
         try:
-            return decompress(frame, max_output_size=size, allow_extra_data=False)
+            if size:
+                return decompress(frame, max_output_size=size, allow_extra_data=False)
+            # Of a frame that declares to be empty the binding looks at nothing but that.
+            stream = decompressor.decompressobj()
+            content = stream.decompress(frame)
         except zstandard.ZstdError as error:
             raise CodecError(str(error)) from None
+        if content or not stream.eof or stream.unused_data:
+            raise CodecError("a frame is not as long as it declares")
+        return content
 
     return whole
 
