@@ -17,24 +17,15 @@ from importlib.machinery import EXTENSION_SUFFIXES, ExtensionFileLoader, ModuleS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
     from types import CodeType, ModuleType
-    from typing import Any, BinaryIO, TypedDict
+    from typing import Any, BinaryIO, NoReturn, TypedDict
 
     # Offset in the file, bytes there, their CRC-32; of parts that may be deflated also the size
     # once inflated (0: stored).
     Place = tuple[int, int, int, int]
 
-    class Head(TypedDict):
-        """The table of contents that every Python reads."""
-
-        build: str
-        stub: tuple[int, int, int]
-        code: dict[int, Place]
-        source: Place
-        refuse: Place
-
-    class Boot(TypedDict):
+    class Tables(TypedDict):
         """What one version of Python can import."""
 
         loader: bytes
@@ -82,6 +73,11 @@ class Archive:
         self.build = build
         self._stream = stream
         self._lock = allocate_lock()
+        try:
+            # The worker keeps what is standard output now for its events alone.
+            self._events: int | None = os.dup(1)
+        except OSError:
+            self._events = None
 
     def read(self, place: Place) -> bytes:
         """Return the bytes at ``place``, checked and inflated; a damaged copy ends the process."""
@@ -90,14 +86,14 @@ class Archive:
             self._stream.seek(offset)
             content = self._stream.read(size)
         if zlib.crc32(content) != crc:
-            end_damaged()
+            self._end_damaged()
         return zlib.decompress(content, -15, inflated) if inflated else content
 
-
-def end_damaged() -> None:
-    """Say that this copy is damaged, as the last line of the run, and end the process."""
-    os.write(1, DAMAGED)
-    os._exit(1)
+    def _end_damaged(self) -> NoReturn:
+        """Say that this copy is damaged, as the last line of the run, and end the process."""
+        if self._events is not None:
+            os.write(self._events, DAMAGED)
+        os._exit(1)
 
 
 class Importer:
@@ -106,15 +102,15 @@ class Importer:
     Safe for any number of threads: the import system locks each module, the archive its file.
     """
 
-    def __init__(self, archive: Archive, boot: Boot, host: str) -> None:
+    def __init__(self, archive: Archive, tables: Tables, host: str) -> None:
         self._archive = archive
-        self._compiled = boot["compiled"]
-        self._packages = frozenset(boot["packages"])
-        self._sources = boot["sources"]
-        self._data = boot["data"]
+        self._compiled = tables["compiled"]
+        self._packages = frozenset(tables["packages"])
+        self._sources = tables["sources"]
+        self._data = tables["data"]
         self._libraries = {
             name: Library(archive, name, *places[host])
-            for name, places in boot["libraries"].items()
+            for name, places in tables["libraries"].items()
             if host in places
         }
 
@@ -287,11 +283,11 @@ def libc() -> str:
         return "musl"
 
 
-def missing_library(boot: Boot, host: str) -> str | None:
+def missing_library(tables: Tables, host: str) -> str | None:
     """Return what this host lacks, or None where everything can be loaded."""
     if sys.version_info >= OWN_CODEC:
         return None
-    for places in boot["libraries"].values():
+    for places in tables["libraries"].values():
         if host not in places:
             return f"no native library for {host}; there are: {', '.join(sorted(places))}"
     return None
@@ -307,19 +303,12 @@ def forget_foreign_modules() -> None:
                 del sys.modules[name]
 
 
-def install(
-    stream: BinaryIO, part: Callable[..., bytes], boot: Boot, head: Head
-) -> str | None:
-    """Make the archive importable. Return None, or what this host lacks to run it.
-
-    Raises:
-        ValueError: the lines that called this are not as they were built.
-    """
-    part(stream, *head["stub"])
+def install(stream: BinaryIO, tables: Tables, build: str) -> str | None:
+    """Make the archive importable. Return None, or what this host lacks to run it."""
     host = host_key()
-    missing = missing_library(boot, host)
+    missing = missing_library(tables, host)
     if missing:
         return missing
     forget_foreign_modules()
-    sys.meta_path.insert(0, Importer(Archive(stream, head["build"]), boot, host))  # type: ignore[arg-type]
+    sys.meta_path.insert(0, Importer(Archive(stream, build), tables, host))  # type: ignore[arg-type]
     return None

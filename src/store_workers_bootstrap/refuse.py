@@ -1,3 +1,5 @@
+# mypy: ignore-errors
+# ruff: noqa: UP, F821, PTH, S
 """Tell a host that it cannot run the artifact: one ERROR line, then status 1.
 
 Parses on Python 2.7 and later, and runs on whatever Python a host has. ``reason`` is what the

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 # A copy whose end is lost is no zip: Python then reads the file as a script, and the second line
 # makes it say so.
 PRELUDE = b"#!/usr/bin/env python3\n# coding: this-copy-is-damaged--copy-the-file-again\n"
-STUB = "store_workers_bootstrap/__main__.py"
+FIRST = "store_workers_bootstrap/__main__.py"
+BOOT = "store_workers_bootstrap/boot.py"
 LOADER = "store_workers_bootstrap/loader.py"
 REFUSE = "store_workers_bootstrap/refuse.py"
 # Stored: what every start imports. The rest is deflated, a module at a time.
@@ -66,37 +67,40 @@ class Parts:
 
 def assemble(parts: Parts) -> bytes:
     """Return the artifact: the same bytes for the same parts."""
-    archive = ZipFile(PRELUDE)
-    stub = parts.tree.files[STUB]
-    stub_offset = archive.offset_of_next("__main__.py")
-    # Filling in numbers leaves the stub as long as it is, so where it ends is known before.
-    placeholder = ZipFile(PRELUDE)
-    placeholder.add(Entry("__main__.py", stub))
-    offset = placeholder.offset_of_next(PAYLOAD_NAME)
-    stub = with_head(stub, offset)
-    payload = Payload(offset)
+    # Filling in numbers leaves the first lines as long as they are, so all places are known.
+    first, boot = parts.tree.files[FIRST], parts.tree.files[BOOT]
+    archive = first_lines(first, boot)
+    payload = Payload(archive.offset_of_next(PAYLOAD_NAME))
+    place = b"HEAD, HEAD_BYTES = 0x%08x, 0x%08x" % (payload.offset, HEAD_BYTES)
+    boot = filled(boot, rb"HEAD, HEAD_BYTES = 0x0{8}, 0x0{8}", place)
+    total = b"sum(bytearray(s)) != 0x%08x" % sum(boot)
+    first = filled(first, rb"sum\(bytearray\(s\)\) != 0x0{8}", total)
+    archive = first_lines(first, boot)
     head: dict[str, Any] = {
-        "stub": (stub_offset, len(stub), Payload.crc(stub)),
+        "first lines": (0, len(archive.content), Payload.crc(archive.content)),
         "refuse": payload.add(parts.tree.files[REFUSE], deflated=False),
     }
     add_code(payload, head, parts)
-    archive.add(Entry("__main__.py", stub))
     archive.add(Entry(PAYLOAD_NAME, payload.finish(head)))
     licences = deflate.deflate_compress(parts.licences, LEVEL)
     archive.add(Entry(LICENCES_NAME, parts.licences, licences))
     return archive.finish()
 
 
-def with_head(stub: bytes, offset: int) -> bytes:
-    """Return the first lines with the place of the table of contents, as long as they were."""
-    filled, count = re.subn(
-        rb"(?m)^HEAD, HEAD_BYTES = 0x0{8}, 0x0{8}$",
-        b"HEAD, HEAD_BYTES = 0x%08x, 0x%08x" % (offset, HEAD_BYTES),
-        stub,
-    )
-    if count != 1:
-        raise ValueError(f"{STUB} has {count} places for the offset, not one")
-    return filled
+def first_lines(first: bytes, boot: bytes) -> ZipFile:
+    """Return the beginning of the archive: what Python itself reads."""
+    archive = ZipFile(PRELUDE)
+    archive.add(Entry("__main__.py", first))
+    archive.add(Entry("boot.py", boot))
+    return archive
+
+
+def filled(source: bytes, placeholder: bytes, numbers: bytes) -> bytes:
+    """Return ``source``, as long as it was, with numbers in the place that is kept for them."""
+    done, count = re.subn(placeholder, numbers, source)
+    if count != 1 or len(done) != len(source):
+        raise ValueError(f"{placeholder!r} is there {count} times, not once")
+    return done
 
 
 def add_code(payload: Payload, head: dict[str, Any], parts: Parts) -> None:
@@ -109,7 +113,7 @@ def add_code(payload: Payload, head: dict[str, Any], parts: Parts) -> None:
         "sources": {
             module_name(path)[0]: payload.add(source, deflated=True)
             for path, source in sources.items()
-            if path != STUB
+            if path not in (FIRST, BOOT)
         },
         "data": {path: payload.add(content, deflated=True) for path, content in data},
         "libraries": {
@@ -119,10 +123,10 @@ def add_code(payload: Payload, head: dict[str, Any], parts: Parts) -> None:
     }
     head["build"] = hashlib.sha256(repr((shared, code_of)).encode()).hexdigest()[:16]
     head["code"] = {
-        each.magic: boot(payload, compiled=code_of[each], loader=code[LOADER], **shared)
+        each.magic: tables(payload, compiled=code_of[each], loader=code[LOADER], **shared)
         for each, code in parts.compiled.items()
     }
-    head["source"] = boot(payload, compiled={}, loader=sources[LOADER], **shared)
+    head["source"] = tables(payload, compiled={}, loader=sources[LOADER], **shared)
 
 
 def add_compiled(payload: Payload, contents: dict[str, bytes]) -> dict[str, Place]:
@@ -130,7 +134,7 @@ def add_compiled(payload: Payload, contents: dict[str, bytes]) -> dict[str, Plac
     return {
         module_name(path)[0]: payload.add(content, deflated=not path.startswith(STORED))
         for path, content in contents.items()
-        if path != STUB and not path.startswith(SOURCE_ONLY)
+        if path not in (FIRST, BOOT) and not path.startswith(SOURCE_ONLY)
     }
 
 
@@ -154,6 +158,6 @@ def add_libraries(
     return places
 
 
-def boot(payload: Payload, **table: Any) -> Place:
+def tables(payload: Payload, **table: Any) -> Place:
     """Add the tables of one version of Python."""
     return payload.add(Payload.marshal(table), deflated=False)

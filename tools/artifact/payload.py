@@ -28,7 +28,7 @@ class Payload:
 
     def __init__(self, offset: int) -> None:
         """``offset`` is where in the file the payload will begin."""
-        self._offset = offset
+        self.offset = offset
         self._content = bytearray(HEAD_BYTES)
         self._places: dict[tuple[bytes, bool], Place] = {}
 
@@ -41,7 +41,7 @@ class Payload:
         inflated = len(content)
         if not deflated or len(stored) >= len(content):
             stored, inflated = content, 0
-        place = (self._offset + len(self._content), len(stored), self.crc(stored), inflated)
+        place = (self.offset + len(self._content), len(stored), self.crc(stored), inflated)
         self._content += stored
         self._places[content, deflated] = place
         return place

@@ -36,6 +36,11 @@ class ZipFile:
         self._content = bytearray(prelude)
         self._directory: list[bytes] = []
 
+    @property
+    def content(self) -> bytes:
+        """What is written so far."""
+        return bytes(self._content)
+
     def offset_of_next(self, name: str) -> int:
         """Return where in the file the content of an entry called ``name`` would begin now."""
         return len(self._content) + LOCAL.size + len(name.encode())
