@@ -6,10 +6,12 @@ name), rename, fsync the directory (or a crash forgets the name).
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import sys
 import threading
+import time
 from contextlib import suppress
 
 from store_workers.crew import Abandoned
@@ -17,6 +19,9 @@ from store_workers.crew import Abandoned
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+STALE_AFTER = 24 * 60 * 60
+"""Seconds after which a temporary file cannot belong to a running worker any more."""
 
 TEMPORARY_PREFIX = ".store-workers-"
 TEMPORARY_SUFFIX = ".part"
@@ -145,6 +150,22 @@ def temporary_name() -> str:
     return f"{TEMPORARY_PREFIX}{os.urandom(8).hex()}{TEMPORARY_SUFFIX}"
 
 
+def remove_stale_files(directory: str, now: float | None = None) -> int:
+    """Remove what killed workers left in a directory, once it is old enough; how many it was.
+
+    What cannot be looked at or removed stays: tidying up is not worth failing for.
+    """
+    oldest = (time.time() if now is None else now) - STALE_AFTER
+    removed = 0
+    with suppress(OSError):
+        for entry in temporary_files(directory):
+            with suppress(OSError):
+                if entry.stat(follow_symlinks=False).st_mtime < oldest:
+                    os.unlink(entry.path)
+                    removed += 1
+    return removed
+
+
 def temporary_files(directory: str) -> Iterator[os.DirEntry[str]]:
     """The entries of a directory that have the name of a temporary file of ours."""
     with os.scandir(directory) as entries:
@@ -171,6 +192,10 @@ def sync_directory(directory: str) -> None:
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        # Some network file systems cannot sync a directory, and need not: fsync(2).
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise
     finally:
         os.close(descriptor)
 

@@ -11,7 +11,7 @@ from store_workers.decompression import Output, decompress_stream
 from store_workers.errors import ErrorCode, StoreFailure, StreamCorrupt, WorkerError, shown
 from store_workers.frames import ChunkStream
 from store_workers.messages import DownloadProgress, FileDownloaded
-from store_workers.target import open_target
+from store_workers.target import ReplacedFile, open_target
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -52,6 +52,8 @@ class Download:
     def run(self) -> FileDownloaded:
         """Download the file; returns what is told at the end, once it is durable."""
         target = open_target(self._message.path, self._files)
+        if isinstance(target, ReplacedFile):
+            self._crew.start(target.tidy_up, "tidy-up")
         digest = self._digest
 
         def write(data: bytes) -> None:

@@ -6,7 +6,14 @@ import errno
 import os
 import stat
 
-from store_workers.atomic_file import AtomicFile, TemporaryFiles, sync_file, write_all
+from store_workers.atomic_file import (
+    AtomicFile,
+    TemporaryFiles,
+    directory_of,
+    remove_stale_files,
+    sync_file,
+    write_all,
+)
 from store_workers.descriptors import named_descriptor, take_over, wait_until
 from store_workers.errors import ErrorCode, WorkerError, file_error, shown
 from store_workers.stores.location import system_path
@@ -31,6 +38,10 @@ class ReplacedFile:
         except OSError as error:
             raise failure(error, path) from None
         self._path = path
+
+    def tidy_up(self) -> None:
+        """Remove what killed workers left beside the file, once it is old enough."""
+        remove_stale_files(directory_of(system_path(self._path)))
 
     def write(self, data: memoryview) -> None:
         """Append bytes; raises `WorkerError`."""

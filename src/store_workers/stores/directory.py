@@ -10,14 +10,14 @@ import errno
 import os
 import stat
 import threading
-import time
+from contextlib import suppress
 
 from store_workers.atomic_file import (
     TemporaryFiles,
     directory_of,
+    remove_stale_files,
     sync_directory,
     sync_file,
-    temporary_files,
     write_all,
 )
 from store_workers.errors import DENIED, MISSING, NO_SPACE, ErrorCode, StoreFailure, reason, shown
@@ -26,9 +26,6 @@ from store_workers.stores.base import LONGEST_ANSWER
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from store_workers.stores.base import Chunk
-
-STALE_AFTER = 24 * 60 * 60
-"""Seconds after which a temporary file cannot belong to a running worker any more."""
 
 _PASSING = frozenset({errno.EIO, errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM})
 _PASSING_NAMES = ("ESTALE", "ETIMEDOUT", "EBUSY", "EINTR")
@@ -47,20 +44,23 @@ class DirectoryStore:
     def __init__(self, root: str, files: TemporaryFiles) -> None:
         self._root = root
         self._files = files
-        self._synced: set[str] = set()
-        self._lock = threading.Lock()
+        self._lock = threading.Lock()  # guards what follows
+        self._identity: tuple[int, int] | None = None  # of the root, once it was used
+        self._known: set[str] = set()  # directories that are durable in the root
+        self._synced: set[str] = set()  # directories whose names of earlier runs are durable
+        self._doubtful: set[str] = set()  # chunks whose name could not be made durable
 
     def has(self, hash: str, size: int) -> bool:
-        path = self._path(hash)
         try:
-            found = os.stat(path)
+            found = os.stat(self._path(hash))
+            if not stat.S_ISREG(found.st_mode) or found.st_size != size or hash in self._doubtful:
+                return False
+            self._look_at_root()
+            self._sync_once(hash[:2])
         except OSError as error:
             if error.errno in MISSING:
                 return False
             raise self._failure(error) from None
-        if not stat.S_ISREG(found.st_mode) or found.st_size != size:
-            return False
-        self._sync_once(hash[:2])
         return True
 
     def put(self, chunk: Chunk) -> bool:
@@ -89,23 +89,15 @@ class DirectoryStore:
     def close(self) -> None:
         """Nothing is held open."""
 
-    def remove_stale_files(self, now: float | None = None) -> int:
+    def remove_stale_files(self) -> int:
         """Remove what killed workers left behind, once it is old enough; how many files it was."""
-        oldest = (time.time() if now is None else now) - STALE_AFTER
-        removed = 0
-        try:
-            for entry in temporary_files(self._root):
-                if entry.stat(follow_symlinks=False).st_mtime < oldest:
-                    os.unlink(entry.path)
-                    removed += 1
-        except OSError:
-            pass  # tidying up is not worth failing for
-        return removed
+        return remove_stale_files(self._root)
 
     def _path(self, hash: str) -> str:
         return os.path.join(self._root, hash[:2], hash)
 
     def _write(self, chunk: Chunk) -> None:
+        prefix = chunk.hash[:2]
         descriptor, aside = self._create()
         try:
             try:
@@ -113,37 +105,60 @@ class DirectoryStore:
                 sync_file(descriptor)
             finally:
                 os.close(descriptor)
-            self._make_directory(chunk.hash[:2])
+            self._make_directory(prefix)
             self._files.rename(aside, self._path(chunk.hash))
         except OSError:
             self._files.discard(aside)
+            self._known.discard(prefix)
             raise
-        sync_directory(os.path.join(self._root, chunk.hash[:2]))
+        # A sync that failed may succeed the second time without having written anything: then
+        # only another rename makes the directory's names worth another sync.
+        self._doubtful.add(chunk.hash)
+        sync_directory(os.path.join(self._root, prefix))
+        self._doubtful.discard(chunk.hash)
 
     def _create(self) -> tuple[int, str]:
-        try:
-            return self._files.create(self._root)
-        except FileNotFoundError:
+        if self._identity is None:
             make_directories(self._root)
-            return self._files.create(self._root)
+        self._look_at_root()
+        return self._files.create(self._root)
+
+    def _look_at_root(self) -> None:
+        """Fail where the root is not the directory that it was: what was told would not be in it.
+
+        At the first look, what other runs made in it, and it itself, become durable.
+        """
+        found = os.stat(self._root)
+        identity = (found.st_dev, found.st_ino)
+        with self._lock:
+            if self._identity is None:
+                names = os.listdir(self._root)
+                sync_directory(self._root)
+                with suppress(PermissionError):
+                    sync_directory(directory_of(self._root.rstrip(os.sep)))
+                self._known.update(names)
+                self._identity = identity
+        if identity != self._identity:
+            raise StoreFailure(
+                ErrorCode.STORE_UNAVAILABLE,
+                f"the store directory {shown(self._root)} is not the one it was a moment ago",
+                transient=True,
+            )
 
     def _make_directory(self, prefix: str) -> None:
-        directory = os.path.join(self._root, prefix)
-        try:
-            os.mkdir(directory)
-        except FileExistsError:
+        if prefix in self._known:
             return
+        with suppress(FileExistsError):
+            os.mkdir(os.path.join(self._root, prefix))
+        # Also where another worker made it: that one may be killed before it comes to this.
         sync_directory(self._root)
+        self._known.add(prefix)
 
     def _sync_once(self, prefix: str) -> None:
         """Sync a directory whose names another run may have left unsynced, once a run."""
-        if prefix in self._synced:
-            return
-        try:
+        if prefix not in self._synced:
+            self._make_directory(prefix)
             sync_directory(os.path.join(self._root, prefix))
-        except OSError as error:
-            raise self._failure(error) from None
-        with self._lock:
             self._synced.add(prefix)
 
     def _absent(self, error: OSError) -> StoreFailure:
