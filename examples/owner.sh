@@ -1,0 +1,89 @@
+#!/bin/sh
+# Own a worker from a shell script: jq reads the events, timeout (coreutils) sets the limit.
+#
+#     owner.sh upload   FILE STORE LIST [SECONDS]
+#     owner.sh download FILE STORE LIST [SECONDS]
+#
+# LIST is where the list of hashes is kept, as JSON with the file's size and SHA-256. SECONDS
+# limits each run of a worker. STORE_WORKERS names the worker (default: store-workers.pyz here),
+# PYTHON the interpreter (default: python3).
+#
+# Exit status: 0 done, 1 failed, 124 out of time, 130 or 143 cancelled by Ctrl-C or SIGTERM.
+set -u
+
+action=$1 file=$2 store=$3 list=$4 seconds=${5:-0}
+worker=${STORE_WORKERS:-store-workers.pyz} python=${PYTHON:-python3}
+runs=5 # how often a message is sent
+
+folder=$(mktemp -d) || exit 1
+running='' cancelled=''
+trap 'rm -rf "$folder"' EXIT
+trap 'cancelled=130; test -z "$running" || kill -TERM "$running"' INT
+trap 'cancelled=143; test -z "$running" || kill -TERM "$running"' TERM
+
+# The message; jq writes it, so that no name of a file can break it.
+case $action in
+upload)
+    jq -nc --arg path "$file" --arg store "$store" \
+        '{type: "UPLOAD_START", $path, $store, sha256: true, settings: {max_attempts: 3}}'
+    ;;
+*)
+    jq -c --arg path "$file" --arg store "$store" \
+        '{type: "DOWNLOAD_START", $path, $store, settings: {max_attempts: 3}}
+            + {size, sha256, hashes}' "$list"
+    ;;
+esac > "$folder/message" || exit 1
+
+# Shows a person how far it is, while the events are kept for later.
+show() {
+    tee "$folder/events" | jq -r --unbuffered '
+        if .type == "PROGRESS" and has("read_bytes") then
+            "read \(.read_bytes) of \(.total_bytes // "?") bytes"
+        elif .type == "PROGRESS" then "fetched \(.fetched_chunks) of \(.total_chunks)"
+        elif .type == "CHUNK_RETRY" or .type == "WARNING" then "\(.code): \(.message)"
+        else empty end' >&2
+}
+
+# Runs one worker; sets status. timeout gives it a process group of its own, so that Ctrl-C
+# reaches this script alone, and hands on the signal that ends it.
+run() {
+    rm -f "$folder/pipe"
+    mkfifo "$folder/pipe"
+    show < "$folder/pipe" &
+    showing=$!
+    timeout --kill-after=5 "$seconds" "$python" "$worker" < "$folder/message" > "$folder/pipe" &
+    running=$!
+    wait "$running"
+    status=$?
+    while kill -0 "$running" 2> /dev/null; do # a trapped signal ends wait early
+        wait "$running"
+        status=$?
+    done
+    running=''
+    wait "$showing"
+}
+
+n=1 pause=1
+while :; do
+    run
+    last=$(tail -n 1 "$folder/events")
+    test "$status" -ne 0 || break
+    test -z "$cancelled" || { echo cancelled >&2; exit "$cancelled"; }
+    test "$status" -ne 124 || { echo "out of time after $seconds s" >&2; exit 124; }
+    printf '%s' "${last:-"{}"}" | jq -r '"\(.code): \(.message)"' >&2
+    retryable=$(printf '%s' "${last:-"{}"}" | jq -r '.retryable')
+    # A worker that was killed left no last line: that is worth another run, too.
+    test "$retryable" != false && test "$n" -lt "$runs" || exit 1
+    sleep "$pause" & # the next run finds what this one stored: nothing is sent twice
+    wait $!
+    test -z "$cancelled" || exit "$cancelled"
+    n=$((n + 1)) pause=$((pause * 2))
+done
+
+# The list of hashes is the key to the file: whole under its name, or not there at all.
+if test "$action" = upload; then
+    printf '%s' "$last" | jq -c '{size, sha256, hashes}' > "$list.part" &&
+        sync "$list.part" && mv "$list.part" "$list" || exit 1
+fi
+printf '%s' "$last" | jq -r --arg action "$action" \
+    '"\($action)ed \(.size) bytes in \(.duration_ms / 1000) s"' >&2

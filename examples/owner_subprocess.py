@@ -1,0 +1,161 @@
+#!/usr/bin/env python3
+"""Own a worker from plain Python: subprocess, threads and signals, nothing but the library.
+
+    owner_subprocess.py upload   FILE STORE LIST [SECONDS]
+    owner_subprocess.py download FILE STORE LIST [SECONDS]
+
+LIST is where the list of hashes is kept, as JSON with the file's size and SHA-256. SECONDS limits
+the whole transfer. STORE_WORKERS names the worker (default: store-workers.pyz here).
+
+Exit status: 0 done, 1 failed, 124 out of time, 130 or 143 cancelled by Ctrl-C or SIGTERM.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+WORKER = os.environ.get("STORE_WORKERS", "store-workers.pyz")
+RUNS, PAUSE = 5, 1.0  # how often a message is sent, and the first pause in between, in seconds
+GRACE = 5.0  # seconds that a worker gets to stop by itself
+
+Event = dict[str, Any]
+
+
+class Transfer:
+    """One message's way through as many workers as it takes."""
+
+    def __init__(self, message: Event, on_event: Callable[[Event], None]) -> None:
+        self.message = message
+        self.on_event = on_event
+        self.stopped = threading.Event()
+        self.status = 0  # what to exit with once it was stopped
+        self.process: subprocess.Popen[str] | None = None
+
+    def run(self, limit: float | None = None) -> Event:
+        """Send the message until it is done, cannot be, or was stopped; return the last event."""
+        timer = threading.Timer(limit or 0, self.stop, [124])
+        timer.daemon = True
+        if limit:
+            timer.start()
+        try:
+            for number in range(1, RUNS + 1):
+                last = self.run_once()
+                if last["type"] != "ERROR" or not last["retryable"] or number == RUNS:
+                    return last
+                # The next run finds what this one stored: nothing is sent twice.
+                if self.stopped.wait(PAUSE * 2 ** (number - 1)):
+                    return last
+            raise AssertionError("unreachable")
+        finally:
+            timer.cancel()
+
+    def run_once(self) -> Event:
+        """Run one worker; return its last event."""
+        if self.stopped.is_set():
+            return lost(self.status)
+        # A session of its own: Ctrl-C reaches this owner alone, which then asks the worker to stop.
+        process = self.process = subprocess.Popen(
+            [sys.executable, WORKER],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            encoding="utf-8",
+            start_new_session=True,
+        )
+        last: Event = {}
+        with process:
+            assert process.stdin
+            assert process.stdout
+            if self.stopped.is_set():  # in the very moment in which the worker was started
+                process.terminate()
+            try:
+                process.stdin.write(json.dumps(self.message) + "\n")
+                process.stdin.close()
+            except BrokenPipeError:
+                pass  # its last line says why
+            for line in process.stdout:
+                last = json.loads(line)
+                self.on_event(last)
+        if last.get("type") not in {"FILE_UPLOADED", "FILE_DOWNLOADED", "ERROR"}:
+            return lost(process.returncode)  # killed, say for want of memory
+        return last
+
+    def stop(self, status: int) -> None:
+        """Ask the worker to stop, and see to it that it does. Safe in a signal's handler."""
+        self.status = self.status or status
+        self.stopped.set()
+        process = self.process
+        if process is not None and process.poll() is None:
+            process.terminate()
+            killer = threading.Timer(GRACE, process.kill)
+            killer.daemon = True
+            killer.start()
+
+
+def lost(status: int) -> Event:
+    """Return the event of a worker that ended without one."""
+    message = f"the worker ended without a last event, with status {status}"
+    return {"type": "ERROR", "code": "CANCELLED", "message": message, "retryable": True}
+
+
+def show(event: Event) -> None:
+    """Show a person how far it is."""
+    if event["type"] == "PROGRESS" and "read_bytes" in event:
+        total = event["total_bytes"]
+        share = f" of {total}" if total is not None else ""
+        print(f"read {event['read_bytes']}{share} bytes", file=sys.stderr)
+    elif event["type"] == "PROGRESS":
+        print(f"fetched {event['fetched_chunks']} of {event['total_chunks']}", file=sys.stderr)
+    elif event["type"] in {"CHUNK_RETRY", "WARNING"}:
+        print(f"{event['code']}: {event['message']}", file=sys.stderr)
+
+
+def keep(path: Path, uploaded: Event) -> None:
+    """Keep the list of hashes, whole or not at all: it is the key to the file."""
+    kept = {name: uploaded[name] for name in ("size", "sha256", "hashes")}
+    aside = path.with_name(path.name + ".part")
+    with aside.open("w", encoding="utf-8") as file:
+        json.dump(kept, file)
+        file.flush()
+        os.fsync(file.fileno())
+    aside.replace(path)
+
+
+def message_for(action: str, file: str, store: str, kept: Path) -> Event:
+    """Return what the worker is asked to do."""
+    settings = {"max_attempts": 3, "progress_interval_ms": 500}
+    message: Event = {"path": file, "store": store, "settings": settings}
+    if action == "upload":
+        return {"type": "UPLOAD_START", "sha256": True, **message}
+    return {"type": "DOWNLOAD_START", **json.loads(kept.read_text("utf-8")), **message}
+
+
+def main(action: str, file: str, store: str, kept: str, limit: str = "0") -> int:
+    """Transfer one file; return the exit status."""
+    transfer = Transfer(message_for(action, file, store, Path(kept)), show)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda signum, _frame: transfer.stop(128 + signum))
+    started = time.monotonic()
+    last = transfer.run(float(limit) or None)
+    if last["type"] == "ERROR":
+        print(f"{last['code']}: {last['message']}", file=sys.stderr)
+        return transfer.status or 1
+    if action == "upload":
+        keep(Path(kept), last)
+    print(f"{action}ed {last['size']} bytes in {time.monotonic() - started:.1f} s", file=sys.stderr)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))
