@@ -1,0 +1,361 @@
+"""The two ends of a run: the file of an upload, and the file of a download."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import stat
+from typing import TYPE_CHECKING
+
+import pytest
+
+from store_workers.atomic_file import TemporaryFiles
+from store_workers.descriptors import named_descriptor, take_over
+from store_workers.errors import ErrorCode, WorkerError
+from store_workers.source import FileSource
+from store_workers.target import PassedThrough, ReplacedFile, open_target
+from tests.unit.in_process import TIMEOUT, beside
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+class Descriptors:
+    """A pipe that the owner hands over: both ends are inherited by the worker."""
+
+    def __init__(self) -> None:
+        self.reader, self.writer = os.pipe()
+        os.set_inheritable(self.reader, True)
+        os.set_inheritable(self.writer, True)
+        self._open = {self.reader, self.writer}
+
+    def close(self, descriptor: int) -> None:
+        if descriptor in self._open:
+            os.close(descriptor)
+            self._open.discard(descriptor)
+
+    def close_all(self) -> None:
+        for descriptor in tuple(self._open):
+            self.close(descriptor)
+
+
+@pytest.fixture
+def pipe() -> Iterator[Descriptors]:
+    made = Descriptors()
+    yield made
+    made.close_all()
+
+
+def read_all(source: FileSource, span: int = 1000) -> bytes:
+    """Read a source to its end, span by span."""
+    buffer = memoryview(bytearray(span))
+    content = bytearray()
+    while True:
+        count = source.fill(buffer)
+        content += buffer[:count]
+        if count < span:
+            return bytes(content)
+
+
+def failing(path: str, **how: int) -> WorkerError:
+    """What comes of a file that cannot be uploaded."""
+    with pytest.raises(WorkerError) as raised:
+        read_all(FileSource(path, how.get("size")))
+    assert raised.value.path == path
+    return raised.value
+
+
+# Names of descriptors.
+
+
+@pytest.mark.parametrize(
+    ("path", "number"),
+    [
+        ("/dev/fd/3", 3),
+        ("/dev/fd/12", 12),
+        ("/proc/self/fd/7", 7),
+        ("/proc/thread-self/fd/7", 7),
+        ("/dev/stdin", 0),
+        ("/dev/stdout", 1),
+        ("/dev/stderr", 2),
+        ("/dev/fd/", None),
+        ("/dev/fd/x", None),
+        ("/dev/fd/-1", None),
+        ("/dev/fd/3/x", None),
+        ("/dev/fd/٣", None),
+        ("/dev/fd", None),
+        ("dev/fd/3", None),
+        ("/tmp/dev/fd/3", None),
+        ("/dev/stdin2", None),
+        ("", None),
+    ],
+)
+def test_names_of_descriptors(path: str, number: int | None) -> None:
+    assert named_descriptor(path) == number
+
+
+def test_a_number_beyond_all_descriptors_is_no_error() -> None:
+    assert named_descriptor("/dev/fd/" + "9" * 5000) is not None
+
+
+def test_only_what_was_handed_over_is_taken(pipe: Descriptors) -> None:
+    own = os.open("/dev/null", os.O_RDONLY)
+    try:
+        with pytest.raises(FileNotFoundError):
+            take_over(own)
+    finally:
+        os.close(own)
+    taken = take_over(pipe.reader)
+    assert os.fstat(taken) == os.fstat(pipe.reader)
+    assert not os.get_inheritable(taken)
+    os.close(taken)
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        take_over(99_999)
+
+
+# The source.
+
+
+@pytest.mark.parametrize("size", [0, 1, 999, 1000, 1001, 5000])
+def test_a_file_is_read_from_its_beginning_to_its_end(tmp_path: Path, size: int) -> None:
+    path = tmp_path / "file"
+    content = os.urandom(size)
+    path.write_bytes(content)
+    digest = hashlib.sha256()
+    source = FileSource(str(path), None, digest)
+    assert source.total == size
+    assert read_all(source) == content
+    assert source.read_bytes == size
+    assert digest.digest() == hashlib.sha256(content).digest()
+    assert not source.changed()
+    source.close()
+
+
+@pytest.mark.parametrize("name", ["with space", "ü", "new\nline", "raw\udcff", "-"])
+def test_any_name_can_be_read(tmp_path: Path, name: str) -> None:
+    (tmp_path / os.fsdecode(name.encode("utf-8", "surrogateescape"))).write_bytes(b"x")
+    source = FileSource(f"{tmp_path}/{name}", None)
+    assert read_all(source) == b"x"
+    source.close()
+
+
+def test_files_that_cannot_be_read(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    (tmp_path / "loop").symlink_to("loop")
+    assert failing(f"{tmp_path}/missing").code is ErrorCode.FILE_NOT_FOUND
+    assert failing(f"{tmp_path}/file/below").code is ErrorCode.FILE_NOT_FOUND
+    assert failing(str(tmp_path)).code is ErrorCode.FILE_READ_FAILED
+    assert failing(f"{tmp_path}/loop").code is ErrorCode.FILE_READ_FAILED
+    assert failing(f"{tmp_path}/{'x' * 300}").code is ErrorCode.FILE_READ_FAILED
+    assert failing("/proc/self/mem").code is ErrorCode.FILE_READ_FAILED
+    assert failing("/dev/fd/99999").code is ErrorCode.FILE_NOT_FOUND
+    assert "\n" not in failing(f"{tmp_path}/new\nline").message
+
+
+def test_a_fifo_of_unknown_length(tmp_path: Path) -> None:
+    path = tmp_path / "fifo"
+    os.mkfifo(path)
+    beside(lambda: path.write_bytes(b"x" * 300_000))
+    source = FileSource(str(path), None)
+    assert source.total is None
+    assert read_all(source, span=100_000) == b"x" * 300_000
+    assert not source.changed()
+    source.close()
+
+
+def test_a_descriptor_that_was_handed_over(pipe: Descriptors) -> None:
+    os.write(pipe.writer, b"abc")
+    source = FileSource(f"/dev/fd/{pipe.reader}", 6)
+    assert source.total == 6
+    os.write(pipe.writer, b"def")
+    pipe.close(pipe.writer)
+    assert read_all(source) == b"abcdef"
+    source.close()
+
+
+def test_a_descriptor_that_others_set_to_non_blocking(pipe: Descriptors) -> None:
+    os.set_blocking(pipe.reader, False)
+    source = FileSource(f"/dev/fd/{pipe.reader}", None)
+    found: list[bytes] = []
+    thread = beside(lambda: found.append(read_all(source)))
+    thread.join(0.05)
+    os.write(pipe.writer, b"abc")
+    pipe.close(pipe.writer)
+    thread.join(TIMEOUT)
+    assert found == [b"abc"]
+    source.close()
+
+
+def test_a_file_that_was_handed_over_is_read_from_where_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"0123456789")
+    descriptor = os.open(path, os.O_RDONLY)
+    os.set_inheritable(descriptor, True)
+    os.lseek(descriptor, 4, os.SEEK_SET)
+    source = FileSource(f"/dev/fd/{descriptor}", None)
+    assert read_all(source) == b"456789"
+    assert not source.changed()
+    source.close()
+    os.close(descriptor)
+
+
+@pytest.mark.parametrize(
+    ("length", "size", "span", "fits"),
+    [
+        (0, 0, 10, True),
+        (5, 5, 10, True),
+        (10, 10, 10, True),
+        (20, 20, 10, True),
+        (5, 6, 10, False),
+        (5, 4, 10, False),
+        (10, 11, 10, False),
+        (10, 9, 10, False),
+        (20, 10, 10, False),
+        (20, 15, 10, False),
+        (20, 30, 10, False),
+        (0, 1, 10, False),
+        (1, 0, 10, False),
+    ],
+)
+def test_the_length_that_is_expected(
+    tmp_path: Path, length: int, size: int, span: int, fits: bool
+) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(bytes(length))
+    source = FileSource(str(path), size)
+    if fits:
+        assert read_all(source, span) == bytes(length)
+    else:
+        with pytest.raises(WorkerError) as raised:
+            read_all(source, span)
+        assert raised.value.code is ErrorCode.FILE_MISMATCH
+    source.close()
+
+
+@pytest.mark.parametrize(
+    "change", ["grows", "shrinks", "is touched", "is replaced", "is removed", "nothing"]
+)
+def test_a_file_that_changes_while_it_is_read(tmp_path: Path, change: str) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(bytes(3000))
+    source = FileSource(str(path), None)
+    source.fill(memoryview(bytearray(1000)))
+    if change == "grows":
+        with path.open("ab") as file:
+            file.write(b"more")
+    elif change == "shrinks":
+        os.truncate(path, 2000)
+    elif change == "is touched":
+        os.utime(path, ns=(0, 5))
+    elif change == "is replaced":
+        (tmp_path / "other").write_bytes(bytes(3000))
+        (tmp_path / "other").replace(path)
+    elif change == "is removed":
+        path.unlink()
+    read_all(source)
+    assert source.changed() == (change != "nothing")
+    assert source.read_bytes == {"grows": 3004, "shrinks": 2000}.get(change, 3000)
+    source.close()
+
+
+def test_a_link_is_followed(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"x")
+    (tmp_path / "link").symlink_to("file")
+    source = FileSource(str(tmp_path / "link"), None)
+    assert read_all(source) == b"x"
+    assert not source.changed()
+    source.close()
+
+
+# The target.
+
+
+def written(path: str, *pieces: bytes) -> None:
+    """Write a file as a download does."""
+    target = open_target(path, TemporaryFiles())
+    for piece in pieces:
+        target.write(memoryview(piece))
+    target.commit()
+
+
+def refused(path: str) -> WorkerError:
+    with pytest.raises(WorkerError) as raised:
+        written(path, b"x" * 100_000)
+    assert raised.value.path == path
+    return raised.value
+
+
+@pytest.mark.parametrize("name", ["with space", "ü", "new\nline", "raw\udcff"])
+def test_a_file_of_any_name_is_written_aside(tmp_path: Path, name: str) -> None:
+    path = tmp_path / os.fsdecode(name.encode("utf-8", "surrogateescape"))
+    target = open_target(f"{tmp_path}/{name}", TemporaryFiles())
+    assert isinstance(target, ReplacedFile)
+    target.write(memoryview(b"abc"))
+    assert not path.exists()
+    target.commit()
+    assert path.read_bytes() == b"abc"
+
+
+def test_targets_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"old")
+    (tmp_path / "loop").symlink_to("loop")
+    assert refused(str(tmp_path)).code is ErrorCode.FILE_WRITE_FAILED
+    assert refused(f"{tmp_path}/missing/file").code is ErrorCode.FILE_NOT_FOUND
+    assert refused(f"{tmp_path}/file/below").code is ErrorCode.FILE_NOT_FOUND
+    assert refused(f"{tmp_path}/loop").code is ErrorCode.FILE_WRITE_FAILED
+    assert refused(f"{tmp_path}/{'x' * 300}").code is ErrorCode.FILE_WRITE_FAILED
+    assert refused("/dev/full").code is ErrorCode.FILE_WRITE_FAILED
+    assert refused("/dev/fd/99999").code in {
+        ErrorCode.FILE_WRITE_FAILED,
+        ErrorCode.FILE_NOT_FOUND,
+    }
+    assert (tmp_path / "file").read_bytes() == b"old"
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_a_fifo_is_written_straight_through(tmp_path: Path) -> None:
+    path = tmp_path / "fifo"
+    os.mkfifo(path)
+    found: list[bytes] = []
+    thread = beside(lambda: found.append(path.read_bytes()))
+    written(str(path), b"abc", b"x" * 300_000)
+    thread.join(TIMEOUT)
+    assert found == [b"abc" + b"x" * 300_000]
+    assert stat.S_ISFIFO(path.stat().st_mode)
+
+
+def test_a_descriptor_is_written_straight_through_even_if_it_is_non_blocking(
+    pipe: Descriptors,
+) -> None:
+    os.set_blocking(pipe.writer, False)
+    fcntl.fcntl(pipe.writer, fcntl.F_SETPIPE_SZ, 4096)
+    thread = beside(lambda: written(f"/dev/fd/{pipe.writer}", b"x" * 100_000))
+    found = 0
+    while found < 100_000:
+        found += len(os.read(pipe.reader, 5000))
+    thread.join(TIMEOUT)
+    assert not thread.is_alive()
+
+
+def test_a_file_that_was_handed_over_is_written_where_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"0123")
+    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND)
+    os.set_inheritable(descriptor, True)
+    written(f"/dev/fd/{descriptor}", b"456")
+    os.close(descriptor)
+    assert path.read_bytes() == b"0123456"
+
+
+def test_a_reader_that_goes_away_is_an_error(pipe: Descriptors) -> None:
+    pipe.close(pipe.reader)
+    assert refused(f"/dev/fd/{pipe.writer}").code is ErrorCode.FILE_WRITE_FAILED
+
+
+def test_a_device_is_written_straight_through() -> None:
+    target = open_target("/dev/null", TemporaryFiles())
+    assert isinstance(target, PassedThrough)
+    target.write(memoryview(b"x"))
+    target.commit()
