@@ -24,7 +24,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT / "tools"), str(ROOT / "src")]
 
-from artifact import environment, targets  # noqa: E402: needs the path
+from artifact import environment, targets  # noqa: E402
 from artifact.failure import StepFailed  # noqa: E402
 
 # Set for the run inside the private environment, to when the outer one began.

@@ -1,5 +1,4 @@
 # mypy: ignore-errors
-# ruff: noqa: UP, SIM, B904, S102, F821, PTH, PLC, SIM115
 """Check the copy, cut loose from the surroundings, and hand over to the importer.
 
 Parses on Python 2.7 and later. Compiled anew at every start, so it is short; the archive's
@@ -18,13 +17,13 @@ DAMAGED = "this copy of store-workers.pyz is damaged: copy the file again"
 NO_ZLIB = "this Python was built without zlib, which the artifact needs: use another one"
 
 
-def part(archive, offset, size, crc, *_):
-    """Return one part of the file, or raise ValueError if it is not as it was built."""
+def part(archive, offset, size, crc, inflated=0):
+    """Return one part of the file, inflated, or raise ValueError if it is not as it was built."""
     archive.seek(offset)
     content = archive.read(size)
     if zlib.crc32(content) & 0xFFFFFFFF != crc:
         raise ValueError("checksum")
-    return content
+    return zlib.decompress(content, -15, inflated) if inflated else content
 
 
 def contents(archive):

@@ -20,12 +20,12 @@ from __future__ import annotations
 import builtins
 import sys
 from _thread import RLock
-from importlib.machinery import PathFinder
+from importlib.machinery import ModuleSpec, PathFinder
+from importlib.util import module_from_spec
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
-    from importlib.machinery import ModuleSpec
+    from collections.abc import Callable, Mapping, Sequence
     from types import CodeType, ModuleType
     from typing import Any
 
@@ -68,6 +68,8 @@ LAZY_PACKAGES: dict[str, str | None] = {
     "urllib3.http2": None,
     "zstandard": "zstandard.backend_c",
 }
+# How a pattern begins that only a string with a bracket in front can match.
+BRACKET = r"^\["
 _lock = RLock()
 
 
@@ -82,13 +84,15 @@ def execute(module: ModuleType, code: CodeType) -> None:
     hook = ImportHook(name)
     module.__dict__["__builtins__"] = {**vars(builtins), "__import__": hook}
     try:
-        exec(code, module.__dict__)  # noqa: S102: that is importing
+        exec(code, module.__dict__)
     finally:
         hook.importing = False
 
 
 def find_in_library(name: str, path: Sequence[str] | None) -> ModuleSpec | None:
     """Return the spec of a standard library module, which will be loaded by ``execute``."""
+    if name == HostNames.MODULE:
+        return ModuleSpec(name, HostNames(), origin="for plain names")  # type: ignore[arg-type]
     spec = PathFinder.find_spec(name, path)
     if spec is not None and hasattr(spec.loader, "get_code"):
         spec.loader = LibraryLoader(spec.loader)  # type: ignore[assignment]
@@ -113,6 +117,56 @@ class LibraryLoader:
         return getattr(self._loader, name)
 
 
+class HostNames:
+    """Loads ``encodings.idna`` as far as plain host names need it.
+
+    The codec of that name is asked to encode every host. A host of ASCII letters is encoded here,
+    exactly as there; for all others, and for decoding, the real module is loaded.
+    """
+
+    MODULE = "encodings.idna"
+    LONGEST_LABEL = 63
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
+        """Leave it to Python to make the module."""
+        return None
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Give the module the one function that looking up a codec calls."""
+        import codecs
+
+        def decode(content: bytes, errors: str = "strict") -> tuple[str, int]:
+            return self._codec().decode(content, errors)  # type: ignore[no-any-return]
+
+        entry = codecs.CodecInfo(self.encode, decode, name="idna")  # type: ignore[arg-type]
+        module.__dict__["getregentry"] = lambda: entry
+        module.__dict__["__getattr__"] = lambda name: getattr(self._real(), name)
+
+    def encode(self, host: str, errors: str = "strict") -> tuple[bytes, int]:
+        """Return ``host`` as it goes to the resolver."""
+        labels = host.removesuffix(".").split(".")
+        plain = host.isascii() and all(0 < len(each) <= self.LONGEST_LABEL for each in labels)
+        if plain and errors == "strict":
+            return host.encode("ascii"), len(host)
+        return self._codec().encode(host, errors)  # type: ignore[no-any-return]
+
+    def _codec(self) -> Any:
+        return self._real().Codec()
+
+    def _real(self) -> Any:
+        with _lock:
+            current = sys.modules.get(self.MODULE)
+            if current is None or "Codec" not in vars(current):
+                path = sys.modules["encodings"].__path__
+                spec = PathFinder.find_spec(self.MODULE, path)
+                if spec is None or spec.loader is None:
+                    raise ImportError(f"no module named {self.MODULE!r}", name=self.MODULE)
+                current = module_from_spec(spec)
+                spec.loader.exec_module(current)
+                sys.modules[self.MODULE] = current
+            return current
+
+
 class ImportHook:
     """What ``import`` statements of one module call."""
 
@@ -128,8 +182,8 @@ class ImportHook:
     def __call__(
         self,
         name: str,
-        globals: Mapping[str, object] | None = None,
-        locals: Mapping[str, object] | None = None,
+        global_names: Mapping[str, object] | None = None,
+        local_names: Mapping[str, object] | None = None,
         fromlist: Sequence[str] | None = (),
         level: int = 0,
     ) -> Any:
@@ -142,7 +196,7 @@ class ImportHook:
                     return self._module_for_later(name)
             elif all(self._can_wait(name, each) for each in fromlist):
                 return Namespace({each: self._part_for_later(name, each) for each in fromlist})
-        return __import__(name, globals, locals, fromlist or (), level)
+        return __import__(name, global_names, local_names, fromlist or (), level)
 
     def _can_wait(self, module: str, name: str) -> bool:
         return f"{module}.{name}" in self._later or f"{module}:{name}" in self._later
@@ -179,7 +233,7 @@ class Later:
     __slots__ = ("_load", "_waits")
 
     def __init__(
-        self, load: Callable[[], Any], waits: Callable[[str], bool] = lambda name: False
+        self, load: Callable[[], Any], waits: Callable[[str], bool] = lambda _: False
     ) -> None:
         self._load = load
         self._waits = waits
@@ -237,6 +291,16 @@ class LaterPattern:
     def __init__(self, pattern: str | bytes, flags: int) -> None:
         self._args = (pattern, flags)
 
+    def match(self, string: str | bytes, *bounds: int) -> Any:
+        """Match at the beginning.
+
+        An address in brackets is told from all others by its first character: its pattern, the
+        largest of all, is not compiled to find out that a plain host name is none.
+        """
+        if not bounds and self._args[0][:3] == BRACKET and string[:1] != "[":
+            return None
+        return self._compiled().match(string, *bounds)
+
     def __getattr__(self, name: str) -> Any:
         found: Any = LaterName(lambda: getattr(self._compiled(), name))
         setattr(self, name, found)
@@ -281,7 +345,7 @@ class QuietLogging:
         raise TypeError("stands in for a module")
 
     @staticmethod
-    def getLogger(name: str) -> QuietLogger:  # noqa: N802: logging's name
+    def getLogger(name: str) -> QuietLogger:  # noqa: N802
         """Return what logs if there is anything to log to."""
         return QuietLogger(name)
 

@@ -8,6 +8,7 @@ from a private folder where it cannot.
 
 from __future__ import annotations
 
+import gc
 import marshal
 import os
 import sys
@@ -19,7 +20,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import CodeType, ModuleType
-    from typing import Any, BinaryIO, NoReturn, TypedDict
+    from typing import BinaryIO, NoReturn, TypedDict
 
     # Offset in the file, bytes there, their CRC-32; of parts that may be deflated also the size
     # once inflated (0: stored).
@@ -42,6 +43,8 @@ DAMAGED = (
 )
 # The first Python whose own library can do what the bundled native library does.
 OWN_CODEC = (3, 14)
+OBJECTS_BETWEEN_COLLECTIONS = 50_000
+
 # What ``deferred`` has something to say about: modules of the standard library, and packages. Told
 # here so that a run which needs none of them does not load it.
 DEFERRING = frozenset(
@@ -51,6 +54,7 @@ DEFERRING = frozenset(
         "email.feedparser",
         "email.message",
         "email.utils",
+        "encodings.idna",
         "http.client",
         "json.decoder",
         "json.encoder",
@@ -152,7 +156,7 @@ class Importer:
             if deferred.concerns(name):
                 deferred.execute(module, self.get_code(name))
                 return
-        exec(self.get_code(name), module.__dict__)  # noqa: S102: that is importing
+        exec(self.get_code(name), module.__dict__)
 
     def get_code(self, name: str) -> CodeType:
         """Return the module's code: as it was compiled at build time, or else from its source."""
@@ -160,7 +164,7 @@ class Importer:
         if place:
             return marshal.loads(self._archive.read(place))  # type: ignore[no-any-return]
         content = self._archive.read(self._sources[name])
-        level = 0 if name.startswith("store_workers") else 2  # as the build compiles
+        level = 0 if name == "store_workers.messages" else 2  # as the build compiles
         return compile(content, self._inside(name), "exec", dont_inherit=True, optimize=level)
 
     def get_source(self, name: str) -> str | None:
@@ -206,7 +210,7 @@ class Library:
     """A native library in the archive, and the path that it can be loaded from."""
 
     def __init__(self, archive: Archive, name: str, place: Place, patch: Place | None) -> None:
-        """``place`` is where the library is; ``patch`` what to write over it, if it is another's."""
+        """``place`` is where the library is; ``patch`` what to write over it, if any."""
         self._archive = archive
         self._name = name
         self._place = place
@@ -299,7 +303,7 @@ def forget_foreign_modules() -> None:
     for name, module in list(sys.modules.items()):
         file = getattr(module, "__file__", None)
         if file and name != "__main__" and ("-packages" in file or not file.startswith(stdlib)):
-            if not (os.path.basename(os.path.dirname(file)) in ("lib-dynload", "DLLs")):
+            if os.path.basename(os.path.dirname(file)) not in ("lib-dynload", "DLLs"):
                 del sys.modules[name]
 
 
@@ -310,5 +314,7 @@ def install(stream: BinaryIO, tables: Tables, build: str) -> str | None:
     if missing:
         return missing
     forget_foreign_modules()
-    sys.meta_path.insert(0, Importer(Archive(stream, build), tables, host))  # type: ignore[arg-type]
+    # Imports leave no garbage; at Python's own threshold they are searched for it dozens of times.
+    gc.set_threshold(OBJECTS_BETWEEN_COLLECTIONS)
+    sys.meta_path.insert(0, Importer(Archive(stream, build), tables, host))
     return None

@@ -76,7 +76,7 @@ def written(path: str, content: bytes | bytearray) -> str:
     return path
 
 
-def holds(path: str, content: bytes) -> bool:
+def holds(path: str, content: bytes | bytearray) -> bool:
     """Return whether the file at ``path`` holds exactly ``content``."""
     try:
         with open(path, "rb") as stream:

@@ -1,5 +1,5 @@
 # mypy: ignore-errors
-# ruff: noqa: UP, F821, PTH, S
+# ruff: noqa: F821, PTH
 """Tell a host that it cannot run the artifact: one ERROR line, then status 1.
 
 Parses on Python 2.7 and later, and runs on whatever Python a host has. ``reason`` is what the
@@ -56,4 +56,4 @@ def main(reason):
     sys.exit(1)
 
 
-main(reason)  # noqa: F821: given by the lines that run this
+main(reason)  # given by the lines that run this

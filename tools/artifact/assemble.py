@@ -26,8 +26,14 @@ FIRST = "store_workers_bootstrap/__main__.py"
 BOOT = "store_workers_bootstrap/boot.py"
 LOADER = "store_workers_bootstrap/loader.py"
 REFUSE = "store_workers_bootstrap/refuse.py"
-# Stored: what every start imports. The rest is deflated, a module at a time.
-STORED = ("store_workers/", "store_workers_bootstrap/")
+# Stored: what a run needs before it has read its message. The rest is deflated, module by module.
+STORED = frozenset(
+    f"store_workers/{name}.py"
+    for name in (
+        *("__init__", "__main__", "crew", "errors", "inbox"),
+        *("messages", "owner", "records", "supervisor"),
+    )
+) | {"store_workers_bootstrap/__init__.py", "store_workers_bootstrap/deferred.py"}
 # Carried as sources alone: what hardly any run imports (documentation of services, progress bars
 # of other kinds, calendars, XML). Compiling costs milliseconds there, room costs every download.
 SOURCE_ONLY = (
@@ -126,13 +132,14 @@ def add_code(payload: Payload, head: dict[str, Any], parts: Parts) -> None:
         each.magic: tables(payload, compiled=code_of[each], loader=code[LOADER], **shared)
         for each, code in parts.compiled.items()
     }
+    # For every other Python, among them those that are yet to come.
     head["source"] = tables(payload, compiled={}, loader=sources[LOADER], **shared)
 
 
 def add_compiled(payload: Payload, contents: dict[str, bytes]) -> dict[str, Place]:
     """Add the compiled code of modules, given by path; return the places by module name."""
     return {
-        module_name(path)[0]: payload.add(content, deflated=not path.startswith(STORED))
+        module_name(path)[0]: payload.add(content, deflated=path not in STORED)
         for path, content in contents.items()
         if path not in (FIRST, BOOT) and not path.startswith(SOURCE_ONLY)
     }
@@ -160,4 +167,4 @@ def add_libraries(
 
 def tables(payload: Payload, **table: Any) -> Place:
     """Add the tables of one version of Python."""
-    return payload.add(Payload.marshal(table), deflated=False)
+    return payload.add(Payload.marshal(table), deflated=True)

@@ -20,8 +20,9 @@ if TYPE_CHECKING:
 STEP = "compile"
 WORKER = Path(__file__).with_name("compile_worker.py")
 LENGTH_BYTES = 8
-# The packages go without docstrings, as with -OO: a fifth of their size. Ours stay whole.
-OWN_LEVEL, PACKAGE_LEVEL = 0, 2
+# Without docstrings, as with -OO: they are a fifth of the code. The messages' own ones stay: the
+# JSON Schema quotes them. ``loader.py`` compiles sources by the same rule.
+WITH_DOCSTRINGS = frozenset({"store_workers/messages.py"})
 WORKER_SURROUNDINGS = {
     "PYTHONHASHSEED": "0",
     "PYTHONNODEBUGRANGES": "1",
@@ -69,7 +70,7 @@ def run_worker(interpreter: Interpreter, sources: dict[str, bytes]) -> bytes:
         for number, (path, source) in enumerate(sources.items()):
             copy = Path(folder, f"{number}.py")
             copy.write_bytes(source)
-            level = OWN_LEVEL if path.startswith("store_workers") else PACKAGE_LEVEL
+            level = 0 if path in WITH_DOCSTRINGS else 2
             named.append((path, str(copy), level))
         # The hash seed is set (-I would ignore it): the order of a set in a constant hangs on it.
         # Column numbers, which only tracebacks show, would make the code a quarter larger.

@@ -47,7 +47,7 @@ class Payload:
         return place
 
     @staticmethod
-    def marshal(table: object) -> bytes:
+    def marshal(table: Any) -> bytes:
         """Return a table in the form that every Python reads."""
         return marshal.dumps(table, MARSHAL_FOR_ALL)
 
