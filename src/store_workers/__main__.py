@@ -120,7 +120,8 @@ class Run:
             self._owner.tell(
                 Warning(
                     code=ErrorCode.CANCELLED,
-                    message=f"removed {removed} temporary files of earlier runs that were cut off",
+                    message=f"removed {removed} temporary {'file' if removed == 1 else 'files'} of"
+                    " earlier runs that were cut off",
                 )
             )
 
