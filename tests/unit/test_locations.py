@@ -81,6 +81,10 @@ def test_a_file_url_and_a_path_mean_the_same_directory(tmp_path: Path, name: str
         "http://host:99999/",
         "http://host:port/",
         "http://host/#fragment",
+        "http://a%zz/",
+        "http://%41/",
+        "http://ü..x/",
+        "http://" + "ü" * 70 + "/",
         "http://host\n/",
         "dir\0",
         "dir\x7f",
@@ -101,14 +105,38 @@ def test_refusals_name_the_field(store: str) -> None:
     assert from_environment.value.field == "STORE_WORKERS_STORE"
 
 
-@given(st.text(max_size=30), st.sampled_from(["", "file://", "file:///", "http://", "x://"]))
+@given(
+    st.text(max_size=30),
+    st.sampled_from(
+        ["", "file://", "file:///", "http://", "https://h/", "s3://", "s3://b/", "x://"]
+    ),
+)
 def test_any_text_is_a_place_or_a_refusal(text: str, scheme: str) -> None:
     try:
         location = place(scheme + text or "x")
     except BadMessage as refused:
         assert refused.field == "store"  # noqa: PT017 - either outcome is right
     else:
-        assert isinstance(location, (DirectoryLocation, HttpLocation))
+        assert location.shown.isprintable() or isinstance(location, DirectoryLocation)
+
+
+@pytest.mark.parametrize(
+    ("store", "shown"),
+    [
+        ("http://host", "http://host"),
+        ("HTTP://Host:81/a/", "http://host:81/a"),
+        ("http://bücher.example/ü b", "http://xn--bcher-kva.example/%C3%BC%20b"),
+        ("http://[::1]:8080/", "http://[::1]:8080"),
+        ("http://127.0.0.1/raw\udcff", "http://127.0.0.1/raw%FF"),
+        ("http://host/%C3%BC%2f/x", "http://host/%C3%BC%2f/x"),
+        ("http://my_host-1.local./x", "http://my_host-1.local./x"),
+    ],
+)
+def test_urls(store: str, shown: str) -> None:
+    location = place(store)
+    assert isinstance(location, HttpLocation)
+    assert location.shown == shown
+    location.open(Settings(), TemporaryFiles()).close()
 
 
 def test_no_refusal_shows_a_secret_of_the_url() -> None:

@@ -46,18 +46,18 @@ def read_http_url(
 
     try:
         parts = urlsplit(url)
-        host, port = parts.hostname, parts.port
+        host, port = ascii_host(parts.hostname or ""), parts.port
     except ValueError:
         raise BadMessage(field, "is no valid URL") from None
-    if not host or not is_host(host):
+    if not is_host(host):
         raise BadMessage(field, "expected a host after http:// or https://")
     if parts.fragment:
         raise BadMessage(field, "a store's URL has no fragment")
     if auth is not None and auth.access_key_id is not None:
         raise BadMessage("auth", "S3's keys are for s3:// stores")
     # What is percent-encoded already stays as it is.
-    path = quote(parts.path.rstrip("/"), safe="/%:@!$&'()*+,;=~")
-    query = quote(parts.query, safe="/%:@!$&'()*+,;=~?")
+    path = quote(_bytes(parts.path.rstrip("/")), safe="/%:@!$&'()*+,;=~")
+    query = quote(_bytes(parts.query), safe="/%:@!$&'()*+,;=~?")
     authorization = _authorization(auth, parts.username, parts.password, environment)
     server = Server(parts.scheme.lower(), host, port, tls_files(tls, environment), environment)
     return HttpLocation(server, path, query, authorization)
@@ -65,7 +65,24 @@ def read_http_url(
 
 def is_host(host: str) -> bool:
     """A name or an address: no space, no delimiter that could make another host of it."""
-    return all(character.isalnum() or character in "-._:%" for character in host)
+    marks = "-._:%" if ":" in host else "-._"  # an IPv6 address may have a zone behind a %
+    return (
+        host.isascii()
+        and host != ""
+        and all(letter.isalnum() or letter in marks for letter in host)
+    )
+
+
+def ascii_host(host: str) -> str:
+    """A host as DNS knows it (RFC 3490); what has no such form is returned as it is."""
+    try:
+        return host if host.isascii() else host.encode("idna").decode("ascii")
+    except UnicodeError:
+        return host
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")
 
 
 def _authorization(
