@@ -276,7 +276,7 @@ def written(path: str, *pieces: bytes) -> None:
     """Write a file as a download does."""
     target = open_target(path, TemporaryFiles())
     for piece in pieces:
-        target.write(memoryview(piece))
+        target.write(piece)
     target.commit()
 
 
@@ -292,7 +292,7 @@ def test_a_file_of_any_name_is_written_aside(tmp_path: Path, name: str) -> None:
     path = tmp_path / os.fsdecode(name.encode("utf-8", "surrogateescape"))
     target = open_target(f"{tmp_path}/{name}", TemporaryFiles())
     assert isinstance(target, ReplacedFile)
-    target.write(memoryview(b"abc"))
+    target.write(b"abc")
     assert not path.exists()
     target.commit()
     assert path.read_bytes() == b"abc"
@@ -357,5 +357,5 @@ def test_a_reader_that_goes_away_is_an_error(pipe: Descriptors) -> None:
 def test_a_device_is_written_straight_through() -> None:
     target = open_target("/dev/null", TemporaryFiles())
     assert isinstance(target, PassedThrough)
-    target.write(memoryview(b"x"))
+    target.write(b"x")
     target.commit()

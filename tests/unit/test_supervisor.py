@@ -164,7 +164,7 @@ threading.Thread(target=busy, daemon=True).start()
 print("ready", file=sys.stderr, flush=True)
 failure = supervisor.wait()
 print(type(failure).__name__, failure, failure.signal_number, file=sys.stderr, flush=True)
-time.sleep(60)
+while True: time.sleep(0.05)
 """
 
 
