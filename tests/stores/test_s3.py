@@ -1,0 +1,212 @@
+"""What the S3 store makes of answers that no real server gives on demand."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from hashlib import sha256
+from typing import Any
+
+import pytest
+
+from store_workers.errors import ErrorCode, StoreFailure
+from store_workers.messages import Auth, Settings
+from store_workers.stores.aws import ChainKeys
+from store_workers.stores.base import Chunk
+from store_workers.stores.s3 import S3Store
+from store_workers.stores.s3_location import read_s3_url
+from store_workers.stores.signing import Keys
+from tests.stores.scripted_server import Reply, ScriptedServer
+
+DATA = b"chunk" * 100
+CHUNK = Chunk(sha256(DATA).hexdigest(), [memoryview(DATA[:7]), memoryview(DATA[7:])])
+AUTH = Auth(access_key_id="id", secret_access_key="secret")
+
+
+def error(status: int, code: str) -> Reply:
+    return Reply(status, f"<Error><Code>{code}</Code></Error>".encode())
+
+
+WHOLE, SHORT = Reply(200, length=len(DATA)), Reply(200, length=len(DATA) - 1)
+EXISTS = error(412, "PreconditionFailed")
+
+
+def store_at(server: ScriptedServer) -> S3Store:
+    url = f"s3://bucket/prefix?endpoint={server.url}&region=r-1"
+    location = read_s3_url(url, "store", AUTH, None, {})
+    store: Any = location.open(Settings(timeout_ms=5000), None)  # type: ignore[arg-type]
+    assert isinstance(store, S3Store)
+    return store
+
+
+def test_put_is_plain_and_signed_with_the_chunks_own_hash() -> None:
+    with ScriptedServer(Reply(200)) as server:
+        assert store_at(server).put(CHUNK)
+    [asked] = server.asked
+    assert asked.path == f"/bucket/prefix/{CHUNK.hash}"
+    assert asked.body == DATA
+    assert asked.headers["x-amz-content-sha256"] == CHUNK.hash
+    assert asked.headers["content-length"] == str(len(DATA))
+    assert not {"transfer-encoding", "content-encoding", "expect", "x-amz-trailer"} & set(
+        asked.headers
+    )
+    signed = asked.headers["authorization"].partition("SignedHeaders=")[2].partition(",")[0]
+    assert signed == "host;if-none-match;x-amz-content-sha256;x-amz-date"
+
+
+@pytest.mark.parametrize(
+    ("replies", "new", "methods"),
+    [
+        ([Reply(200)], True, ["PUT*"]),
+        ([EXISTS, WHOLE], False, ["PUT*", "HEAD"]),
+        ([EXISTS, SHORT, Reply(200)], True, ["PUT*", "HEAD", "PUT"]),
+        ([EXISTS, Reply(403), Reply(200)], True, ["PUT*", "HEAD", "PUT"]),
+        ([error(501, "NotImplemented"), Reply(200)], True, ["PUT*", "PUT"]),
+        ([error(400, "NotImplemented"), Reply(200)], True, ["PUT*", "PUT"]),
+        ([Reply(501), Reply(200)], True, ["PUT*", "PUT"]),
+    ],
+)
+def test_put(replies: list[Reply], new: bool, methods: list[str]) -> None:
+    with ScriptedServer(*replies) as server:
+        assert store_at(server).put(CHUNK) is new
+    assert server.methods() == methods
+    assert all(each.body == DATA for each in server.asked if each.method == "PUT")
+
+
+def test_a_store_without_conditions_is_asked_once_a_run() -> None:
+    with ScriptedServer(Reply(501), Reply(200), Reply(200)) as server:
+        store = store_at(server)
+        assert store.put(CHUNK)
+        assert store.put(CHUNK)
+    assert server.methods() == ["PUT*", "PUT", "PUT"]
+
+
+def test_an_object_of_another_length_is_replaced() -> None:
+    with ScriptedServer(SHORT, Reply(200), WHOLE, Reply(200)) as server:
+        store = store_at(server)
+        assert not store.has(CHUNK.hash, CHUNK.size)
+        assert store.put(CHUNK)
+        assert store.has(CHUNK.hash, CHUNK.size)
+        store.put(CHUNK)
+    assert server.methods() == ["HEAD", "PUT", "HEAD", "PUT*"]
+
+
+@pytest.mark.parametrize("status", [301, 307, 400, 401, 403, 404, 405, 501])
+def test_a_head_that_explains_nothing_leaves_the_word_to_the_put(status: int) -> None:
+    with ScriptedServer(Reply(status), Reply(200)) as server:
+        store = store_at(server)
+        assert not store.has(CHUNK.hash, CHUNK.size)
+        assert store.put(CHUNK)
+    assert server.methods() == ["HEAD", "PUT*"]
+
+
+@pytest.mark.parametrize(
+    ("reply", "code", "transient", "slow"),
+    [
+        (error(503, "SlowDown"), ErrorCode.STORE_UNAVAILABLE, True, True),
+        (error(409, "ConditionalRequestConflict"), ErrorCode.STORE_UNAVAILABLE, True, False),
+        (error(400, "XAmzContentSHA256Mismatch"), ErrorCode.CHUNK_CORRUPT, True, False),
+        (error(403, "QuotaExceeded"), ErrorCode.STORE_REJECTED, False, False),
+        (error(403, "AccessDenied"), ErrorCode.STORE_ACCESS_DENIED, False, False),
+        (error(400, "ExpiredToken"), ErrorCode.STORE_ACCESS_DENIED, False, False),
+        (error(404, "NoSuchBucket"), ErrorCode.STORE_REJECTED, False, False),
+        (Reply(202), ErrorCode.STORE_REJECTED, False, False),
+        (
+            Reply(307, headers={"Location": "http://127.0.0.1:1/"}),
+            ErrorCode.STORE_REJECTED,
+            False,
+            False,
+        ),
+    ],
+)
+def test_put_that_fails(reply: Reply, code: ErrorCode, transient: bool, slow: bool) -> None:
+    with ScriptedServer(reply) as server, pytest.raises(StoreFailure) as caught:
+        store_at(server).put(CHUNK)
+    failure = caught.value
+    assert (failure.code, failure.transient, failure.slow_down) == (code, transient, slow)
+    assert failure.http_status == reply.status
+    assert server.methods() == ["PUT*"]
+
+
+@pytest.mark.parametrize(
+    ("reply", "code"),
+    [
+        (error(404, "NoSuchKey"), ErrorCode.CHUNK_NOT_FOUND),
+        (Reply(404), ErrorCode.CHUNK_NOT_FOUND),
+        (error(404, "NoSuchBucket"), ErrorCode.STORE_REJECTED),
+        (error(403, "AccessDenied"), ErrorCode.STORE_ACCESS_DENIED),
+        (error(403, "InvalidObjectState"), ErrorCode.STORE_REJECTED),
+        (error(500, "InternalError"), ErrorCode.STORE_UNAVAILABLE),
+    ],
+)
+def test_get_that_fails(reply: Reply, code: ErrorCode) -> None:
+    with ScriptedServer(reply) as server, pytest.raises(StoreFailure) as caught:
+        store_at(server).get(CHUNK.hash)
+    assert caught.value.code is code
+
+
+def test_get_is_cut_at_the_longest_chunk() -> None:
+    with ScriptedServer(Reply(200, DATA), Reply(200, bytes(700_000))) as server:
+        store = store_at(server)
+        assert store.get(CHUNK.hash) == DATA
+        assert len(store.get(CHUNK.hash)) == 524_289
+
+
+class Roles:
+    """A chain of credentials that has other keys each time it is asked."""
+
+    def __init__(self, *names: str) -> None:
+        self._names = list(names)
+        self.asked = 0
+        self._lock = threading.Lock()
+
+    def __call__(self) -> Roles.Credentials:
+        with self._lock:
+            self.asked += 1
+            return self.Credentials(self._names[min(self.asked, len(self._names)) - 1])
+
+    class Credentials:
+        def __init__(self, name: str) -> None:
+            self.access_key, self.secret_key, self.token = name, "secret", f"token-{name}"
+
+        def get_frozen_credentials(self) -> Roles.Credentials:
+            return self
+
+
+def with_roles(server: ScriptedServer, roles: Roles) -> S3Store:
+    store = store_at(server)
+    store._keyring = ChainKeys(roles)
+    return store
+
+
+def test_expired_keys_are_renewed_once_and_the_request_made_again() -> None:
+    with ScriptedServer(error(400, "ExpiredToken"), Reply(200)) as server:
+        assert with_roles(server, Roles("one", "two")).put(CHUNK)
+    assert [each.headers["x-amz-security-token"] for each in server.asked] == [
+        "token-one",
+        "token-two",
+    ]
+    assert "Credential=two/" in server.asked[1].headers["authorization"]
+    assert server.asked[1].body == DATA
+
+
+@pytest.mark.parametrize(("names", "requests"), [(("one", "two"), 2), (("one", "one"), 1)])
+def test_keys_that_stay_expired_are_access_denied(names: tuple[str, ...], requests: int) -> None:
+    expired = error(400, "ExpiredToken")
+    with ScriptedServer(expired, expired, expired) as server:
+        with pytest.raises(StoreFailure, match="ExpiredToken") as caught:
+            with_roles(server, Roles(*names)).get(CHUNK.hash)
+        assert caught.value.code is ErrorCode.STORE_ACCESS_DENIED
+        assert len(server.asked) == requests
+
+
+def test_many_requests_with_expired_keys_ask_the_chain_once() -> None:
+    roles = Roles("one", "two", "three")
+    keyring = ChainKeys(roles)
+    used = keyring.current()
+    with ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(lambda _: keyring.renew(used), range(16)))
+    assert roles.asked == 2
+    assert keyring.current().access_key_id == "two"
+    assert keyring.renew(Keys("two", "secret", "token-two"))
+    assert keyring.current().access_key_id == "three"

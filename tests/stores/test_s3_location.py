@@ -1,0 +1,273 @@
+"""Where a bucket is and who may use it: the URL, the message, the environment, the profile."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from store_workers.errors import BadMessage, ErrorCode, StoreFailure
+from store_workers.messages import Auth, Settings, Tls
+from store_workers.stores.s3_location import S3Location, read_s3_url
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from store_workers.stores.s3 import S3Store
+
+KEYS = {"AWS_ACCESS_KEY_ID": "id", "AWS_SECRET_ACCESS_KEY": "secret"}
+HASH = "ab" * 32
+
+
+def read(
+    url: str, environment: dict[str, str] | None = None, auth: Auth | None = None
+) -> S3Location:
+    return read_s3_url(url, "store", auth, None, {**KEYS, **(environment or {})})
+
+
+def opened(location: S3Location) -> S3Store:
+    """Open a store, which asks nobody anything as long as the keys are known."""
+    store: Any = location.open(Settings(), None)  # type: ignore[arg-type]  # it makes no files
+    return store  # type: ignore[no-any-return]
+
+
+def place(store: S3Store) -> tuple[str, str, str]:
+    """Return the signed host, the path before a hash, and the region."""
+    return store._signer._host, store._base, store._signer._region
+
+
+@pytest.fixture(autouse=True)
+def surroundings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No configuration but the test's own: botocore reads the process's environment."""
+    for name in list(os.environ):
+        if name.startswith("AWS_") or name.lower().endswith("_proxy"):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "credentials"))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+
+
+def profile(tmp_path: Path, text: str) -> dict[str, str]:
+    """Write a shared configuration; return the variables that name it."""
+    (tmp_path / "config").write_text(text)
+    return {"AWS_CONFIG_FILE": str(tmp_path / "config")}
+
+
+AT = "?endpoint=http://127.0.0.1:9000"
+
+
+@pytest.mark.parametrize(
+    ("url", "host", "base"),
+    [
+        (f"s3://bucket{AT}", "127.0.0.1:9000", "/bucket"),
+        (f"s3://bucket/{AT}", "127.0.0.1:9000", "/bucket"),
+        (f"s3://bucket/a/b/{AT}", "127.0.0.1:9000", "/bucket/a/b"),
+        (f"s3://bucket/a b{AT}", "127.0.0.1:9000", "/bucket/a%20b"),
+        (f"s3://bucket/a%20b%3F%23%25{AT}", "127.0.0.1:9000", "/bucket/a%20b%3F%23%25"),
+        (f"s3://bucket/ü+=&{AT}", "127.0.0.1:9000", "/bucket/%C3%BC%2B%3D%26"),
+        (f"s3://bucket/raw%ff{AT}", "127.0.0.1:9000", "/bucket/raw%FF"),
+        (f"s3://Old_Bucket.x/p{AT}", "127.0.0.1:9000", "/Old_Bucket.x/p"),
+        ("s3://bucket/p?endpoint=https://host:443/sub/", "host", "/sub/bucket/p"),
+        ("s3://bucket/p?endpoint=http%3A%2F%2F[::1]:80", "[::1]", "/bucket/p"),
+        ("s3://bucket/p?endpoint=http://[::1]:81", "[::1]:81", "/bucket/p"),
+    ],
+)
+def test_urls(url: str, host: str, base: str) -> None:
+    assert place(opened(read(url))) == (host, base, "us-east-1")
+
+
+@pytest.mark.parametrize(
+    ("url", "named"),
+    [
+        ("s3://", "bucket"),
+        ("s3:///prefix", "bucket"),
+        ("s3://ab", "bucket"),
+        ("s3://-bucket", "bucket"),
+        ("s3://bu..cket", "bucket"),
+        ("s3://bucket:80/x", "bucket"),
+        ("s3://büro", "bucket"),
+        (f"s3://{'b' * 256}", "bucket"),
+        ("s3://AKIA:topsecret@bucket/x", "auth or the environment"),
+        ("s3://bucket/x#y", "fragment"),
+        ("s3://bucket/../x", ".."),
+        ("s3://bucket/a/%2e%2e/x", ".."),
+        ("s3://bucket/a%00", "control"),
+        (f"s3://bucket/{'x' * 960}", "1024"),
+        ("s3://bucket/x?region=", "region"),
+        ("s3://bucket/x?region=evil.example.com/", "region"),
+        ("s3://bucket/x?region=a&region=b", "once"),
+        ("s3://bucket/x?acl=topsecret", "endpoint="),
+        ("s3://bucket/x?endpoint=ftp://host", "http://host"),
+        ("s3://bucket/x?endpoint=host:80", "http://host"),
+        ("s3://bucket/x?endpoint=http://", "http://host"),
+        ("s3://bucket/x?endpoint=http://h:x", "valid URL"),
+        ("s3://bucket/x?endpoint=http://u:topsecret@host", "neither user"),
+        ("s3://bucket/x?endpoint=http://host/%3Ftopsecret", "neither user"),
+    ],
+)
+def test_bad_urls_are_told_without_showing_them(url: str, named: str) -> None:
+    with pytest.raises(BadMessage) as caught:
+        read(url)
+    assert caught.value.message.startswith("store")
+    assert named in caught.value.message
+    assert "topsecret" not in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("environment", "host", "region"),
+    [
+        ({"AWS_ENDPOINT_URL": "http://one"}, "one", "us-east-1"),
+        ({"AWS_ENDPOINT_URL": "http://one", "AWS_ENDPOINT_URL_S3": "http://two"}, "two", None),
+        ({"AWS_ENDPOINT_URL": "http://one", "AWS_DEFAULT_REGION": "r-1"}, "one", "r-1"),
+        (
+            {"AWS_ENDPOINT_URL": "http://h", "AWS_DEFAULT_REGION": "r-1", "AWS_REGION": "r-2"},
+            "h",
+            "r-2",
+        ),
+    ],
+)
+def test_environment(environment: dict[str, str], host: str, region: str | None) -> None:
+    found = place(opened(read("s3://bucket/p", environment)))
+    assert found == (host, "/bucket/p", region or "us-east-1")
+
+
+def test_url_wins_over_the_environment() -> None:
+    environment = {"AWS_ENDPOINT_URL_S3": "http://one", "AWS_REGION": "r-1"}
+    found = place(opened(read("s3://bucket?endpoint=http://two&region=r-2", environment)))
+    assert found == ("two", "/bucket", "r-2")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("AWS_ENDPOINT_URL", "http://user:topsecret@host"),
+        ("AWS_ENDPOINT_URL_S3", "topsecret"),
+        ("AWS_REGION", "topsecret.example.com"),
+        ("AWS_SECRET_ACCESS_KEY", "topsecret\n"),
+        ("AWS_SESSION_TOKEN", "topsecret\r\nX-Evil: 1"),
+    ],
+)
+def test_bad_variables_are_named_without_their_value(name: str, value: str) -> None:
+    with pytest.raises(BadMessage) as caught:
+        read("s3://bucket", {name: value})
+    assert name in caught.value.message
+    assert "topsecret" not in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("url", "environment", "host", "base"),
+    [
+        ("s3://bucket/p?region=eu-west-1", {}, "bucket.s3.eu-west-1.amazonaws.com", "/p"),
+        ("s3://bucket", {}, "bucket.s3.us-east-1.amazonaws.com", ""),
+        ("s3://bucket?region=cn-north-1", {}, "bucket.s3.cn-north-1.amazonaws.com.cn", ""),
+        ("s3://a.b.c/p?region=eu-west-1", {}, "s3.eu-west-1.amazonaws.com", "/a.b.c/p"),
+        (
+            "s3://bucket?region=us-west-2",
+            {"AWS_USE_FIPS_ENDPOINT": "true", "AWS_USE_DUALSTACK_ENDPOINT": "true"},
+            "bucket.s3-fips.dualstack.us-west-2.amazonaws.com",
+            "",
+        ),
+        (
+            "s3://bucket",
+            {"AWS_ENDPOINT_URL": "http://one", "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS": "true"},
+            "bucket.s3.us-east-1.amazonaws.com",
+            "",
+        ),
+    ],
+)
+def test_buckets_on_aws_are_part_of_the_host(
+    url: str, environment: dict[str, str], host: str, base: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    found = place(opened(read(url, environment)))
+    assert found[:2] == (host, base)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[default]\nregion = r-3\nendpoint_url = http://conf:81\n",
+        (
+            "[default]\nregion = r-3\nservices = mine\n[services mine]\ns3 =\n"
+            "  endpoint_url = http://conf:81\n"
+        ),
+    ],
+)
+def test_profile_gives_endpoint_and_region(text: str, tmp_path: Path) -> None:
+    found = place(opened(read("s3://bucket/p", profile(tmp_path, text))))
+    assert found == ("conf:81", "/bucket/p", "r-3")
+
+
+def test_named_profile_gives_keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "credentials").write_text(
+        "[default]\naws_access_key_id = other\naws_secret_access_key = o\n"
+        "[backup]\naws_access_key_id = mine\naws_secret_access_key = m\naws_session_token = t\n"
+    )
+    monkeypatch.setenv("AWS_PROFILE", "backup")
+    store = opened(read_s3_url(f"s3://bucket{AT}&region=r-1", "store", None, None, {}))
+    keys = store._keyring.current()
+    assert (keys.access_key_id, keys.secret_access_key, keys.session_token) == ("mine", "m", "t")
+    assert not store._keyring.renew(keys)
+
+
+def test_message_wins_over_the_environment() -> None:
+    auth = Auth(access_key_id="mine", secret_access_key="m", session_token="t")
+    keys = opened(read(f"s3://bucket{AT}", auth=auth))._keyring.current()
+    assert (keys.access_key_id, keys.secret_access_key, keys.session_token) == ("mine", "m", "t")
+
+
+@pytest.mark.parametrize(
+    "auth", [Auth(bearer_token="t"), Auth(username="u", password="p")], ids=["bearer", "basic"]
+)
+def test_other_secrets_are_refused(auth: Auth) -> None:
+    with pytest.raises(BadMessage, match="auth: "):
+        read("s3://bucket", auth=auth)
+
+
+@pytest.mark.parametrize(
+    ("environment", "text", "named"),
+    [
+        ({"AWS_PROFILE": "nowhere"}, "", "no profile nowhere"),
+        ({}, "[default\n", "cannot be read"),
+        ({"AWS_ACCESS_KEY_ID": "topsecret"}, "", "AWS_SECRET_ACCESS_KEY is missing"),
+        ({}, "[default]\ncredential_process = /nonexistent/topsecret\n", "no credentials"),
+        ({}, "[default]\ncredential_process = sh -c 'echo topsecret; exit 3'\n", "custom-process"),
+        ({}, "[default]\ncredential_process = echo topsecret\n", "no credentials"),
+        ({}, "", "AWS_WEB_IDENTITY_TOKEN_FILE"),
+    ],
+)
+def test_no_credentials(
+    environment: dict[str, str],
+    text: str,
+    named: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    environment = {**environment, **profile(tmp_path, text)}
+    location = read_s3_url(f"s3://bucket{AT}", "store", None, None, environment)
+    with pytest.raises(StoreFailure) as caught:
+        opened(location)
+    assert caught.value.code is ErrorCode.STORE_ACCESS_DENIED
+    assert named in caught.value.message
+    assert "topsecret" not in caught.value.message
+
+
+def test_a_silent_source_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("store_workers.stores.aws.SHORTEST_LOOK_UP", 0.3)
+    environment = profile(tmp_path, "[default]\ncredential_process = sleep 3\n")
+    location = read_s3_url(f"s3://bucket{AT}", "store", None, None, environment)
+    with pytest.raises(StoreFailure, match="stayed silent") as caught:
+        location.open(Settings(timeout_ms=1), None)  # type: ignore[arg-type]
+    assert caught.value.code is ErrorCode.STORE_UNAVAILABLE
+
+
+def test_authorities() -> None:
+    environment = {**KEYS, "AWS_CA_BUNDLE": "/aws.pem", "SSL_CERT_FILE": "/ssl.pem"}
+    own = Tls(ca_file="/own.pem", cert_file="/cert.pem")
+    trust = read_s3_url("s3://bucket", "store", None, own, environment)._tls
+    assert (trust.ca_file, trust.cert_file) == ("/own.pem", "/cert.pem")
+    assert read_s3_url("s3://bucket", "store", None, None, environment)._tls.ca_file == "/aws.pem"
