@@ -51,7 +51,7 @@ class Run:
 
     def __init__(self, owner: Owner) -> None:
         self._owner = owner
-        self._inbox = Inbox()
+        self._inbox = Inbox(owner.hurry)
         self._crew = Crew(self._inbox.failed)
         self._supervisor = Supervisor(owner, self._inbox)
         self._files: TemporaryFiles | None = None
@@ -71,7 +71,7 @@ class Run:
             return self._conclude(failure)
         except OwnerGone:
             self._discard()
-            return FAILURE
+            return self._unheard()
         finally:
             if self._owner.onlooker is not None:
                 self._owner.onlooker.close()
@@ -158,7 +158,7 @@ class Run:
         self._crew.fail(Abandoned())
         self._discard()
         if isinstance(failure, OwnerGone):
-            return FAILURE
+            return self._unheard()
         error = as_worker_error(failure)
         self._supervisor.tell_at_last(error_event(error))
         if self._owner.ended_with not in (None, ErrorEvent.type):
@@ -166,6 +166,11 @@ class Run:
         if isinstance(error, Cancelled):
             return 128 + error.signal_number
         return NOT_ACCEPTED if isinstance(error, BadMessage) else FAILURE
+
+    def _unheard(self) -> int:
+        """The status where nobody takes the last line: a signal's, if there still is an owner."""
+        number = self._inbox.signalled
+        return 128 + number if number and not self._owner.is_gone() else FAILURE
 
     def _discard(self) -> None:
         if self._files is not None:

@@ -44,6 +44,13 @@ LONGEST_WRITE = 4096
 """Bytes that a pipe which is ready for writing takes at once (POSIX's PIPE_BUF on Linux)."""
 
 
+PATIENCE = 1.5
+"""Seconds that an owner which asked the worker to stop has for taking the last lines."""
+
+LONGEST_WAIT = 0.25
+"""Seconds after which a writer that waits looks up whether that time is over."""
+
+
 class OwnerGone(Exception):
     """Nobody reads the events any more."""
 
@@ -59,10 +66,19 @@ class Owner:
         self.onlooker: Onlooker | None = None
         self._descriptor = descriptor
         self._lock = threading.Lock()
+        self._patient_until = float("inf")
         self.ended_with: EventType | None = None
 
+    def hurry(self) -> None:
+        """Wait for a full pipe no longer than `PATIENCE` from now on: the run was asked to stop."""
+        self._patient_until = time.monotonic() + PATIENCE
+
+    def is_patient(self) -> bool:
+        """Is it still worth waiting for a full pipe?"""
+        return time.monotonic() < self._patient_until
+
     def tell(self, event: Event) -> None:
-        """Write an event, waiting as long as it takes. Raises `OwnerGone`.
+        """Write an event, waiting as long as it takes, or until `hurry`. Raises `OwnerGone`.
 
         Nothing is written any more once a terminal event was.
         """
@@ -111,7 +127,10 @@ class Owner:
 
     def _write_line(self, line: memoryview) -> None:
         while line:
-            self._is_writable(None)
+            if not self._is_writable(LONGEST_WAIT):
+                if not self.is_patient():
+                    raise OwnerGone
+                continue
             try:
                 line = line[os.write(self._descriptor, line[:LONGEST_WRITE]) :]
             except BlockingIOError:
@@ -129,7 +148,7 @@ class Owner:
         fields.update(event.encode())
         return memoryview(dumps(fields, separators=(",", ":")).encode("ascii") + b"\n")
 
-    def _is_writable(self, seconds: float | None) -> bool:
+    def _is_writable(self, seconds: float) -> bool:
         """Wait until a write would not block; a blocking write could not be given up."""
         try:
             from select import POLLOUT, poll
@@ -137,4 +156,4 @@ class Owner:
             return True
         watch = poll()
         watch.register(self._descriptor, POLLOUT)
-        return bool(watch.poll(None if seconds is None else seconds * 1000))
+        return bool(watch.poll(seconds * 1000))

@@ -31,11 +31,13 @@ class Inbox:
     """What the main thread is to know: None for "done", or why the run is over.
 
     `SimpleQueue.put` is reentrant, so a signal's handler may call it wherever it interrupts.
+    `on_stop` is called by the first signal; `signalled` is its number, 0 before.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, on_stop: Callable[[], None] = lambda: None) -> None:
         self._queue: SimpleQueue[BaseException | None] = SimpleQueue()
-        self._signalled = False
+        self._on_stop = on_stop
+        self.signalled = 0
 
     def done(self) -> None:
         """The work is complete."""
@@ -51,9 +53,10 @@ class Inbox:
 
     def on_signal(self, number: int, frame: FrameType | None) -> None:
         """Note that a signal asks to stop; the second one ends the process at once."""
-        if self._signalled:
+        if self.signalled:
             os._exit(128 + number)
-        self._signalled = True
+        self.signalled = number
+        self._on_stop()
         self._queue.put(Cancelled(number, signal.Signals(number).name))
 
     def listen_to_signals(self) -> None:
@@ -108,19 +111,13 @@ class Supervisor:
             self.on_tick()
 
     def tell_at_last(self, event: Event) -> None:
-        """Write the last line, however slowly the owner reads; a signal ends the patience.
+        """Write the last line, however slowly the owner reads, unless it asked to stop.
 
         Raises `OwnerGone`.
         """
         while not self._owner.tell_within(event, LONGEST_NAP):
-            if self._owner.is_gone():
+            if self._owner.is_gone() or not self._owner.is_patient():
                 raise OwnerGone
-            try:
-                interruption = self._inbox.next(0)
-            except Empty:
-                continue
-            if isinstance(interruption, Cancelled):
-                return
 
     def _nap(self) -> float:
         if self.heartbeat is None:
