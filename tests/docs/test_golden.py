@@ -1,0 +1,207 @@
+"""The examples in the documents, replayed: each message gives the very lines that stand there.
+
+With STORE_WORKERS_WRITE_EXAMPLES=1 the lines are written into the documents instead, to be read
+and committed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import time
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from store_workers.errors import WORTH_SENDING_AGAIN, ErrorCode
+from store_workers.messages import MESSAGES, EventType, decode_message
+from tests.docs.documents import ROOT, blocks, documents, examples
+from tests.support.contract import TERMINAL, check_fields
+from tests.support.data import noise
+from tests.support.faulty_server import FIRST, FaultyServer, Rule, honest_after, stalled, status
+from tests.support.schema import check_event
+from tests.support.worker import Run, Worker, run_worker, upload
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+URL = "http://localhost:8080/chunks"
+DOCUMENTS = [ROOT / "docs" / "protocol.md", ROOT / "docs" / "errors.md"]
+WRITE = os.environ.get("STORE_WORKERS_WRITE_EXAMPLES") == "1"
+
+# What the server at URL does, by the name of the example.
+RULES = {
+    "retry": [Rule(status(503, retry_after="1"), "PUT", tries=FIRST)],
+    "progress-upload": [Rule(honest_after(0.75), "PUT")],
+    "progress-download": [Rule(honest_after(0.75), "GET")],
+    "slow-store": [Rule(honest_after(1.2), "PUT")],
+    "store-access-denied": [Rule(status(403))],
+    "store-rejected": [Rule(status(301, location="https://elsewhere.example/"))],
+    "cancelled": [Rule(stalled(where="answer"), "PUT")],
+}
+NOT_REPLAYED = {
+    "host-unsupported": "needs a Python that is too old; tests/artifact has it",
+    "internal": "needs a bug",
+}
+
+
+def prepare(name: str, folder: Path) -> None:
+    """Make what an example finds in its folder."""
+    (folder / "hello.txt").write_text("Hello, world!\n")
+    (folder / "data.bin").write_bytes(noise(600 * 1024))
+    if name != "upload":
+        run_worker(upload("hello.txt", "chunks"), cwd=folder)
+    if name in {"stream-corrupt", "download-range"}:
+        run_worker(upload("data.bin", "chunks"), cwd=folder)
+    if name == "chunk-corrupt":
+        (chunk,) = [path for path in (folder / "chunks").glob("*/*") if path.is_file()]
+        chunk.write_bytes(chunk.read_bytes()[:-1] + b"?")
+    if name == "leftovers":
+        old = folder / "chunks" / ".store-workers-0123456789abcdef.part"
+        old.write_bytes(b"")
+        os.utime(old, (0, 0))
+
+
+def replay(name: str, message: dict[str, Any], folder: Path) -> Run:
+    prepare(name, folder)
+    with ExitStack() as stack:
+        if message.get("store") == URL:
+            server = stack.enter_context(FaultyServer(*RULES.get(name, [])))
+            chunks = (path for path in (folder / "chunks").glob("*/*") if path.is_file())
+            if message["type"] == "DOWNLOAD_START":
+                server.chunks.update({path.name: path.read_bytes() for path in chunks})
+            message = {**message, "store": server.url.replace("127.0.0.1", "localhost")}
+        worker = stack.enter_context(Worker(message, cwd=folder))
+        if name == "cancelled":
+            while not server.requests("PUT"):
+                time.sleep(0.01)
+            worker.signal(signal.SIGTERM)
+        if name == "changed":
+            worker.wait_for("CHUNK")
+            with (folder / "data.bin").open("ab") as file:
+                file.write(b"more")
+        run = worker.finish()
+        if message.get("store", "").startswith("http"):
+            run.stdout = re.sub(rb"http://localhost:\d+/chunks", URL.encode(), run.stdout)
+        return run
+
+
+# What differs from run to run or from system to system, and what stands for it.
+VARYING = [
+    (r'"(duration_ms|delay_ms)":\d+', r'"\1":N'),
+    (r"took \d\.\d s", "took N s"),
+    (r"Permission denied|Read-only file system|Operation not permitted", "DENIED"),
+]
+
+
+def settled(line: str) -> str:
+    for pattern, steady in VARYING:
+        line = re.sub(pattern, steady, line)
+    return line
+
+
+def without_more_beats(lines: list[str], expected: list[str]) -> list[str]:
+    """Leave out the heartbeats that a busy machine adds: equal ones, and where none is shown."""
+    found: list[str] = []
+    for line in lines:
+        beats = '"type":"PROGRESS"' in line
+        if not beats or (line not in found and any('"PROGRESS"' in shown for shown in expected)):
+            found.append(line)
+    return found
+
+
+EXAMPLES = [example for path in DOCUMENTS for example in examples(path)]
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: example.name)
+def test_example(example: Any, tmp_path: Path) -> None:
+    message = json.loads(example.message.text)
+    if example.name in NOT_REPLAYED:
+        return
+    run = replay(example.name, message, tmp_path)
+    expected = example.events.lines()
+    lines = without_more_beats(run.stdout.decode().splitlines(), expected)
+    if WRITE:
+        lines = without_more_beats(run.stdout.decode().splitlines(), ['"PROGRESS"'])
+    if WRITE and [settled(line) for line in lines] != [settled(line) for line in expected]:
+        write(example.events, lines)
+        return
+    assert [settled(line) for line in lines] == [settled(line) for line in expected]
+
+
+def write(block: Any, lines: list[str]) -> None:
+    text = block.path.read_text(encoding="utf-8")
+    now = next(b for b in examples(block.path) if b.events.text == block.text).events
+    text = text[: now.start] + "".join(line + "\n" for line in lines) + text[now.end :]
+    block.path.write_text(text, encoding="utf-8")
+
+
+def test_examples_have_names_of_their_own() -> None:
+    names = [example.name for example in EXAMPLES]
+    assert len(names) == len(set(names))
+    assert set(RULES) | set(NOT_REPLAYED) <= set(names)
+
+
+def test_every_event_is_shown() -> None:
+    shown = "\n".join(example.events.text for example in EXAMPLES)
+    for kind in EventType:
+        assert f'"type":"{kind.value}"' in shown
+    assert '"read_bytes"' in shown
+    assert '"fetched_bytes"' in shown
+
+
+def test_every_code_is_shown_and_explained() -> None:
+    page = ROOT / "docs" / "errors.md"
+    ends = [json.loads(example.events.lines()[-1]) for example in examples(page)]
+    assert {end["code"] for end in ends if end["type"] == "ERROR"} == {c.value for c in ErrorCode}
+    headings = re.findall(r"^## `([A-Z_]+)`$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    assert headings == [code.value for code in ErrorCode]
+
+
+def test_what_is_worth_sending_again_is_said() -> None:
+    text = (ROOT / "docs" / "errors.md").read_text(encoding="utf-8")
+    for section in text.split("\n## ")[1:]:
+        code = section.split("`")[1]
+        wanted = "yes" if ErrorCode(code) in WORTH_SENDING_AGAIN else "no"
+        assert f"**Worth sending again:** {wanted}" in section, code
+
+
+def test_every_field_and_setting_is_in_the_protocol() -> None:
+    text = (ROOT / "docs" / "protocol.md").read_text(encoding="utf-8")
+    for message in MESSAGES.values():
+        for name, spec in message.FIELDS.items():
+            assert f"`{name}`" in text, name
+            nested = getattr(spec.kind, "record", None)
+            for inner, inner_spec in (nested.FIELDS if nested else {}).items():
+                row = re.search(rf"^\| `{inner}` \|([^\n]*)$", text, re.MULTILINE)
+                assert row, f"{name}.{inner}"
+                if isinstance(inner_spec.default, int):
+                    assert f" {inner_spec.default} " in row[0], row[0]
+
+
+def test_json_in_every_document_is_of_the_wire() -> None:
+    for path in documents():
+        for block in blocks(path, "json"):
+            if "…" in block.text:
+                continue
+            values = (
+                [json.loads(line) for line in block.lines()]
+                if (block.text.lstrip().startswith('{"') and block.text.rstrip().endswith("}"))
+                else [json.loads(block.text)]
+            )
+            for value in values:
+                if value.get("type") in {"UPLOAD_START", "DOWNLOAD_START"}:
+                    if value.get("settings") != {"concurrency": 0}:  # the one that is refused
+                        decode_message(value)
+                elif "type" in value:
+                    check_event(value)
+                    check_fields(value)
+
+
+def test_only_the_last_event_of_an_example_is_terminal() -> None:
+    for example in EXAMPLES:
+        kinds = [json.loads(line)["type"] for line in example.events.lines()]
+        assert [kind in TERMINAL for kind in kinds] == [False] * (len(kinds) - 1) + [True]
