@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from store_workers.stores.proxies import find_proxy
+from store_workers.stores.proxies import DEFAULT_PORTS, find_proxy
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -12,8 +12,6 @@ if TYPE_CHECKING:
     from store_workers.messages import Settings
     from store_workers.stores.tls import TlsFiles
     from store_workers.stores.transport import Transport
-
-DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 class Server:
