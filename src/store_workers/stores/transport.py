@@ -49,6 +49,12 @@ http.client bounds each line and the number of headers, but neither the interim 
 real one nor the trailer behind it.
 """
 
+_DISAGREEMENTS = (
+    *("CERTIFICATE", "UNKNOWN_CA", "ACCESS_DENIED", "UNRECOGNIZED_NAME", "KEY_TOO_SMALL"),
+    *("PROTOCOL", "VERSION", "HANDSHAKE_FAILURE", "CIPHER", "SECURITY", "HTTP_REQUEST"),
+)
+"""Words of OpenSSL's reasons why two sides will never come together; the others are accidents."""
+
 _READ_BUFFER = 64 * 1024
 _COMMON_HEADERS = {
     "User-Agent": f"store-workers/{__version__}",
@@ -428,11 +434,16 @@ def _os_error(error: BaseException | None) -> OSError | None:
 
 
 def _is_broken_off(error: SSLError) -> bool:
-    """Did the connection end in the middle of TLS, so that another try has a chance?"""
+    """Did the connection end or get garbled in the middle of TLS, so that another try may do?"""
     import ssl
 
     cause = error.args[0] if error.args else None
-    return isinstance(cause, (ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLSyscallError))
+    if not isinstance(cause, ssl.SSLError) or isinstance(cause, ssl.SSLCertVerificationError):
+        return False
+    if isinstance(cause, (ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLSyscallError)):
+        return True
+    reason = cause.reason or ""
+    return not any(word in reason for word in _DISAGREEMENTS)
 
 
 def _ssl_reason(error: SSLError) -> str:
