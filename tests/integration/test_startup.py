@@ -30,7 +30,8 @@ DEAR = {
     "typing",
     "zipfile",
 }
-NETWORK = {"email", "http", "http.client", "socket", "ssl", "truststore", "urllib3"}
+# "ssl" itself shows even where it is kept out: the attempt is counted, "_ssl" is what it costs.
+NETWORK = {"_ssl", "email", "http", "http.client", "socket", "truststore", "urllib3"}
 S3 = {"botocore", "defusedxml", "jmespath", "xml"}
 
 
@@ -72,5 +73,5 @@ def test_directory_needs_no_network(directory: Store, inputs: Inputs, tmp_path: 
 def test_http_needs_no_tls_and_no_s3(nginx: Store, inputs: Inputs) -> None:
     found = imported_for(upload(inputs.path("4096 bytes"), nginx.url))
     assert "urllib3" in found
-    unneeded = {"asyncio", "argparse", "multiprocessing", "ssl", "tqdm", "truststore", "zipfile"}
+    unneeded = {"_ssl", "asyncio", "argparse", "multiprocessing", "tqdm", "truststore", "zipfile"}
     assert sorted(found & (unneeded | S3)) == []
