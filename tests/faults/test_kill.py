@@ -1,0 +1,251 @@
+"""SIGKILL at random moments: nothing torn, nothing half, and the next run sends what is missing.
+
+A few dozen kills are part of every run of the tests; hundreds by command: ``--suite kills``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import signal
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.faults.states import wait_until_listening
+from tests.support import faulty_server as faults
+from tests.support.data import MIB, noise
+from tests.support.faulty_server import FaultyServer, Rule
+from tests.support.nginx import Nginx
+from tests.support.reference import check_stored, digest, in_flat_folder, in_folder
+from tests.support.worker import Worker, download, run_worker, upload
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from tests.faults.conftest import Stored
+    from tests.support.worker import Message
+
+CONCURRENCY = 4
+SETTINGS = {"concurrency": CONCURRENCY, "progress_interval_ms": 0, "retry_delay_ms": 10}
+FEW = 15
+MANY = pytest.param(200, marks=pytest.mark.by_command("kills"), id="200")
+DAY = 24 * 60 * 60
+
+
+def kill_at(message: Message, moment: float, **how: object) -> bool:
+    """Start a worker and kill it after a time; tell whether it was still running."""
+    with Worker(message, **how) as worker:  # type: ignore[arg-type]
+        time.sleep(moment)
+        running = worker.running()
+        with contextlib.suppress(ProcessLookupError):
+            worker.signal(signal.SIGKILL)
+        worker.finish(whole=False, check=False)
+    return running
+
+
+def moments(message: Callable[[], Message], count: int, seed: int) -> list[float]:
+    """Return moments spread over a run, as long as it takes on this machine now."""
+    duration = run_worker(message()).duration
+    chance = random.Random(seed)
+    return [chance.uniform(0.02, duration * 1.02) for _ in range(count)]
+
+
+def check_directory(root: Path) -> None:
+    """No file under a hash is anything but that chunk."""
+    for path in root.glob("??/*"):
+        assert digest(path.read_bytes()) == path.name, f"{path} is torn"
+
+
+@pytest.mark.parametrize("count", [pytest.param(FEW, id="few"), MANY])
+def test_killed_uploads_to_a_directory(count: int, medium: Stored, tmp_path: Path) -> None:
+    fresh = (tmp_path / f"store-{number}" for number in range(count + 1))
+    times = moments(lambda: upload(medium.path, next(fresh), settings=SETTINGS), count, seed=1)
+    killed = 0
+    for moment in times:
+        root = next(fresh)
+        message = upload(medium.path, root, settings=SETTINGS)
+        killed += kill_at(message, moment)
+        check_directory(root)
+        there = {path.name for path in root.glob("??/*")}
+        run = run_worker(message)
+        new = {event["hash"] for event in run.of("CHUNK") if event["new"]}
+        assert new == set(medium.hashes) - there, "sent what was there, or not what was missing"
+        check_stored(in_folder(root), run.terminal["hashes"], medium.content)
+    assert killed > count // 2, "too few were killed in time"
+
+
+@pytest.mark.parametrize("count", [pytest.param(FEW, id="few"), MANY])
+def test_killed_uploads_to_nginx(count: int, medium: Stored, tmp_path: Path) -> None:
+    """The server's own log and folder are the witnesses."""
+    with Nginx(tmp_path / "nginx") as server:
+        times = moments(
+            lambda: upload(medium.path, f"{server.url}/first", settings=SETTINGS), count, seed=2
+        )
+        killed = 0
+        for number, moment in enumerate(times):
+            folder = server.chunks / f"{number}"
+            message = upload(medium.path, f"{server.url}/{number}", settings=SETTINGS)
+            killed += kill_at(message, moment)
+            settle(server)
+            there = names(folder)
+            server.forget_requests()
+            run = run_worker(message)
+            sent = {request.key for request in server.requests("PUT")}
+            assert sent == set(medium.hashes) - there, (
+                "sent what was there, or not what was missing"
+            )
+            check_stored(in_flat_folder(folder), run.terminal["hashes"], medium.content)
+        assert killed > count // 2, "too few were killed in time"
+
+
+def names(folder: Path) -> set[str]:
+    """Return the chunks in a folder, each checked against its name."""
+    found = list(folder.iterdir()) if folder.exists() else []
+    for path in found:
+        assert digest(path.read_bytes()) == path.name, f"{path} is torn"
+    return {path.name for path in found}
+
+
+def settle(server: Nginx) -> None:
+    """Wait until nginx is through with the connections that were cut off."""
+    before = -1
+    while before != (now := len(server.requests())):
+        before = now
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize("store", ["directory", "http"])
+@pytest.mark.parametrize("count", [pytest.param(FEW, id="few"), MANY])
+def test_killed_downloads(
+    count: int, store: str, medium: Stored, target: Path, tmp_path: Path
+) -> None:
+    with FaultyServer() as server:
+        server.chunks.update(medium.chunks)
+        place = str(medium.path.parent / "store") if store == "directory" else server.url
+        message = download(target, place, medium.hashes, settings=SETTINGS)
+        times = moments(lambda: message, count, seed=3)
+        killed = 0
+        for moment in times:
+            target.write_bytes(b"the old one")
+            killed += kill_at(message, moment)
+            assert target.read_bytes() in {b"the old one", medium.content}, "half a file"
+            assert os.listdir(target.parent) == [target.name], "something was left over"
+        assert killed > count // 2, "too few were killed in time"
+        assert run_worker(message).status == 0
+        assert target.read_bytes() == medium.content
+
+
+@pytest.mark.parametrize("seen", range(0, 12, 2))
+def test_a_kill_right_behind_a_chunks_line(seen: int, medium: Stored, tmp_path: Path) -> None:
+    """What was told is there, and the next run sends nothing of it."""
+    with FaultyServer() as server:
+        message = upload(medium.path, server.url, settings=SETTINGS)
+        with Worker(message) as worker:
+            worker.wait_for("CHUNK", count=seen + 1)
+            worker.signal(signal.SIGKILL)
+            told = {e["hash"] for e in worker.finish(whole=False).of("CHUNK")}
+        time.sleep(0.1)
+        there = set(server.chunks)
+        assert told <= there
+        before = len(server.records)
+        run = run_worker(message)
+        sent = {record.key for record in server.records[before:] if record.method == "PUT"}
+        assert sent == set(medium.hashes) - there
+        assert run.terminal["new_chunks"] == len(sent)
+
+
+def test_a_kill_while_the_first_chunk_is_on_its_way(medium: Stored) -> None:
+    """It is alone on its way, so nothing else can have been stored behind its back."""
+    with FaultyServer(Rule(faults.honest_after(1.0), "PUT", tries={1}, nth={1})) as server:
+        message = upload(medium.path, server.url, settings=SETTINGS)
+        with Worker(message) as worker:
+            while not server.requests("PUT"):
+                time.sleep(0.005)
+            time.sleep(0.3)
+            worker.signal(signal.SIGKILL)
+            worker.finish(whole=False)
+        assert len(server.requests("PUT")) == 1
+        time.sleep(1.0)
+        assert set(server.chunks) == {medium.hashes[0]}, "stored, though nobody heard of it"
+        run = run_worker(message)
+        assert not run.of("CHUNK")[0]["new"]
+        assert server.tries("PUT", medium.hashes[0]) == 1
+        assert all(server.tries("PUT", name) == 1 for name in set(medium.hashes))
+
+
+def test_chunks_that_are_stuck_do_not_make_the_others_go_twice(medium: Stored) -> None:
+    """A chunk that fails again and again falls far behind those that went past it."""
+    stuck = {medium.hashes[3], medium.hashes[7], medium.hashes[20]}
+    rules = [Rule(faults.status(500), "PUT", key=name) for name in stuck]
+    settings = {**SETTINGS, "retry_delay_ms": 10_000, "retry_max_delay_ms": 10_000}
+    with FaultyServer(*rules) as server:
+        message = upload(medium.path, server.url, settings=settings)
+        with Worker(message) as worker:
+            while len(server.chunks) < len(set(medium.hashes)) - 6:
+                time.sleep(0.02)
+            worker.signal(signal.SIGKILL)
+            worker.finish(whole=False)
+        time.sleep(0.1)
+        there = set(server.chunks)
+        server.rules.clear()
+        before = len(server.records)
+        run_worker(message)
+        sent = {record.key for record in server.records[before:] if record.method == "PUT"}
+        assert sent == set(medium.hashes) - there
+        assert stuck <= sent
+
+
+@pytest.mark.parametrize("direction", ["upload", "download"])
+def test_what_kills_left_behind_goes_after_a_day(
+    direction: str, small: Stored, target: Path, tmp_path: Path
+) -> None:
+    store = tmp_path / "store"
+    store.mkdir()
+    folder = store if direction == "upload" else target.parent
+    old, new = folder / ".store-workers-00ff.part", folder / ".store-workers-11ff.part"
+    foreign = folder / ".store-workers-notes.txt"
+    trap, link = folder / ".store-workers-22ff.part", folder / ".store-workers-33ff.part"
+    keep = tmp_path / "keep"
+    for path in (old, new, foreign, keep):
+        path.write_bytes(b"x")
+    trap.mkdir()
+    link.symlink_to(keep)
+    for path in (old, foreign, trap, keep):
+        os.utime(path, (time.time() - DAY - 60,) * 2)
+    os.utime(link, (time.time() - DAY - 60,) * 2, follow_symlinks=False)
+    if direction == "upload":
+        run = run_worker(upload(small.path, store))
+        assert "2 temporary files" in run.of("WARNING")[0]["message"]
+    else:
+        run_worker(download(target, small.path.parent / "store", small.hashes))
+    left = {path.name for path in folder.iterdir()}
+    assert {new.name, foreign.name, trap.name} <= left
+    assert not {old.name, link.name} & left
+    assert keep.exists(), "what a link points to is none of ours"
+
+
+def test_a_temporary_file_that_another_run_removed_is_written_again(
+    medium: Stored, tmp_path: Path
+) -> None:
+    """A clock that jumps a day ahead lets another worker take ours for stale ones."""
+    store = tmp_path / "store"
+    path = tmp_path / "file"
+    content = noise(12 * MIB)
+    path.write_bytes(content)
+    with Worker(upload(path, store, settings={"retry_delay_ms": 5, "max_attempts": 50})) as worker:
+        wait_until_listening(worker.pid)
+        removed = 0
+        while worker.running() and removed < 5:
+            for entry in store.glob(".store-workers-*"):
+                with contextlib.suppress(FileNotFoundError):
+                    entry.unlink()
+                    removed += 1
+            time.sleep(0.001)
+        run = worker.finish()
+    assert removed, "nothing was there to remove"
+    assert run.status == 0, run
+    check_stored(in_folder(store), run.terminal["hashes"], content)
