@@ -15,6 +15,7 @@ from store_workers.errors import (
     WorkerError,
 )
 from store_workers.inbox import read_message
+from store_workers.limits import save_address_space, within_limits
 from store_workers.messages import (
     ChunkRetry,
     DownloadStart,
@@ -80,7 +81,8 @@ class Run:
         """What the thread beside the supervisor does, from the first byte of the message on."""
         value = read_message(sys.stdin.fileno() if sys.stdin else 0)
         self._owner.id = message_id(value)
-        message = decode_message(value)
+        message = within_limits(decode_message(value))
+        save_address_space()
         refuse_reserved_paths(message)
         location = find_store(message)
         self._slow_store = SlowStore(message.settings.timeout_ms / 1000)

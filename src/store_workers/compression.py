@@ -122,8 +122,8 @@ class ParallelCompressor:
             self._read += 1
             # Another thread pays only where there is another span.
             if not self._ended and self._working < self._threads:
-                self._working += 1
-                self._crew.start(self._work, f"compress-{self._working}")
+                name = f"compress-{self._working + 1}"
+                self._working += self._crew.start(self._work, name, spare=True)
             self._guard.notify_all()
 
     def _hand_in(self, number: int, frame: Frame) -> None:

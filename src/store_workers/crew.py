@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import threading
 
+from store_workers.errors import ErrorCode, WorkerError
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -53,9 +55,22 @@ class Crew:
         if self.failure is not None:
             raise Abandoned
 
-    def start(self, work: Callable[[], None], name: str) -> None:
-        """Run `work` on a thread of its own; what it raises fails the run."""
-        threading.Thread(target=self._guarded, args=(work,), name=name, daemon=True).start()
+    def start(self, work: Callable[[], None], name: str, *, spare: bool = False) -> bool:
+        """Run `work` on a thread of its own; what it raises fails the run.
+
+        False where the host gives no further thread and a `spare` one can be done without; one
+        that cannot be is `INTERNAL`.
+        """
+        thread = threading.Thread(target=self._guarded, args=(work,), name=name, daemon=True)
+        try:
+            thread.start()
+        except (RuntimeError, MemoryError):
+            if spare:
+                return False
+            raise WorkerError(
+                ErrorCode.INTERNAL, "no thread can be started: memory or processes are limited"
+            ) from None
+        return True
 
     def fail(self, failure: BaseException) -> None:
         """End the run with `failure`, unless it has failed already."""

@@ -200,8 +200,8 @@ class _ParallelDecoder:
             self._waiting.append((self._taken, pieces, size))
             self._taken += 1
             if self._idle < len(self._waiting) and self._threads < self._most_threads:
-                self._threads += 1
-                self._crew.start(self._work, f"decompress-{self._threads}")
+                name = f"decompress-{self._threads + 1}"
+                self._threads += self._crew.start(self._work, name, spare=self._threads > 0)
             self._changed.notify_all()
 
     def finish(self) -> None:

@@ -79,8 +79,8 @@ class Saver:
     def _hand_over(self, index: int, chunk: Chunk) -> None:
         self._waiting.append((index, chunk))
         if self._idle < len(self._waiting) and self._threads < self._concurrency:
-            self._threads += 1
-            self._crew.start(self._work, f"save-{self._threads}")
+            name = f"save-{self._threads + 1}"
+            self._threads += self._crew.start(self._work, name, spare=self._threads > 0)
         self._guard.notify_all()
 
     def finish(self) -> None:

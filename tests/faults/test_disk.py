@@ -9,6 +9,7 @@ import contextlib
 import os
 import shutil
 import subprocess
+import threading
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -185,7 +186,7 @@ def test_a_store_that_vanishes(comes_back: bool, medium: Stored, tmp_path: Path)
     store, away = tmp_path / "store", tmp_path / "away"
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)
-    settings = {**QUICK, "retry_delay_ms": 100, "retry_max_delay_ms": 100, "max_attempts": 30}
+    settings = {**QUICK, "retry_delay_ms": 200, "retry_max_delay_ms": 200, "max_attempts": 50}
     if not comes_back:
         settings["max_attempts"] = 4
     half = len(medium.content) // 2
@@ -195,13 +196,15 @@ def test_a_store_that_vanishes(comes_back: bool, medium: Stored, tmp_path: Path)
         worker.wait_for("CHUNK", count=4)
         time.sleep(0.3)
         store.rename(away)
-        end.write(medium.content[half:])
-        end.close()
-        worker.wait_for("CHUNK_RETRY")
+        timer = threading.Timer(0.4, away.rename, [store])
         if comes_back:
-            time.sleep(0.3)
-            away.rename(store)
+            timer.start()
+        with contextlib.suppress(BrokenPipeError):
+            end.write(medium.content[half:])
+            end.close()
         run = worker.finish()
+        timer.cancel()
+    assert run.of("CHUNK_RETRY")
     if comes_back:
         assert run.status == 0, run
         check_stored(in_folder(store), run.terminal["hashes"], medium.content)
@@ -261,9 +264,9 @@ def test_the_device_that_is_always_full(small: Stored) -> None:
     assert run.terminal["code"] == "FILE_WRITE_FAILED", run
 
 
-def test_a_limit_of_file_sizes(small: Stored, target: Path) -> None:
-    message = download(target, small.path.parent / "store", small.hashes)
-    run = run_as(["prlimit", "--fsize=100000"], message)
+def test_a_limit_of_file_sizes(medium: Stored, target: Path) -> None:
+    message = download(target, medium.path.parent / "store", medium.hashes)
+    run = run_as(["prlimit", f"--fsize={16 * MIB}"], message)
     assert run.terminal["code"] == "FILE_WRITE_FAILED", run
     assert names(target.parent) == []
 
