@@ -18,10 +18,12 @@ from botocore.exceptions import (
     ClientError,
     ConfigNotFound,
     ConfigParseError,
+    ConnectionError,  # noqa: A004 - botocore's own
     HTTPClientError,
     MetadataRetrievalError,
     PartialCredentialsError,
     ProfileNotFound,
+    SSLError,
 )
 from botocore.loaders import Loader
 from botocore.session import Session
@@ -253,11 +255,17 @@ def _told(look_up: Callable[[], T]) -> T:
     try:
         return look_up()
     except _FOREIGN_ERRORS as error:
-        code = ErrorCode.STORE_ACCESS_DENIED
-        passing = isinstance(error, (HTTPClientError, MetadataRetrievalError))
-        if passing:
-            code = ErrorCode.STORE_UNAVAILABLE
+        code = _code(error)
+        passing = code is ErrorCode.STORE_UNAVAILABLE
         raise StoreFailure(code, f"no credentials: {_words(error)}", transient=passing) from None
+
+
+def _code(error: Exception) -> ErrorCode:
+    if isinstance(error, SSLError):
+        return ErrorCode.STORE_REJECTED
+    if isinstance(error, (ConnectionError, HTTPClientError, MetadataRetrievalError)):
+        return ErrorCode.STORE_UNAVAILABLE
+    return ErrorCode.STORE_ACCESS_DENIED
 
 
 def _words(error: Exception) -> str:
@@ -272,6 +280,8 @@ def _words(error: Exception) -> str:
     if isinstance(error, ClientError):
         code = str(error.response.get("Error", {}).get("Code", ""))
         return f"{shown(str(error.operation_name))} was refused: {shown(code[:64])}"
+    if isinstance(error, SSLError):
+        return "no secure connection to the server that hands them out"
     name = type(error).__name__
     provider = evidence.get("provider")
     return f"{name} ({shown(str(provider))})" if provider else name
