@@ -7,8 +7,11 @@ stored: while the first chunk of a file is not in the store, no other is sent. S
 - a store that does not have the first chunk has none of an earlier, interrupted upload. From then
   on only chunks 1, 3, 7, 15, 31 and then every 32nd are asked for, in case the file shares later
   parts with others or the store lost its first chunk;
-- after any hit every chunk is asked for, until a run of misses longer than what an interrupted
-  run can have left open (its chunks in flight, twice over) shows that its end was passed.
+- after any hit the chunks behind it are asked for, as far as an interrupted run can have left
+  chunks open (those in flight) and this run can be ahead of its answers (the same once more, and
+  what its threads hold), twice over. It is counted in places of the stream and not in misses:
+  chunks are taken by several threads, and those far behind the end of the interrupted run may miss
+  before those that are in the store were asked for.
 """
 
 from __future__ import annotations
@@ -17,14 +20,17 @@ import threading
 
 ASK_AT_LEAST_EVERY = 32
 
+SHORTEST_REACH = 64
+"""Chunks behind a hit that are asked for at least."""
+
 
 class Probing:
     """Decides whether to ask for a chunk, from the answers so far. Safe from many threads."""
 
     def __init__(self, asking_is_free: bool, concurrency: int) -> None:
         self._always = asking_is_free
-        self._patience = max(16, 2 * concurrency)
-        self._misses_left = 0
+        self._reach = max(SHORTEST_REACH, 4 * concurrency)
+        self._within_reach = 0  # the chunks before this one are behind a hit, or near it
         self._lock = threading.Lock()
 
     def first_goes_alone(self) -> bool:
@@ -33,15 +39,13 @@ class Probing:
 
     def should_ask(self, index: int) -> bool:
         """Is chunk number `index` worth asking for?"""
-        return self._always or self._misses_left > 0 or _is_milestone(index)
+        return self._always or index < self._within_reach or _is_milestone(index)
 
-    def answered(self, hit: bool) -> None:
-        """Note what the store said."""
-        with self._lock:
-            if hit:
-                self._misses_left = self._patience
-            elif self._misses_left:
-                self._misses_left -= 1
+    def answered(self, index: int, hit: bool) -> None:
+        """Note what the store said of chunk number `index`."""
+        if hit:
+            with self._lock:
+                self._within_reach = max(self._within_reach, index + self._reach)
 
 
 def _is_milestone(index: int) -> bool:

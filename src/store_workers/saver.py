@@ -147,6 +147,7 @@ class _Tries:
     def __init__(self, store: Store, probing: Probing, index: int, chunk: Chunk) -> None:
         self._store = store
         self._probing = probing
+        self._index = index
         self._chunk = chunk
         self._ask = probing.should_ask(index)
 
@@ -157,16 +158,7 @@ class _Tries:
         self._ask = True
         if ask:
             found = self._store.has(self._chunk.hash, self._chunk.size)
-            self._probing.answered(found)
+            self._probing.answered(self._index, found)
             if found:
                 return False
         return self._store.put(self._chunk)
-
-
-def file_changed(path: str) -> Warning:
-    """What is told of a file that moved while it was read: it may be no state it ever was in."""
-    return Warning(
-        code=ErrorCode.FILE_MISMATCH,
-        message=f"{shown(path)}: changed while it was read: what is stored may mix two states",
-        path=path,
-    )
