@@ -1,0 +1,386 @@
+"""Uploads in this process: what is told, what is sent, how failures end, and what is held."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from random import Random
+from typing import TYPE_CHECKING
+
+import pytest
+
+from store_workers import compression
+from store_workers.codec import frame_compressor
+from store_workers.compression import FRAME_SPAN
+from store_workers.errors import ChunkFailure, ErrorCode, StoreFailure, WorkerError
+from store_workers.messages import FileUploaded, UploadProgress
+from tests.stores.flaky_store import FlakyStore, unavailable
+from tests.stores.memory_store import MemoryStore
+from tests.support.reference import check_stream, cut_sizes
+from tests.unit.in_process import TIMEOUT, InProcess, beside, upload
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+FULL = 512 * 1024
+MIB = 1024 * 1024
+QUICK = {"retry_delay_ms": 1}
+ALIGNED_SPAN = 65_522
+"""Bytes of noise whose frame is 64 KiB long: 2 for the size, 12 for all else."""
+
+
+@pytest.fixture
+def noise(tmp_path: Path) -> Path:
+    """A file that is cut into several full chunks."""
+    path = tmp_path / "noise"
+    path.write_bytes(Random(7).randbytes(3 * MIB + 12_345))
+    return path
+
+
+def start(path: Path, store: object, **more: object) -> InProcess:
+    threads = more.pop("threads", 2)
+    message = {"type": "UPLOAD_START", "path": str(path), **more}
+    return InProcess(message, store, threads=threads)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "size", [0, 1, 4095, 4096, 600 * 1024, FRAME_SPAN, FRAME_SPAN + 1, 3 * MIB]
+)
+@pytest.mark.parametrize("asking_is_free", [True, False])
+def test_what_is_stored_and_told(tmp_path: Path, size: int, asking_is_free: bool) -> None:
+    content = Random(size).randbytes(size // 2) + bytes(size - size // 2)
+    path = tmp_path / "file"
+    path.write_bytes(content)
+    store = MemoryStore(asking_is_free=asking_is_free)
+    run = start(path, store, sha256=True, size=size)
+    end = run.finish()
+    assert isinstance(end, FileUploaded)
+    stream = store.stream(end.hashes)
+    check_stream(stream, content)
+    told = run.told()
+    assert [chunk.index for chunk in told] == list(range(len(end.hashes)))
+    assert tuple(chunk.hash for chunk in told) == end.hashes
+    assert [chunk.size for chunk in told] == cut_sizes(len(stream))
+    assert all(chunk.new and chunk.attempts == 1 for chunk in told)
+    assert (end.path, end.size, end.compressed_size) == (str(path), size, len(stream))
+    assert (end.new_chunks, end.new_bytes) == (len(told), len(stream))
+    assert end.sha256 == hashlib.sha256(content).hexdigest()
+    assert end.changed is False
+    assert end.duration_ms >= 0
+    assert {
+        hashlib.sha256(data).hexdigest(): data for data in store.chunks.values()
+    } == store.chunks
+    last = run.worker.progress()
+    assert isinstance(last, UploadProgress)
+    assert (last.read_bytes, last.total_bytes) == (size, size)
+    assert (last.stored_bytes, last.stored_chunks) == (len(stream), len(told))
+
+
+@pytest.mark.parametrize("threads", [1, 2, 5])
+@pytest.mark.parametrize("concurrency", [1, 3, 8, 256])
+def test_hashes_do_not_depend_on_threads_or_concurrency(
+    noise: Path, threads: int, concurrency: int
+) -> None:
+    store = MemoryStore()
+    end = upload(noise, store, threads=threads, settings={"concurrency": concurrency})
+    assert end.hashes == upload(noise, MemoryStore()).hashes
+    assert store.peak <= concurrency
+
+
+def test_the_levels_are_what_the_message_says(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"".join(b"line %d of a text that compresses\n" % n for n in range(40_000)))
+    hashes = {
+        upload(path, MemoryStore(), settings={"compression_level": level}).hashes
+        for level in (1, 3, 12, 19)
+    }
+    assert len(hashes) == 4
+
+
+@pytest.mark.parametrize("asking_is_free", [True, False])
+def test_a_second_upload_sends_nothing(noise: Path, asking_is_free: bool) -> None:
+    store = MemoryStore(asking_is_free=asking_is_free)
+    first = upload(noise, store)
+    store.sent.clear()
+    run = start(noise, store)
+    second = run.finish()
+    assert isinstance(second, FileUploaded)
+    assert store.sent == []
+    assert (second.hashes, second.new_chunks, second.new_bytes) == (first.hashes, 0, 0)
+    assert not any(chunk.new for chunk in run.told())
+
+
+def test_a_first_upload_asks_seldom(noise: Path) -> None:
+    store = MemoryStore()
+    end = upload(noise, store)
+    assert len(store.sent) == len(end.hashes)
+    assert len(store.asked) <= 5
+
+
+def test_a_chunk_that_was_cut_short_is_sent_again(noise: Path) -> None:
+    store = MemoryStore()
+    end = upload(noise, store)
+    whole = dict(store.chunks)
+    cut = end.hashes[2]
+    store.chunks[cut] = whole[cut][:1000]
+    store.sent.clear()
+    assert upload(noise, store).new_chunks == 1
+    assert store.sent == [cut]
+    assert store.chunks == whole
+
+
+def test_the_first_chunk_goes_alone_where_asking_costs_a_round_trip(noise: Path) -> None:
+    store = MemoryStore(delay=0.02)
+    store.gate.clear()
+    run = start(noise, store)
+    time.sleep(0.2)
+    assert (store.peak, len(store.asked)) == (1, 1)
+    store.gate.set()
+    run.finish()
+    assert store.peak > 1
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("concurrency", [1, 4])
+def test_a_store_that_takes_nothing_makes_the_reader_wait(
+    tmp_path: Path, threads: int, concurrency: int
+) -> None:
+    path = tmp_path / "large"
+    block = Random(1).randbytes(MIB)
+    path.write_bytes(block * 64)
+    store = MemoryStore(asking_is_free=True)
+    store.gate.clear()
+    run = start(path, store, threads=threads, settings={"concurrency": concurrency})
+    seen = -1
+    while (now := run.worker.progress().read_bytes) != seen:  # type: ignore[union-attr]
+        seen = now
+        time.sleep(0.2)
+    assert store.under_way <= concurrency
+    held = concurrency * FULL + 2 * threads * (threads + 1) * FRAME_SPAN
+    assert 0 < seen <= held
+    store.gate.set()
+    run.finish()
+    assert store.peak <= concurrency
+
+
+# Equal chunks.
+
+
+def repeated(path: Path, chunks: int, seed: int = 3) -> None:
+    """Write a file whose stream is `chunks` times the same chunk, and the seek table."""
+    path.write_bytes(Random(seed).randbytes(ALIGNED_SPAN) * 8 * chunks)
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("asking_is_free", [True, False])
+def test_equal_chunks_are_sent_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, threads: int, asking_is_free: bool
+) -> None:
+    monkeypatch.setattr(compression, "FRAME_SPAN", ALIGNED_SPAN)
+    path = tmp_path / "file"
+    repeated(path, 20)
+    store = MemoryStore(asking_is_free=asking_is_free, delay=0.01)
+    run = start(path, store, threads=threads)
+    end = run.finish()
+    assert isinstance(end, FileUploaded)
+    assert len(set(end.hashes[:20])) == 1, "the test's own premise"
+    assert len(set(store.sent)) == len(store.sent) == len(set(end.hashes))
+    new = [chunk.new for chunk in run.told()]
+    assert sum(new[:20]) == 1
+    assert all(chunk.attempts == 1 for chunk in run.told())
+    assert end.new_bytes == end.compressed_size - 19 * FULL
+    assert sorted(chunk.index for chunk in run.told()) == list(range(len(end.hashes)))
+
+
+def test_a_failure_of_a_chunk_fails_its_equals_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compression, "FRAME_SPAN", ALIGNED_SPAN)
+    path = tmp_path / "file"
+    repeated(path, 20)
+    store = FlakyStore(MemoryStore(asking_is_free=True), 100, rejected, verbs=["put"])
+    run = start(path, store)
+    with pytest.raises(ChunkFailure):
+        run.finish()
+    assert run.told() == []
+
+
+# Failures.
+
+
+def rejected() -> StoreFailure:
+    return StoreFailure(ErrorCode.STORE_REJECTED, "no", http_status=400)
+
+
+@pytest.mark.parametrize("verbs", [["put"], ["has", "put"]])
+def test_failures_that_pass_are_survived_and_told(noise: Path, verbs: list[str]) -> None:
+    memory = MemoryStore()
+    run = start(noise, FlakyStore(memory, 2, verbs=verbs), settings=QUICK)
+    end = run.finish()
+    assert isinstance(end, FileUploaded)
+    check_stream(memory.stream(end.hashes), noise.read_bytes())
+    for chunk in run.told():
+        attempts = [f.attempt for f, _ in run.retries if f.index == chunk.index]
+        assert attempts == list(range(1, chunk.attempts))
+        assert chunk.attempts >= 3
+        assert chunk.new
+    assert all(failure.hash == end.hashes[failure.index or 0] for failure, _ in run.retries)
+
+
+def test_a_chunk_that_was_stored_by_a_try_that_failed_is_not_sent_again(noise: Path) -> None:
+    memory = MemoryStore()
+    end = upload(noise, FlakyStore(memory, 1, verbs=["put"], after=True), settings=QUICK)
+    assert len(memory.sent) == len(end.hashes) == len(set(memory.sent))
+    check_stream(memory.stream(end.hashes), noise.read_bytes())
+
+
+def test_too_many_failures_end_the_run(noise: Path) -> None:
+    run = start(noise, FlakyStore(MemoryStore(), 3), settings={**QUICK, "max_attempts": 3})
+    with pytest.raises(ChunkFailure) as raised:
+        run.finish()
+    assert raised.value.code is ErrorCode.STORE_UNAVAILABLE
+    assert raised.value.evidence()["attempts"] == 3
+    assert raised.value.evidence()["http_status"] == 503
+
+
+@pytest.mark.parametrize("strikes", [0, 3])
+def test_the_first_permanent_failure_ends_the_run(tmp_path: Path, strikes: int) -> None:
+    path = tmp_path / "large"
+    path.write_bytes(Random(2).randbytes(24 * MIB))
+    hashes = upload(path, MemoryStore()).hashes
+    memory = MemoryStore(delay=0.002)
+    store = FlakyStore(memory, 1, rejected, verbs=["put"], only=[hashes[strikes]])
+    run = start(path, store, settings={"concurrency": 4})
+    with pytest.raises(ChunkFailure) as raised:
+        run.finish()
+    assert raised.value.evidence() == {
+        "index": strikes,
+        "hash": hashes[strikes],
+        "attempts": 1,
+        "http_status": 400,
+    }
+    time.sleep(0.1)
+    after = len(memory.sent)
+    assert after < strikes + 4 * 4, "it went on"
+    time.sleep(0.1)
+    assert len(memory.sent) == after
+
+
+def test_a_bug_in_a_store_ends_the_run(noise: Path) -> None:
+    class Broken(MemoryStore):
+        def has(self, hash: str, size: int) -> bool:
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        upload(noise, Broken())
+
+
+def test_files_that_cannot_be_read_store_nothing(tmp_path: Path) -> None:
+    store = MemoryStore()
+    for path in (tmp_path / "missing", tmp_path):
+        with pytest.raises(WorkerError):
+            upload(path, store)
+    assert store.chunks == {}
+
+
+@pytest.mark.parametrize("difference", [-1, 1])
+def test_a_stream_of_another_length_is_no_success(noise: Path, difference: int) -> None:
+    run = start(noise, MemoryStore(), size=noise.stat().st_size + difference)
+    with pytest.raises(WorkerError) as raised:
+        run.finish()
+    assert raised.value.code is ErrorCode.FILE_MISMATCH
+
+
+def test_a_fifo_of_unknown_length(tmp_path: Path) -> None:
+    content = Random(4).randbytes(2 * MIB)
+    path = tmp_path / "fifo"
+    os.mkfifo(path)
+    store = MemoryStore()
+    beside(lambda: path.write_bytes(content))
+    run = start(path, store)
+    end = run.finish()
+    assert isinstance(end, FileUploaded)
+    check_stream(store.stream(end.hashes), content)
+    progress = run.worker.progress()
+    assert isinstance(progress, UploadProgress)
+    assert progress.total_bytes is None
+
+
+def test_chunks_are_saved_while_the_stream_goes_on(tmp_path: Path) -> None:
+    path = tmp_path / "fifo"
+    os.mkfifo(path)
+    store = MemoryStore()
+    run = start(path, store)
+    with path.open("wb", buffering=0) as fifo:
+        fifo.write(Random(4).randbytes(4 * FRAME_SPAN))
+        deadline = time.monotonic() + TIMEOUT
+        while not store.chunks and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert store.chunks, "it waits for the end"
+    run.finish()
+
+
+def test_a_file_that_changes_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(bytes(3 * MIB))
+    store = MemoryStore()
+    store.gate.clear()
+    run = start(path, store)
+    time.sleep(0.1)
+    os.utime(path, ns=(0, 0))
+    store.gate.set()
+    end = run.finish()
+    assert isinstance(end, FileUploaded)
+    assert end.changed
+
+
+@pytest.mark.parametrize("verify", [False, True])
+def test_a_compressor_that_lies_is_caught_before_its_chunks_are_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, verify: bool
+) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(bytes(100_000))
+
+    def lying(level: int) -> Callable[[memoryview], bytes]:
+        compress = frame_compressor(level)
+        return lambda data: compress(memoryview(b"x" * len(data)))
+
+    monkeypatch.setattr(compression, "frame_compressor", lying)
+    store = MemoryStore()
+    run = start(path, store, verify=verify)
+    if not verify:
+        run.finish()
+        return
+    with pytest.raises(WorkerError) as raised:
+        run.finish()
+    assert raised.value.code is ErrorCode.INTERNAL
+    assert (store.chunks, run.told()) == ({}, [])
+
+
+# Interruptions.
+
+
+@pytest.mark.parametrize("reached", range(0, 60, 4))
+def test_an_upload_repeated_after_an_interruption_sends_only_what_is_missing(
+    tmp_path: Path, reached: int
+) -> None:
+    path = tmp_path / "large"
+    path.write_bytes(Random(9).randbytes(24 * MIB))
+    store = MemoryStore()
+    hashes = upload(path, store).hashes
+    whole = dict(store.chunks)
+    chance = Random(reached)
+    in_flight = chance.sample(range(1, max(2, reached)), min(7, max(0, reached - 1)))
+    there = {hashes[n] for n in range(min(reached, len(hashes))) if n not in in_flight}
+    store.chunks = {hash: data for hash, data in whole.items() if hash in there}
+    store.sent.clear()
+    end = upload(path, store)
+    assert sorted(store.sent) == sorted(set(hashes) - there)
+    assert end.new_chunks == len(store.sent)
+    assert store.chunks == whole
+
+
+def test_the_fault_of_the_flaky_store_slows_the_run_down() -> None:
+    assert unavailable().slow_down
