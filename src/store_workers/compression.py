@@ -107,8 +107,10 @@ class ParallelCompressor:
         """Wait for the turn to read; the number of the span to be read, None at the end."""
         with self._guard:
             self._guard.wait_while(
-                lambda: not self._ended
-                and (self._reading or self._read - self._ordered >= 2 * self._threads)
+                lambda: (
+                    not self._ended
+                    and (self._reading or self._read - self._ordered >= 2 * self._threads)
+                )
             )
             if self._ended:
                 return None

@@ -19,6 +19,7 @@ from store_workers.frames import (
     is_skippable,
     read_frame_header,
     skip_block,
+    skip_blocks,
 )
 
 TYPE_CHECKING = False
@@ -40,29 +41,41 @@ CHECKSUM_SIZE = 4
 class Output:
     """Where the content goes: `write` is called with it in order, one call at a time.
 
-    `expected` is the size that the file must have, None where it is not known. `size` counts what
-    was written. Raises `FILE_MISMATCH` as soon as more is coming than is expected, so that a bomb
-    cannot fill the disk.
+    Where there is a `write_at`, of content and offset, whole frames are given to that instead, in
+    any order and from several threads at once. `expected` is the size that the file must have,
+    None where it is not known. `size` counts what was written. Raises `FILE_MISMATCH` as soon as
+    more is coming than is expected, so that a bomb cannot fill the disk.
     """
 
-    def __init__(self, write: Callable[[bytes], None], expected: int | None) -> None:
+    def __init__(
+        self,
+        write: Callable[[bytes], None],
+        expected: int | None,
+        write_at: Callable[[bytes, int], None] | None = None,
+    ) -> None:
         self._write = write
         self._expected = expected
         self._announced = 0
+        self.write_at = write_at
         self.size = 0
 
-    def announce(self, size: int) -> None:
-        """Say that `size` more bytes will be written."""
+    def announce(self, size: int) -> int:
+        """Say that `size` more bytes will be written; the offset at which they belong."""
+        offset = self._announced
         self._announced += size
         if self._expected is not None and self._announced > self._expected:
             raise WorkerError(
                 ErrorCode.FILE_MISMATCH,
                 f"the stream holds more than the {self._expected} bytes that were expected",
             )
+        return offset
 
-    def write(self, data: bytes) -> None:
-        """Append announced bytes."""
-        self._write(data)
+    def write(self, data: bytes, offset: int) -> None:
+        """Write announced bytes at their offset; nobody else's may be written meanwhile."""
+        if self.write_at is not None:
+            self.write_at(data, offset)
+        else:
+            self._write(data)
         self.size += len(data)
 
 
@@ -134,17 +147,17 @@ class _Walk:
 
     def _decode_whole(self, header: FrameHeader, size: int) -> tuple[int, int]:
         """Hand a frame to the threads: (its length, its checksum)."""
-        self._output.announce(size)
+        offset = self._output.announce(size)
         last = False
         length = 0
         while not last:
-            last, block = skip_block(self._stream)
-            length += block
+            last, skipped = skip_blocks(self._stream)
+            length += skipped
             if length > LONGEST_WHOLE:
                 raise StreamCorrupt("a frame is far longer than the content that it declares")
         checksum = self._checksum(header)
         pieces = self._stream.taken()
-        self.decoder.decode(pieces, size)
+        self.decoder.decode(pieces, size, offset)
         return sum(map(len, pieces)), checksum
 
     def _decode_by_block(self, header: FrameHeader) -> tuple[int, int, int]:
@@ -169,8 +182,7 @@ class _Walk:
         self._stream.mark()
         content = _decoded(partial(decompress, data)) if data else b""
         if content:
-            self._output.announce(len(content))
-            self._output.write(content)
+            self._output.write(content, self._output.announce(len(content)))
         return len(data)
 
     def _checksum(self, header: FrameHeader) -> int:
@@ -180,24 +192,27 @@ class _Walk:
 
 
 class _ParallelDecoder:
-    """Threads that decompress whole frames and write them in order."""
+    """Threads that decompress whole frames and write them, in order where that matters."""
 
     def __init__(self, output: Output, threads: int, crew: Crew) -> None:
         self._output = output
         self._most_threads = threads
         self._crew = crew
         self._changed = crew.guard()  # guards all below
-        self._waiting: list[tuple[int, list[memoryview], int]] = []
+        self._waiting: list[tuple[int, list[memoryview], int, int]] = []
         self._threads = 0
         self._idle = 0
         self._taken = 0
         self._written = 0
 
-    def decode(self, pieces: list[memoryview], size: int) -> None:
-        """Take the next frame; waits while `2 * threads` frames are in hand."""
+    def decode(self, pieces: list[memoryview], size: int, offset: int) -> None:
+        """Take the next frame, whose content of `size` bytes belongs at `offset`.
+
+        Waits while `2 * threads` frames are in hand.
+        """
         with self._changed:
             self._changed.wait_while(lambda: self._taken - self._written >= 2 * self._most_threads)
-            self._waiting.append((self._taken, pieces, size))
+            self._waiting.append((self._taken, pieces, size, offset))
             self._taken += 1
             if self._idle < len(self._waiting) and self._threads < self._most_threads:
                 name = f"decompress-{self._threads + 1}"
@@ -216,18 +231,24 @@ class _ParallelDecoder:
                 self._idle += 1
                 self._changed.wait_while(lambda: not self._waiting)
                 self._idle -= 1
-                number, pieces, size = self._waiting.pop(0)
+                number, pieces, size, offset = self._waiting.pop(0)
             frame = b"".join(pieces)
             pieces.clear()
-            self._write(number, _decoded(partial(decompress, frame, size)))
+            self._write(number, _decoded(partial(decompress, frame, size)), offset)
 
-    def _write(self, number: int, content: bytes) -> None:
-        with self._changed:
-            self._changed.wait_while(lambda: self._written < number)
-        # Nobody else's turn comes before this one is counted, so the lock need not be held.
-        self._output.write(content)
+    def _write(self, number: int, content: bytes, offset: int) -> None:
+        write_at = self._output.write_at
+        if write_at is None:
+            with self._changed:
+                self._changed.wait_while(lambda: self._written < number)
+            # Nobody else's turn comes before this one is counted, so the lock need not be held.
+            self._output.write(content, offset)
+        else:
+            write_at(content, offset)
         with self._changed:
             self._written += 1
+            if write_at is not None:
+                self._output.size += len(content)
             self._changed.notify_all()
 
 

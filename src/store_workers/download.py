@@ -22,6 +22,16 @@ if TYPE_CHECKING:
     from store_workers.messages import DownloadStart
     from store_workers.retry import Retrier
     from store_workers.stores.base import Store
+    from store_workers.target import Target
+
+
+FIRST_FETCHES = 2
+MORE_FETCHES_AFTER = 0.005
+"""Seconds that the decompressor is kept waiting for a chunk before the fetching threads double.
+
+A near store is as fast with two, and leaves the cores to the decompressor; a far one gets all that
+`concurrency` allows within a few round trips.
+"""
 
 
 class Download:
@@ -54,14 +64,7 @@ class Download:
         target = open_target(self._message.path, self._files)
         if isinstance(target, ReplacedFile):
             self._crew.start(target.tidy_up, "tidy-up")
-        digest = self._digest
-
-        def write(data: bytes) -> None:
-            if digest is not None:
-                digest.update(data)
-            target.write(memoryview(data))
-
-        output = self._output = Output(write, self._message.size)
+        output = self._output = self._output_to(target)
         stream = ChunkStream(self._fetcher.chunks())
         vouched = decompress_stream(stream, output, self._threads, self._crew)
         self._check(output.size, vouched)
@@ -72,7 +75,7 @@ class Download:
             compressed_size=self._fetcher.fetched_bytes,
             chunks=len(self._message.hashes),
             duration_ms=int((time.monotonic() - self._started) * 1000),
-            sha256=digest.hexdigest() if digest else None,
+            sha256=self._digest.hexdigest() if self._digest else None,
         )
 
     def progress(self) -> DownloadProgress:
@@ -83,6 +86,18 @@ class Download:
             total_chunks=len(self._message.hashes),
             written_bytes=self._output.size if self._output else 0,
         )
+
+    def _output_to(self, target: Target) -> Output:
+        digest = self._digest
+        if digest is None:
+            # A digest needs the content in order; so does a target that is no file.
+            return Output(target.write, self._message.size, target.write_at)
+
+        def write(data: bytes) -> None:
+            digest.update(data)
+            target.write(data)
+
+        return Output(write, self._message.size)
 
     def _check(self, size: int, vouched: bool) -> None:
         """See to it that the file is the one that was meant, before it gets its name."""
@@ -112,6 +127,7 @@ class _Fetcher:
         self._retrier = retrier
         self._crew = crew
         self._changed = crew.guard()  # guards all below
+        self._threads = 0
         self._claimed = 0
         self._handed_out = 0
         self._ready: dict[int, bytes] = {}
@@ -120,8 +136,7 @@ class _Fetcher:
 
     def chunks(self) -> Iterator[bytes]:
         """The chunks, verified, in the order of their hashes."""
-        for number in range(self._concurrency):
-            self._crew.start(self._work, f"fetch-{number}")
+        self._start(FIRST_FETCHES)
         for index in range(len(self._hashes)):
             yield self._next(index)
 
@@ -129,8 +144,16 @@ class _Fetcher:
         with self._changed:
             self._handed_out = index
             self._changed.notify_all()
+            if index not in self._ready and not self._changed.wait(MORE_FETCHES_AFTER):
+                self._start(self._threads)
             self._changed.wait_while(lambda: index not in self._ready)
             return self._ready.pop(index)
+
+    def _start(self, more: int) -> None:
+        """Fetch with that many more threads, as far as `concurrency` allows."""
+        for _ in range(min(more, self._concurrency - self._threads)):
+            self._threads += 1
+            self._crew.start(self._work, f"fetch-{self._threads}")
 
     def _work(self) -> None:
         while (index := self._claim()) is not None:

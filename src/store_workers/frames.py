@@ -26,6 +26,7 @@ _FOOTER = struct.Struct("<IBI")
 _HEAD = struct.Struct("<II")
 
 RAW_BLOCK, RLE_BLOCK, COMPRESSED_BLOCK = 0, 1, 2
+RLE_BITS, COMPRESSED_BITS = RLE_BLOCK << 1, COMPRESSED_BLOCK << 1
 LARGEST_BLOCK = 128 * 1024
 
 
@@ -83,7 +84,8 @@ class ChunkStream:
 
     def __init__(self, chunks: Iterator[bytes]) -> None:
         self._chunks = chunks
-        self._chunk = memoryview(b"")
+        self._bytes = b""
+        self._chunk = memoryview(self._bytes)
         self._position = 0
         self._marked = 0
         self._keeping = False
@@ -133,6 +135,14 @@ class ChunkStream:
             size -= left
         self._position += size
 
+    def at_hand(self) -> tuple[bytes, int]:
+        """The chunk that is being read, and the position in it."""
+        return self._bytes, self._position
+
+    def skip_to(self, position: int) -> None:
+        """Go on at a position of the chunk that is at hand."""
+        self._position = position
+
     def _demand_chunk(self) -> None:
         if not self._next_chunk():
             raise StreamCorrupt("the stream ends in the middle: its last chunks are missing")
@@ -143,6 +153,7 @@ class ChunkStream:
             return False
         if self._keeping:
             self._pieces.append(self._chunk[self._marked :])
+        self._bytes = chunk
         self._chunk = memoryview(chunk)
         self._position = self._marked = 0
         return True
@@ -192,6 +203,29 @@ def skip_block(stream: ChunkStream) -> tuple[bool, int]:
     length = 1 if kind == RLE_BLOCK else size
     stream.skip(length)
     return bool(bits & 1), len(header) + length
+
+
+def skip_blocks(stream: ChunkStream) -> tuple[bool, int]:
+    """Go past at least one block, and past all that lie whole in the chunk at hand.
+
+    (Is the frame's last among them, their bytes in the stream): `skip_block` many times over,
+    without its price for each.
+    """
+    data, begin = stream.at_hand()
+    position = begin
+    last = False
+    most = len(data) - 3
+    while position <= most and not last:
+        bits = data[position] | data[position + 1] << 8 | data[position + 2] << 16
+        size = bits >> 3
+        kind = bits & 6
+        end = position + 3 + (1 if kind == RLE_BITS else size)
+        if end > most + 3 or kind > COMPRESSED_BITS or size > LARGEST_BLOCK:
+            break
+        position = end
+        last = bool(bits & 1)
+    stream.skip_to(position)
+    return (last, position - begin) if position > begin else skip_block(stream)
 
 
 def is_skippable(magic: int) -> bool:

@@ -20,12 +20,17 @@ from store_workers.stores.location import system_path
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Protocol
 
-    class Target(Protocol):
-        """Takes the file's bytes in order."""
+    WriteAt = Callable[[bytes, int], None]
 
-        def write(self, data: memoryview) -> None: ...
+    class Target(Protocol):
+        """Takes the file's bytes in order; in any order where there is a `write_at`."""
+
+        write_at: WriteAt | None
+
+        def write(self, data: bytes) -> None: ...
         def commit(self) -> None: ...
 
 
@@ -38,15 +43,26 @@ class ReplacedFile:
         except OSError as error:
             raise failure(error, path) from None
         self._path = path
+        self.write_at: WriteAt | None = self._write_at if hasattr(os, "pwrite") else None
 
     def tidy_up(self) -> None:
         """Remove what killed workers left beside the file, once it is old enough."""
         remove_stale_files(directory_of(system_path(self._path)))
 
-    def write(self, data: memoryview) -> None:
+    def write(self, data: bytes) -> None:
         """Append bytes; raises `WorkerError`."""
         try:
-            write_all(self._file.descriptor, [data])
+            write_all(self._file.descriptor, [memoryview(data)])
+        except OSError as error:
+            raise failure(error, self._path) from None
+
+    def _write_at(self, data: bytes, offset: int) -> None:
+        rest = memoryview(data)
+        try:
+            while rest:
+                count = os.pwrite(self._file.descriptor, rest, offset)
+                rest = rest[count:]
+                offset += count
         except OSError as error:
             raise failure(error, self._path) from None
 
@@ -61,6 +77,8 @@ class ReplacedFile:
 class PassedThrough:
     """A FIFO, a device or a descriptor of the owner's: bytes go out as they come."""
 
+    write_at: WriteAt | None = None
+
     def __init__(self, path: str) -> None:
         self._path = path
         try:
@@ -68,11 +86,12 @@ class PassedThrough:
         except OSError as error:
             raise failure(error, path) from None
 
-    def write(self, data: memoryview) -> None:
+    def write(self, data: bytes) -> None:
         """Append bytes, waiting for whoever reads them; raises `WorkerError`."""
-        while data:
+        rest = memoryview(data)
+        while rest:
             try:
-                data = data[os.write(self._descriptor, data) :]
+                rest = rest[os.write(self._descriptor, rest) :]
             except BlockingIOError:
                 wait_until(self._descriptor, readable=False)
             except OSError as error:

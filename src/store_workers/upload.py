@@ -78,7 +78,7 @@ class Upload:
         changed = source.changed()
         source.close()
         if changed:
-            self._warn_of_change()
+            self._tell(file_changed(self._message.path))
         return self._result(source.read_bytes, changed)
 
     def progress(self) -> UploadProgress:
@@ -107,16 +107,6 @@ class Upload:
         for index, pieces in cuts:
             self._saver.save(index, _hashed(pieces))
 
-    def _warn_of_change(self) -> None:
-        path = self._message.path
-        self._tell(
-            Warning(
-                code=ErrorCode.FILE_MISMATCH,
-                message=f"{shown(path)}: the file changed while it was read",
-                path=path,
-            )
-        )
-
     def _result(self, size: int, changed: bool) -> FileUploaded:
         saver = self._saver
         return FileUploaded(
@@ -139,3 +129,12 @@ def _hashed(pieces: list[memoryview]) -> Chunk:
     for piece in pieces:
         digest.update(piece)
     return Chunk(digest.hexdigest(), pieces)
+
+
+def file_changed(path: str) -> Warning:
+    """What is told of a file that moved while it was read: it may be no state it ever was in."""
+    return Warning(
+        code=ErrorCode.FILE_MISMATCH,
+        message=f"{shown(path)}: changed while it was read: what is stored may mix two states",
+        path=path,
+    )

@@ -55,7 +55,7 @@ _DISAGREEMENTS = (
 )
 """Words of OpenSSL's reasons why two sides will never come together; the others are accidents."""
 
-_READ_BUFFER = 64 * 1024
+_READ_BUFFER = 8 * 1024
 _COMMON_HEADERS = {
     "User-Agent": f"store-workers/{__version__}",
     "Accept-Encoding": "identity",
@@ -268,7 +268,9 @@ class Transport:
         try:
             if method != "HEAD":
                 most = longest(response.status)
-                content = response.read(most)
+                announced = response.length_remaining
+                # Without a limit the library copies less; an announced length is one.
+                content = response.read(None if announced and announced < most else most)
                 if len(content) < most and response.length_remaining:
                     raise HTTPError("the connection ended in the middle of the answer")
                 whole = len(content) < most
