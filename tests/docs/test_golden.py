@@ -16,8 +16,16 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from store_workers.atomic_file import STALE_AFTER
+from store_workers.chunking import LARGEST_CHUNK
+from store_workers.codec_error import LARGEST_WINDOW
+from store_workers.compression import FRAME_SPAN
+from store_workers.decompression import LARGEST_WHOLE
 from store_workers.errors import WORTH_SENDING_AGAIN, ErrorCode
+from store_workers.inbox import LONGEST_MESSAGE
 from store_workers.messages import MESSAGES, EventType, decode_message
+from store_workers.probing import ASK_AT_LEAST_EVERY
+from store_workers.stores.transport import LEAST_RATE
 from tests.docs.documents import ROOT, blocks, documents, examples
 from tests.support.contract import TERMINAL, check_fields
 from tests.support.data import noise
@@ -180,6 +188,23 @@ def test_every_field_and_setting_is_in_the_protocol() -> None:
                 assert row, f"{name}.{inner}"
                 if isinstance(inner_spec.default, int):
                     assert f" {inner_spec.default} " in row[0], row[0]
+
+
+def test_figures_are_those_of_the_code() -> None:
+    protocol, architecture = (
+        (ROOT / "docs" / name).read_text(encoding="utf-8")
+        for name in ("protocol.md", "architecture.md")
+    )
+    assert f"in spans of {FRAME_SPAN >> 20} MiB ({FRAME_SPAN} bytes)" in protocol
+    assert f"in spans of {FRAME_SPAN >> 20} MiB ({FRAME_SPAN} bytes)" in architecture
+    assert f"{LARGEST_CHUNK >> 10} KiB ({LARGEST_CHUNK} bytes) whenever" in protocol
+    assert f"more than {LONGEST_MESSAGE >> 20} MiB is refused" in protocol
+    assert f"less than {LEAST_RATE >> 10} KiB/s" in protocol
+    assert f"every {ASK_AT_LEAST_EVERY}nd" in architecture
+    assert f"of up to {LARGEST_WHOLE >> 20} MiB, held whole" in architecture
+    assert f"of at most {LARGEST_WINDOW >> 20} MiB, as `zstd -d` does" in protocol
+    assert STALE_AFTER == 24 * 60 * 60
+    assert "older than a day, were removed" in protocol
 
 
 def test_json_in_every_document_is_of_the_wire() -> None:
