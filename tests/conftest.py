@@ -41,10 +41,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if left_out:
         config.hook.pytest_deselected(items=left_out)
         items[:] = chosen
-    for item in items:
-        # One cluster is enough: its tests run one after the other, in one process.
-        if "ceph" in getattr(item, "fixturenames", ()):
-            item.add_marker(pytest.mark.xdist_group("ceph"))
 
 
 class NoSkips:

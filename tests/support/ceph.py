@@ -199,26 +199,10 @@ class Ceph:
     # Faults
 
     def kill_osd(self, number: int) -> None:
-        """SIGKILL one OSD: what it held in memory is gone."""
+        """SIGKILL one OSD: what it held in memory is gone, and it does not come back."""
         process = self._processes.pop(f"osd.{number}")
         process.kill()
         process.wait()
-
-    def replace_osd(self, number: int) -> None:
-        """Put a new, empty OSD in the place of a killed one; the others fill it."""
-        self.ceph("osd", "down", str(number))
-        self.ceph("osd", "purge", str(number), "--force", "--yes-i-really-mean-it")
-        shutil.rmtree(self.folder / f"osd{number}")
-        self._start_new_osd(number)
-        self.wait_for_osds(self.osds)
-
-    def heal(self) -> None:
-        """Undo the kills and pauses of a test."""
-        for number in range(self.osds):
-            if f"osd.{number}" in self._processes:
-                self.resume_osd(number)
-            else:
-                self.replace_osd(number)
 
     def pause_osd(self, number: int) -> None:
         """Stop one OSD without closing anything: whoever needs it waits."""
