@@ -14,7 +14,6 @@ import botocore.httpsession
 from botocore.config import Config
 from botocore.configprovider import ConfiguredEndpointProvider
 from botocore.exceptions import (
-    BotoCoreError,
     ClientError,
     ConfigNotFound,
     ConfigParseError,
@@ -28,7 +27,7 @@ from botocore.exceptions import (
 from botocore.loaders import Loader
 from botocore.session import Session
 
-from store_workers.errors import ErrorCode, StoreFailure, shown
+from store_workers.errors import ErrorCode, StoreFailure, WorkerError, shown
 from store_workers.stores.signing import Keys
 
 TYPE_CHECKING = False
@@ -45,8 +44,6 @@ SHORTEST_LOOK_UP = 5.0
 
 METADATA_SECONDS, METADATA_TRIES = 1, 1
 CLIENT_TRIES = 2
-
-_FOREIGN_ERRORS = (BotoCoreError, ClientError, OSError, ValueError, KeyError)
 
 
 class AwsProfile:
@@ -254,7 +251,9 @@ def _told(look_up: Callable[[], T]) -> T:
     """What `look_up` finds; botocore's errors told in words that hold no secret."""
     try:
         return look_up()
-    except _FOREIGN_ERRORS as error:
+    except WorkerError:
+        raise
+    except Exception as error:  # noqa: BLE001 - botocore's errors have no root of their own
         code = _code(error)
         passing = code is ErrorCode.STORE_UNAVAILABLE
         raise StoreFailure(code, f"no credentials: {_words(error)}", transient=passing) from None

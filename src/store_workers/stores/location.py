@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import sys
 
-from store_workers.errors import BadMessage, shown
+from store_workers.errors import BadMessage
 from store_workers.records import is_encodable
 
 TYPE_CHECKING = False
@@ -81,17 +81,6 @@ class DirectoryLocation:
         return DirectoryStore(system_path(self.root), files)
 
 
-def system_path(path: str) -> str:
-    """A path from a message as this system takes it.
-
-    JSON is UTF-8, so a POSIX file name is the UTF-8 bytes of what the message says (with PEP 383
-    surrogates for bytes that are none), whatever the locale is.
-    """
-    if os.name == "nt":
-        return path
-    return os.fsdecode(path.encode("utf-8", "surrogateescape"))
-
-
 def default_directory(environment: Mapping[str, str]) -> str:
     """Where chunks live with nothing configured: below the user's data directory."""
     if sys.platform == "win32":
@@ -116,7 +105,7 @@ def _file_url_path(url: str, field: str) -> str:
 
     host, slash, rest = url[len("file://") :].partition("/")
     if host not in ("", "localhost") or not slash:
-        raise BadMessage(field, f"expected file:///directory, got {shown(url)}")
+        raise BadMessage(field, "expected file:///directory: a file URL has neither user nor host")
     if "?" in rest or "#" in rest:
         raise BadMessage(field, "a file URL has neither query nor fragment")
     data = unquote_to_bytes(b"/" + rest.encode("utf-8", "surrogateescape"))
