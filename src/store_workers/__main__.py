@@ -91,7 +91,7 @@ class Run:
             self._owner.onlooker.begin(message, location.shown, worker.progress)
         interval = message.settings.progress_interval_ms / 1000
         if interval:
-            self._supervisor.heartbeat = Heartbeat(interval, worker.progress)
+            self._inbox.begin(Heartbeat(interval, worker.progress))
         self._owner.tell(worker.run())
         self._inbox.done()
 

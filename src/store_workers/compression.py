@@ -58,7 +58,7 @@ class ParallelCompressor:
     and may wait there: whoever consumes slowly makes the readers wait.
 
     An empty stream has one empty frame. Memory: `threads` spans, and `2 * threads` frames that
-    are not in order yet.
+    `then` is not through with.
     """
 
     def __init__(
@@ -82,6 +82,7 @@ class ParallelCompressor:
         self._working = 0
         self._read = 0  # spans read
         self._ordered = 0  # frames given to `in_order`
+        self._done = 0  # frames whose result `then` is through with
         self._ready: dict[int, Frame] = {}
 
     def run(self) -> None:
@@ -109,7 +110,7 @@ class ParallelCompressor:
             self._guard.wait_while(
                 lambda: (
                     not self._ended
-                    and (self._reading or self._read - self._ordered >= 2 * self._threads)
+                    and (self._reading or self._read - self._done >= 2 * self._threads)
                 )
             )
             if self._ended:
@@ -135,10 +136,11 @@ class ParallelCompressor:
             while self._ordered in self._ready:
                 results.append(self._in_order(self._ready.pop(self._ordered)))
                 self._ordered += 1
-            if results:
-                self._guard.notify_all()
         for result in results:
             self._then(result)
+            with self._guard:
+                self._done += 1
+                self._guard.notify_all()
 
 
 def frame_maker(level: int, verify: bool) -> Callable[[], Callable[[memoryview], Frame]]:

@@ -8,7 +8,7 @@ import stat
 
 from store_workers.descriptors import named_descriptor, take_over, wait_until
 from store_workers.errors import ErrorCode, WorkerError, file_error, shown
-from store_workers.stores.location import system_path
+from store_workers.paths import system_path
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class FileSource:
             if not count:
                 break
             filled += count
-        self.read_bytes += filled
+            self.read_bytes += count
         self._check_size(ended=filled < len(buffer))
         if self._digest is not None:
             self._digest.update(buffer[:filled])

@@ -28,14 +28,14 @@ SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")
 
 
 class Inbox:
-    """What the main thread is to know: None for "done", or why the run is over.
+    """What the main thread is to know: None for "done", why the run is over, or its heartbeat.
 
     `SimpleQueue.put` is reentrant, so a signal's handler may call it wherever it interrupts.
     `on_stop` is called by the first signal; `signalled` is its number, 0 before.
     """
 
     def __init__(self, on_stop: Callable[[], None] = lambda: None) -> None:
-        self._queue: SimpleQueue[BaseException | None] = SimpleQueue()
+        self._queue: SimpleQueue[BaseException | Heartbeat | None] = SimpleQueue()
         self._on_stop = on_stop
         self.signalled = 0
 
@@ -47,7 +47,11 @@ class Inbox:
         """The run is over because of `failure`."""
         self._queue.put(failure)
 
-    def next(self, seconds: float) -> BaseException | None:
+    def begin(self, heartbeat: Heartbeat) -> None:
+        """The work has begun, and this tells how far it is."""
+        self._queue.put(heartbeat)
+
+    def next(self, seconds: float) -> BaseException | Heartbeat | None:
         """The next note; raises `queue.Empty` where none comes within that time."""
         return self._queue.get(timeout=seconds)
 
@@ -86,7 +90,7 @@ class Heartbeat:
 
 
 class Supervisor:
-    """Waits for the end of a run. `heartbeat` is set once the work has something to tell."""
+    """Waits for the end of a run. There is a `heartbeat` once the work has something to tell."""
 
     def __init__(self, owner: Owner, inbox: Inbox) -> None:
         self._owner = owner
@@ -101,9 +105,14 @@ class Supervisor:
         """
         while True:
             try:
-                return self._inbox.next(self._nap())
+                note = self._inbox.next(self._nap())
             except Empty:
                 pass
+            else:
+                if not isinstance(note, Heartbeat):
+                    return note
+                self.heartbeat = note
+                continue
             if self._owner.is_gone():
                 raise OwnerGone
             if self.heartbeat is not None:

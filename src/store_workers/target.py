@@ -16,7 +16,7 @@ from store_workers.atomic_file import (
 )
 from store_workers.descriptors import named_descriptor, take_over, wait_until
 from store_workers.errors import ErrorCode, WorkerError, file_error, shown
-from store_workers.stores.location import system_path
+from store_workers.paths import system_path
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from store_workers.atomic_file import TemporaryFiles
 from store_workers.errors import BadMessage
 from store_workers.messages import Settings, decode_message
+from store_workers.paths import system_path
 from store_workers.stores.http_location import HttpLocation
-from store_workers.stores.location import DirectoryLocation, default_directory, locate, system_path
+from store_workers.stores.location import DirectoryLocation, default_directory, locate
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -9,6 +9,7 @@ import os
 import sys
 
 from store_workers.errors import BadMessage
+from store_workers.paths import system_path
 from store_workers.records import is_encodable
 
 TYPE_CHECKING = False

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 
 from store_workers.errors import ErrorCode, WorkerError, file_error, shown
+from store_workers.paths import system_path
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -90,10 +91,10 @@ def _private_trust(files: TlsFiles) -> ssl.SSLContext | None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     if files.ca_directory is not None:
         # Looked into when a certificate is verified, as OpenSSL does it.
-        context.load_verify_locations(capath=_system_path(files.ca_directory))
+        context.load_verify_locations(capath=system_path(files.ca_directory))
     if files.ca_file is not None:
         try:
-            context.load_verify_locations(cafile=_system_path(files.ca_file))
+            context.load_verify_locations(cafile=system_path(files.ca_file))
         except ssl.SSLError:
             raise _no_pem(files.ca_file, "holds no certificate in PEM form") from None
         except OSError as error:
@@ -122,8 +123,8 @@ def _load_certificate(context: ssl.SSLContext, cert_file: str, key_file: str | N
 
     try:
         context.load_cert_chain(
-            _system_path(cert_file),
-            _system_path(key_file) if key_file is not None else None,
+            system_path(cert_file),
+            system_path(key_file) if key_file is not None else None,
             password=_refuse_passphrase,
         )
     except _PassphraseNeeded:
@@ -150,7 +151,7 @@ def _unreadable(error: OSError, cert_file: str, key_file: str | None) -> WorkerE
     """The error of the one of both files that cannot be opened: OpenSSL does not say which."""
     for path in filter(None, (cert_file, key_file)):
         try:
-            os.close(os.open(_system_path(path), os.O_RDONLY))
+            os.close(os.open(system_path(path), os.O_RDONLY))
         except OSError as found:
             return file_error(found, path, ErrorCode.FILE_READ_FAILED)
     return file_error(error, cert_file, ErrorCode.FILE_READ_FAILED)
@@ -158,9 +159,3 @@ def _unreadable(error: OSError, cert_file: str, key_file: str | None) -> WorkerE
 
 def _no_pem(path: str, problem: str) -> WorkerError:
     return WorkerError(ErrorCode.FILE_READ_FAILED, f"{shown(path)}: {problem}", path=path)
-
-
-def _system_path(path: str) -> str:
-    from store_workers.stores.location import system_path
-
-    return system_path(path)
