@@ -48,13 +48,15 @@ def locate(message: Start, environment: Mapping[str, str]) -> Location:
 
 
 def _locate(text: str, field: str, message: Start, environment: Mapping[str, str]) -> Location:
-    if any(character < " " or character == "\x7f" for character in text):
-        raise BadMessage(field, "holds a control character")
     if not is_encodable(text):
         raise BadMessage(field, "holds a lone surrogate that stands for no byte")
     scheme, separator, _ = text.partition("://")
     if not separator or "/" in scheme or os.sep in scheme:
+        if "\0" in text:
+            raise BadMessage(field, "a file name cannot hold a NUL character")
         return DirectoryLocation(text)
+    if any(character < " " or character == "\x7f" for character in text):
+        raise BadMessage(field, "holds a control character")
     scheme = scheme.lower()
     if scheme == "file":
         return DirectoryLocation(_file_url_path(text, field))
@@ -74,7 +76,7 @@ class DirectoryLocation:
 
     def __init__(self, root: str) -> None:
         self.root = root
-        self.shown = root
+        self.shown = shown(root)
 
     def open(self, settings: Settings, files: TemporaryFiles) -> Store:
         from store_workers.stores.directory import DirectoryStore

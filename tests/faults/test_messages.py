@@ -1,0 +1,142 @@
+"""Messages that nobody should send: answered in good time, by what is wrong with them."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.support.data import KIB, MIB
+from tests.support.worker import Worker, download, run_worker, upload
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.faults.conftest import Stored
+
+HASH = "0" * 64
+
+
+def long_object() -> bytes:
+    """A field that stands twice among half a million others."""
+    fields = ",".join(f'"f{n}":0' for n in range(500_000))
+    return f'{{{fields},"last":1,"last":2}}\n'.encode()
+
+
+BAD: dict[str, bytes] = {
+    "lists within lists": b'{"type":' + b"[" * 100_000 + b"\n",
+    "objects within objects": b'{"a":' * 100_000 + b"1" + b"}" * 100_000 + b"\n",
+    "100 MB of lists": b'{"type":' + b"[" * 100_000_000 + b"\n",
+    "100 MB of one string": b'{"type":"' + b"x" * 100_000_000 + b'"}\n',
+    "12 MB of fields": b'{"type":0' + b',"a":1' * 2_000_000 + b"}\n",
+    "10 MB of digits": b'{"size":' + b"9" * 10_000_000 + b"}\n",
+    "12 MB of escapes": b'{"path":"' + b"\\u0041" * 2_000_000 + b'"}\n',
+    "a field twice among many": long_object(),
+    "a number too large": b'{"type":"UPLOAD_START","path":"x","size":1e999}\n',
+    "a number with a fraction": b'{"type":"UPLOAD_START","path":"x","size":5.0}\n',
+    "no number": b'{"type":"UPLOAD_START","path":"x","size":NaN}\n',
+    "NUL in a path": b'{"type":"UPLOAD_START","path":"x\\u0000y"}\n',
+    "NUL in the store": b'{"type":"UPLOAD_START","path":"x","store":"/a\\u0000b"}\n',
+    "a lone surrogate in the path": b'{"type":"UPLOAD_START","path":"\\ud800"}\n',
+    "a lone surrogate in the store": b'{"type":"UPLOAD_START","path":"x","store":"/\\ud800"}\n',
+    "one in a URL": b'{"type":"UPLOAD_START","path":"x","store":"http://h/\\ud800"}\n',
+    "one in a host": b'{"type":"UPLOAD_START","path":"x","store":"http://\\ud800/"}\n',
+    "one in a file URL": b'{"type":"UPLOAD_START","path":"x","store":"file:///\\ud800"}\n',
+    "one in a bucket": b'{"type":"UPLOAD_START","path":"x","store":"s3://\\ud800/x"}\n',
+    "one in a user's name": b'{"type":"UPLOAD_START","path":"x","store":"http://h/",'
+    b'"auth":{"username":"\\ud800","password":"x"}}\n',
+    "one in a field's name": b'{"type":"UPLOAD_START","path":"x","\\ud800":1}\n',
+    "a byte order mark": b'\xef\xbb\xbf{"type":"UPLOAD_START","path":"x"}\n',
+    "UTF-16": '{"type":"UPLOAD_START"}\n'.encode("utf-16"),
+    "a surrogate in UTF-8": b'{"type":"UPLOAD_START","path":"\xed\xa0\x80"}\n',
+    "overlong UTF-8": b'{"type":"UPLOAD_START","path":"\xc0\xaf"}\n',
+    "a control character": b'{"type":"UPLOAD_START","path":"a\tb"}\n',
+}
+
+
+@pytest.mark.parametrize("name", list(BAD))
+def test_a_bad_message_is_refused_in_good_time(name: str) -> None:
+    run = run_worker(BAD[name], measure=True, timeout=60)
+    assert run.terminal["code"] == "BAD_MESSAGE", run
+    assert run.status == 2
+    assert len(run.stdout) < 4 * KIB
+    assert run.duration < 20
+    assert run.peak_rss < 700 * MIB
+
+
+@pytest.mark.parametrize("host", ["ex ample", "[::1", "a" * 300, "xn--", "ä" * 70, "host:99999"])
+def test_hosts_that_cannot_be(host: str, small: Stored) -> None:
+    """Refused, or not to be found: never a bug of the worker's."""
+    settings = {"max_attempts": 1, "timeout_ms": 500}
+    run = run_worker(upload(small.path, f"http://{host}/", settings=settings))
+    assert run.terminal["code"] in {"BAD_MESSAGE", "STORE_UNAVAILABLE"}, run
+
+
+@pytest.mark.parametrize(
+    "count",
+    [
+        pytest.param(150_000, id="10 MB"),
+        pytest.param(1_500_000, id="100 MB", marks=pytest.mark.by_command("large")),
+    ],
+)
+def test_a_long_list_of_hashes(count: int, tmp_path: Path) -> None:
+    """100 MB of them are what a file of 700 GiB needs."""
+    message = download(tmp_path / "file", tmp_path, [HASH] * count)
+    run = run_worker(message, measure=True, timeout=60)
+    assert run.terminal["code"] == "CHUNK_NOT_FOUND", run
+    assert run.peak_rss < 50 * MIB + 450 * count
+
+
+def test_a_message_that_is_too_long_is_refused_before_it_ends() -> None:
+    with Worker(None) as worker:
+        block = b'{"type":"' + b"x" * (16 * MIB)
+        for _ in range(20):
+            worker.send(block)
+        run = worker.finish()
+    assert run.terminal["code"] == "BAD_MESSAGE", run
+
+
+@pytest.mark.parametrize("environ", [{}, {"LC_ALL": "C"}, {"LC_ALL": "POSIX", "PYTHONUTF8": "0"}])
+@pytest.mark.parametrize(
+    "name",
+    [
+        b"\xff\xfe no UTF-8",
+        "naïve 文件 \N{PILE OF POO}".encode(),
+        b"two\nlines\r and a \x1b[31m colour",
+        b'"quotes" \\ and spaces ',
+        b"-rf",
+        b"n" * 255,
+    ],
+)
+def test_names_come_back_as_they_went_in(
+    name: bytes, environ: dict[str, str | None], small: Stored, tmp_path: Path
+) -> None:
+    folder = os.fsencode(tmp_path)
+    path = os.path.join(folder, name)
+    with open(path, "wb") as file:
+        file.write(small.content)
+    store = os.path.join(folder, b"store " + name[:200])
+    spelled, place = (each.decode("utf-8", "surrogateescape") for each in (path, store))
+    run = run_worker(upload(spelled, place), env={"LANG": None, **environ})
+    assert run.status == 0, run
+    assert run.terminal["path"] == spelled
+    os.unlink(path)
+    run = run_worker(download(spelled, place, small.hashes), env={"LANG": None, **environ})
+    assert run.status == 0, run
+    assert run.terminal["path"] == spelled
+    with open(path, "rb") as file:
+        assert file.read() == small.content
+    missing = run_worker(upload(f"{spelled[:-1]}?", place), env={"LANG": None, **environ})
+    assert missing.terminal["code"] == "FILE_NOT_FOUND", missing
+    assert "\n" not in missing.terminal["message"]
+
+
+def test_an_answer_does_not_wait_for_the_pipe_to_close() -> None:
+    for message in (b"no object\n", b"[1]\n", b'"x"\n', b"{}\n", b'{"type":1}\n'):
+        with Worker(message, close_stdin=False) as worker:
+            started = time.monotonic()
+            run = worker.finish(30)
+            assert time.monotonic() - started < 10
+            assert run.status == 2, run
