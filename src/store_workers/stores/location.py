@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import sys
 
-from store_workers.errors import BadMessage
+from store_workers.errors import BadMessage, shown
 from store_workers.paths import system_path
 from store_workers.records import is_encodable
 
