@@ -25,17 +25,8 @@ ROWS = [
     ["schema", "pace", "limits", "stores.base", "codec_stdlib", "codec_zstandard"],
     ["messages"],
     ["records", "atomic_file"],
-    [
-        "errors",
-        "chunking",
-        "crew",
-        "descriptors",
-        "probing",
-        "standard_error",
-        "codec_error",
-        "paths",
-        "",
-    ],
+    ["crew", "descriptors", "probing", "standard_error"],
+    ["errors", "chunking", "codec_error", "paths", ""],
 ]
 
 FOREIGN = {
