@@ -98,7 +98,9 @@ class ProgressBar:
         try:
             if self._progress is not None:
                 self._drawn = now
-                self._stream.write("\r" + self._line(self._progress(), now) + "\x1b[K")
+                # The cursor goes back to the left: whatever else is written to this terminal, such
+                # as the events by way of `tee`, then starts on a column of its own.
+                self._stream.write(f"\r{self._line(self._progress(), now)}\x1b[K\r")
         finally:
             self._lock.release()
 

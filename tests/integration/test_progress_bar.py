@@ -85,6 +85,18 @@ def test_events_and_bar_on_one_screen_do_not_mix(
     assert sum(line.startswith('{"type":"CHUNK"') for line in lines) >= 10
 
 
+def test_events_by_way_of_tee_start_on_the_left(
+    tmp_path: Path, big: Path, slow_store: FaultyServer
+) -> None:
+    message = upload("big.bin", slow_store.url, settings={"concurrency": 2})
+    with Terminal(tmp_path, columns=300, rows=50) as terminal:
+        terminal.enter("clear; " + command(message, "| tee events.jsonl"))
+        shown = terminal.wait_for(SUMMARY)
+    found = [line.partition('{"type":"CHUNK"')[0] for line in shown.splitlines()]
+    assert found.count("") >= 10
+    assert not any("|" in beginning and "echo" not in beginning for beginning in found), shown
+
+
 def test_download_by_chunks_and_by_size(
     tmp_path: Path, big: Path, slow_store: FaultyServer
 ) -> None:
