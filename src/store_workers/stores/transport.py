@@ -141,7 +141,11 @@ class _WatchedResponse(HTTPResponse):
         timeout = sock.gettimeout()
         if timeout:
             if method == "PUT":
-                _await_delivery(sock, timeout)
+                try:
+                    _await_delivery(sock, timeout)
+                except TimeoutError:
+                    self.close()  # or the socket stays open until somebody collects garbage
+                    raise
             watched = _WatchedStream(self.fp.detach(), Headway(timeout))
             self.fp = io.BufferedReader(watched, _READ_BUFFER)
 
