@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from store_workers.errors import Cancelled, ErrorCode
+from store_workers.errors import ErrorCode
 from store_workers.messages import ErrorEvent, UploadProgress
 from store_workers.owner import Owner, OwnerGone
 from store_workers.supervisor import Heartbeat, Inbox, Supervisor
@@ -146,8 +146,9 @@ def test_the_last_line_does_not_wait_for_an_owner_that_is_gone() -> None:
 def test_a_signal_ends_the_patience_for_the_last_line() -> None:
     with Watched() as watched:
         fill(watched.end)
-        watched.inbox.failed(Cancelled(15, "SIGTERM"))
-        watched.supervisor.tell_at_last(ERROR)
+        watched.owner.hurry()
+        with pytest.raises(OwnerGone):
+            watched.supervisor.tell_at_last(ERROR)
         assert watched.owner.ended_with is None
 
 

@@ -1,0 +1,125 @@
+"""Every kind of store as the contract suite meets it: opened as a run opens it, with a back door.
+
+A kind is added by a function that yields an `Opened`, and its name in `KINDS`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, Any
+
+from store_workers.atomic_file import TemporaryFiles
+from store_workers.messages import decode_message
+from store_workers.stores.location import locate
+from tests.stores.memory_store import MemoryStore
+from tests.support.faulty_server import FaultyServer
+from tests.support.nginx import Nginx
+from tests.support.rclone import Rclone
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, MutableMapping
+    from pathlib import Path
+
+    from store_workers.stores.base import Store
+
+
+class Opened:
+    """A store, and what lies in it: `objects` are the bytes by their hash, past all checks.
+
+    `go_away` ends the server, where there is one. `busy_statuses` are what it may answer to one
+    of several that put the same chunk at the same time.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        objects: MutableMapping[str, bytes],
+        go_away: Callable[[], None] | None = None,
+        *,
+        busy_statuses: frozenset[int] = frozenset(),
+    ) -> None:
+        self.store = store
+        self.objects = objects
+        self.go_away = go_away
+        self.busy_statuses = busy_statuses
+
+
+class FilesByHash(dict[str, bytes]):
+    """The files in a folder, as a dictionary that reads and writes through."""
+
+    def __init__(self, root: Path, *, in_folders: bool = False) -> None:
+        super().__init__()
+        self._root = root
+        self._in_folders = in_folders
+
+    def __getitem__(self, hash: str) -> bytes:
+        return self._path(hash).read_bytes()
+
+    def __setitem__(self, hash: str, data: bytes) -> None:
+        path = self._path(hash)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+
+    def __contains__(self, hash: object) -> bool:
+        return self._path(str(hash)).exists()
+
+    def __len__(self) -> int:
+        return sum(1 for path in self._root.rglob("*") if path.is_file())
+
+    def _path(self, hash: str) -> Path:
+        return self._root / hash[:2] / hash if self._in_folders else self._root / hash
+
+
+def open_store(url: str, **fields: Any) -> Store:
+    """Open the store of a message, as a run does."""
+    settings = {"timeout_ms": 5000, **fields.pop("settings", {})}
+    start = {"type": "UPLOAD_START", "path": "file", "store": url, "settings": settings, **fields}
+    message = decode_message(start)
+    return locate(message, {}).open(message.settings, TemporaryFiles())
+
+
+@contextlib.contextmanager
+def memory(folder: Path) -> Iterator[Opened]:
+    """The store that other tests stand on keeps the same contract."""
+    store = MemoryStore()
+    yield Opened(store, store.chunks)
+
+
+@contextlib.contextmanager
+def directory(folder: Path) -> Iterator[Opened]:
+    """A directory that does not exist yet."""
+    root = folder / "deep" / "store"
+    yield Opened(open_store(str(root)), FilesByHash(root, in_folders=True))
+
+
+@contextlib.contextmanager
+def loopback(folder: Path) -> Iterator[Opened]:
+    """The simplest server there is, in this process."""
+    with FaultyServer() as server:
+        yield Opened(open_store(server.url), server.chunks, server.go_away)
+
+
+@contextlib.contextmanager
+def nginx(folder: Path) -> Iterator[Opened]:
+    """A plain nginx."""
+    with Nginx(folder / "nginx") as server:
+        yield Opened(open_store(server.url), FilesByHash(server.chunks), server.stop)
+
+
+@contextlib.contextmanager
+def webdav(folder: Path) -> Iterator[Opened]:
+    """``rclone serve webdav``."""
+    with Rclone(folder / "rclone", "webdav") as server:
+        # WebDAV locks what is being written (RFC 4918, 9.10.6): the others may come later.
+        busy = frozenset({423})
+        files = FilesByHash(server.data)
+        yield Opened(open_store(server.url), files, server.stop, busy_statuses=busy)
+
+
+KINDS: dict[str, Callable[[Path], contextlib.AbstractContextManager[Opened]]] = {
+    "memory": memory,
+    "directory": directory,
+    "loopback": loopback,
+    "nginx": nginx,
+    "webdav": webdav,
+}

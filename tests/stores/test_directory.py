@@ -1,0 +1,267 @@
+"""What the directory store adds to the contract: names, modes, order, permissions, leftovers."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import hashlib
+import os
+import stat
+import threading
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from store_workers.atomic_file import STALE_AFTER, TemporaryFiles, temporary_name
+from store_workers.crew import Abandoned
+from store_workers.errors import ErrorCode, StoreFailure
+from store_workers.stores import directory
+from store_workers.stores.base import Chunk
+from store_workers.stores.directory import DirectoryStore, make_directories
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+TIMEOUT = 60
+DATA = b"data" * 1000
+HASH = hashlib.sha256(DATA).hexdigest()
+NOBODY = 65534
+
+
+def chunk() -> Chunk:
+    return Chunk(HASH, [memoryview(DATA)])
+
+
+def opened(root: Path) -> DirectoryStore:
+    return DirectoryStore(str(root), TemporaryFiles())
+
+
+def failing(call: Callable[[], object]) -> StoreFailure:
+    with pytest.raises(StoreFailure) as raised:
+        call()
+    return raised.value
+
+
+@pytest.fixture(autouse=True)
+def usual_umask() -> Iterator[None]:
+    before = os.umask(0o022)
+    yield
+    os.umask(before)
+
+
+def test_where_a_chunk_lies_and_what_its_modes_are(tmp_path: Path) -> None:
+    root = tmp_path / "a" / "b"
+    os.umask(0o027)
+    opened(root).put(chunk())
+    path = root / HASH[:2] / HASH
+    assert path.read_bytes() == DATA
+    assert stat.S_IMODE(path.stat().st_mode) == 0o640
+    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o750
+    assert sorted(entry.name for entry in root.iterdir()) == [HASH[:2]]
+
+
+def test_a_get_from_a_store_that_does_not_exist(tmp_path: Path) -> None:
+    store = opened(tmp_path / "missing")
+    failure = failing(lambda: store.get(HASH))
+    assert failure.code is ErrorCode.STORE_UNAVAILABLE
+    assert not failure.transient
+    assert store.has(HASH, len(DATA)) is False
+    assert not (tmp_path / "missing").exists()
+
+
+def test_a_file_where_the_store_should_be(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    store = opened(tmp_path / "file")
+    assert failing(lambda: store.get(HASH)).code is ErrorCode.STORE_UNAVAILABLE
+    assert failing(lambda: store.put(chunk())).code is ErrorCode.STORE_UNAVAILABLE
+
+
+@pytest.mark.parametrize("planted", ["directory", "fifo", "dangling link", "loop"])
+def test_what_is_no_file_under_a_hash(tmp_path: Path, planted: str) -> None:
+    path = tmp_path / HASH[:2] / HASH
+    path.parent.mkdir()
+    if planted == "directory":
+        path.mkdir()
+    elif planted == "fifo":
+        os.mkfifo(path)
+    else:
+        path.symlink_to("nowhere" if planted == "dangling link" else path.name)
+    store = opened(tmp_path)
+    assert failing(lambda: store.get(HASH)).code in {
+        ErrorCode.CHUNK_CORRUPT,
+        ErrorCode.CHUNK_NOT_FOUND,
+        ErrorCode.STORE_REJECTED,
+    }
+    if planted == "loop":
+        assert failing(lambda: store.has(HASH, len(DATA))).code is ErrorCode.STORE_REJECTED
+    else:
+        assert store.has(HASH, len(DATA)) is False
+    if planted == "directory":
+        assert failing(lambda: store.put(chunk())).code is ErrorCode.STORE_REJECTED
+        assert [entry.name for entry in tmp_path.iterdir()] == [HASH[:2]]
+        return
+    store.put(chunk())
+    assert not path.is_symlink()
+    assert store.get(HASH) == DATA
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "transient"),
+    [
+        (errno.ENOSPC, ErrorCode.STORE_REJECTED, False),
+        (errno.EDQUOT, ErrorCode.STORE_REJECTED, False),
+        (errno.EFBIG, ErrorCode.STORE_REJECTED, False),
+        (errno.EACCES, ErrorCode.STORE_ACCESS_DENIED, False),
+        (errno.EPERM, ErrorCode.STORE_ACCESS_DENIED, False),
+        (errno.EROFS, ErrorCode.STORE_ACCESS_DENIED, False),
+        (errno.EIO, ErrorCode.STORE_UNAVAILABLE, True),
+        (errno.EMFILE, ErrorCode.STORE_UNAVAILABLE, True),
+        (errno.ESTALE, ErrorCode.STORE_UNAVAILABLE, True),
+        (errno.ENOMEM, ErrorCode.STORE_UNAVAILABLE, True),
+        (errno.ENOENT, ErrorCode.STORE_UNAVAILABLE, True),
+        (errno.ENAMETOOLONG, ErrorCode.STORE_REJECTED, False),
+    ],
+)
+@pytest.mark.parametrize("step", ["write_all", "sync_file", "sync_directory"])
+def test_errors_of_the_system(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    number: int,
+    code: ErrorCode,
+    transient: bool,
+    step: str,
+) -> None:
+    store = opened(tmp_path)
+    (tmp_path / HASH[:2]).mkdir()
+
+    def fail(*_arguments: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(directory, step, fail)
+    failure = failing(lambda: store.put(chunk()))
+    assert (failure.code, failure.transient) == (code, transient)
+    assert os.strerror(number) in failure.message
+    if step != "sync_directory":
+        assert list((tmp_path / HASH[:2]).iterdir()) == []
+    assert [entry.name for entry in tmp_path.iterdir()] == [HASH[:2]], "something is left over"
+
+
+def as_nobody(call: Callable[[], object]) -> list[StoreFailure]:
+    """Do it on a thread that has nobody's permissions (Linux: setfsuid)."""
+    failures: list[StoreFailure] = []
+
+    def run() -> None:
+        if os.geteuid() == 0:
+            ctypes.CDLL(None, use_errno=True).setfsuid(NOBODY)
+        try:
+            call()
+        except StoreFailure as failure:
+            failures.append(failure)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join(TIMEOUT)
+    return failures
+
+
+@pytest.mark.parametrize("call", ["has", "put", "get"])
+def test_a_directory_without_permission(tmp_path: Path, call: str) -> None:
+    root = tmp_path / "store"
+    store = opened(root)
+    store.put(chunk())
+    root.chmod(0o000)
+    tmp_path.chmod(0o755)
+    for parent in list(tmp_path.parents)[:2]:
+        parent.chmod(parent.stat().st_mode | 0o111)
+    calls: dict[str, Callable[[], object]] = {
+        "has": lambda: store.has(HASH, len(DATA)),
+        "put": lambda: store.put(chunk()),
+        "get": lambda: store.get(HASH),
+    }
+    (failure,) = as_nobody(calls[call])
+    root.chmod(0o755)
+    assert failure.code is ErrorCode.STORE_ACCESS_DENIED
+    assert not failure.transient
+
+
+def test_the_order_of_the_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    steps: list[str] = []
+    fsync, replace = os.fsync, os.replace
+
+    def noted_fsync(descriptor: int) -> None:
+        what = os.readlink(f"/proc/self/fd/{descriptor}").removeprefix(str(tmp_path)) or "/"
+        steps.append("a file" if "-workers-" in what else what)
+        fsync(descriptor)
+
+    def noted_replace(source: str, target: str) -> None:
+        steps.append("rename")
+        replace(source, target)
+
+    monkeypatch.setattr(os, "fsync", noted_fsync)
+    monkeypatch.setattr(os, "replace", noted_replace)
+    store = opened(tmp_path / "s")
+    store.put(chunk())
+    # The root and its name, where they are new; then what the first chunk needs.
+    assert set(steps[:-4]) == {"/", "/s"}
+    assert steps[-4:] == ["a file", "/s", "rename", f"/s/{HASH[:2]}"]
+    steps.clear()
+    store.put(chunk())
+    assert steps == ["a file", "rename", f"/s/{HASH[:2]}"]
+
+
+def test_a_chunk_of_another_run_is_synced_before_it_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened(tmp_path).put(chunk())
+    synced: list[str] = []
+    monkeypatch.setattr(directory, "sync_directory", synced.append)
+    store = opened(tmp_path)
+    assert store.has(HASH, len(DATA))
+    assert str(tmp_path / HASH[:2]) in synced
+    assert str(tmp_path) in synced
+    count = len(synced)
+    assert store.has(HASH, len(DATA))
+    assert len(synced) == count, "once a run is enough"
+
+
+def test_a_run_that_is_over_leaves_nothing(tmp_path: Path) -> None:
+    files = TemporaryFiles()
+    store = DirectoryStore(str(tmp_path), files)
+    descriptor, _ = files.create(str(tmp_path))
+    os.close(descriptor)
+    files.close()
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(Abandoned):
+        store.put(chunk())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_making_directories_side_by_side(tmp_path: Path) -> None:
+    path = tmp_path / "a" / "b" / "c"
+    threads = [threading.Thread(target=make_directories, args=(str(path),)) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(TIMEOUT)
+    assert path.is_dir()
+    make_directories(str(path) + os.sep)
+    make_directories(str(path) + "/d/")
+    assert (path / "d").is_dir()
+
+
+def test_what_killed_workers_left_is_removed_once_it_is_old(tmp_path: Path) -> None:
+    store = opened(tmp_path / "missing")
+    assert store.remove_stale_files() == 0
+    old, young = tmp_path / temporary_name(), tmp_path / temporary_name()
+    other = tmp_path / "other.part"
+    for path in (old, young, other):
+        path.write_bytes(b"")
+    for path in (old, other):
+        os.utime(path, (time.time() - STALE_AFTER - 60,) * 2)
+    store = opened(tmp_path)
+    store.put(chunk())
+    assert store.remove_stale_files() == 1
+    names = {entry.name for entry in tmp_path.iterdir()}
+    assert names == {young.name, other.name, HASH[:2]}
