@@ -1,0 +1,126 @@
+"""What is fuzzed, by Hypothesis in every run of the tests, and by atheris on command.
+
+A target takes any bytes and raises only where the worker broke a promise: an error without a code,
+bytes that zstd itself would not have restored, memory without a bound.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import zstandard
+
+from store_workers.crew import Abandoned, Crew
+from store_workers.decompression import Output, decompress_stream
+from store_workers.errors import BadMessage, ErrorCode, WorkerError
+from store_workers.frames import ChunkStream
+from store_workers.inbox import read_message
+from store_workers.messages import MESSAGES, decode_message, message_id
+from store_workers.stores.location import locate
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+CORPUS = Path(__file__).parent / "corpus"
+LONGEST_CONTENT = 8 << 20
+WINDOW = 128 << 20
+
+
+def message(data: bytes) -> None:
+    """Read, decode and locate a message: it is accepted, or refused in a sentence."""
+    try:
+        value = read_from_pipe(data)
+        assert message_id(value) is None or isinstance(message_id(value), str)
+        decoded = decode_message(value)
+        locate(decoded, {"HOME": "/nonexistent"})
+    except BadMessage as refusal:
+        check_sentence(refusal.message)
+        return
+    # What was accepted says the same when it is told again.
+    again = json.loads(json.dumps(decoded.encode(), default=lambda record: record.encode()))
+    assert decode_message(again) == decoded
+    assert type(decoded) is MESSAGES[decoded.type]
+    os.fsencode(decoded.path)
+
+
+def check_sentence(told: str) -> None:
+    """A refusal is one line that any terminal can show."""
+    assert told.isprintable(), repr(told)
+    assert 0 < len(told) < 1000
+
+
+def read_from_pipe(data: bytes) -> object:
+    """Hand bytes to the reader as an owner does; at most what a pipe holds."""
+    reading, writing = os.pipe()
+    try:
+        os.write(writing, data[:60_000])
+        os.close(writing)
+        return read_message(reading)
+    finally:
+        os.close(reading)
+
+
+def stream(data: bytes) -> None:
+    """Decode a stream, cut by its first bytes into chunks: never other bytes than zstd restores."""
+    sizes, data = data[:4], data[4:]
+    content = decoded(list(cut(data, sizes)))
+    if content is not None:
+        assert content == reference(data)
+
+
+def cut(data: bytes, sizes: bytes) -> Iterator[bytes]:
+    """Cut into pieces whose lengths are given in turn; none is empty."""
+    position, turn = 0, 0
+    while position < len(data):
+        size = 1 + (sizes[turn % len(sizes)] << (turn % 3 * 4) if sizes else 999)
+        yield data[position : position + size]
+        position += size
+        turn += 1
+
+
+def decoded(chunks: list[bytes], *, vouched_only: bool = False) -> bytes | None:
+    """Return what the worker's decoder makes of chunks, None where it refuses them.
+
+    Args:
+        chunks: the chunks, in order.
+        vouched_only: refuse too what no seek table vouches for, as a run without size does.
+    """
+    written: list[bytes] = []
+    crew = Crew()
+    output = Output(written.append, LONGEST_CONTENT)
+    try:
+        vouched = decompress_stream(ChunkStream(iter(chunks)), output, 2, crew)
+    except (WorkerError, Abandoned) as failure:
+        check_refusal(crew.failure or failure)
+        return None
+    finally:
+        crew.fail(Abandoned())
+    content = b"".join(written)
+    assert len(content) == output.size <= LONGEST_CONTENT
+    return content if vouched or not vouched_only else None
+
+
+def check_refusal(failure: BaseException) -> None:
+    """A stream is refused for its content alone."""
+    assert isinstance(failure, WorkerError), repr(failure)
+    assert failure.code in {ErrorCode.STREAM_CORRUPT, ErrorCode.FILE_MISMATCH}, failure
+
+
+def reference(data: bytes) -> bytes:
+    """Return what zstd's own streaming decoder restores; it raises where it refuses."""
+    decompressor = zstandard.ZstdDecompressor(max_window_size=WINDOW)
+    source = io.BytesIO(data)
+    with decompressor.stream_reader(source, read_across_frames=True) as reader:
+        return reader.read()
+
+
+TARGETS: dict[str, Callable[[bytes], None]] = {"message": message, "stream": stream}
+
+
+def corpus(name: str) -> list[Path]:
+    """Return the stored inputs of a target: seeds, and whatever once broke a promise."""
+    return sorted((CORPUS / name).iterdir())
