@@ -58,6 +58,7 @@ class Log:
     ) -> None:
         self._stream = stream
         self._clock = clock
+        self._id: str | None = None
         word = level.strip().lower()
         self._least = RANKS[word if word in CHOICES else INFO]
         if word not in CHOICES:
@@ -66,12 +67,12 @@ class Log:
 
     def begin(self, message: Message, store: str, progress: Callable[[], Event]) -> None:
         """Note that the work begins."""
+        self._id = message.id
         settings = message.settings
         self._line(
             INFO,
             message.type.value,
             {
-                "id": message.id,
                 "path": message.path,
                 "store": store,
                 "concurrency": settings.concurrency,
@@ -109,7 +110,7 @@ class Log:
     def _line(self, level: str, event: str, fields: dict[str, Any]) -> None:
         if RANKS[level] < self._least:
             return
-        pairs = {"time": self._time(), "level": level, "event": event, **fields}
+        pairs = {"time": self._time(), "level": level, "event": event, "id": self._id, **fields}
         told = (f"{name}={_value(value)}" for name, value in pairs.items() if value is not None)
         self._stream.write(" ".join(told) + "\n")
 

@@ -61,7 +61,7 @@ def test_debug_shows_every_try_and_every_event(path: Path) -> None:
     ) as server:
         run, lines = logged(upload(path, server.url, id="job 1", settings=settings), "debug")
     assert lines[0]["event"] == "UPLOAD_START"
-    assert lines[0]["id"] == "job 1"
+    assert {line["id"] for line in lines} == {"job 1"}
     assert lines[0]["path"] == str(path)
     assert lines[0]["store"] == server.url
     tries = [line for line in lines if line["event"] == "TRY"]
