@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import random
+import shutil
 import signal
 import time
 from typing import TYPE_CHECKING
@@ -23,7 +24,6 @@ from tests.support.reference import check_stored, digest, in_flat_folder, in_fol
 from tests.support.worker import Worker, download, run_worker, upload
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
     from tests.faults.conftest import Stored
@@ -47,11 +47,21 @@ def kill_at(message: Message, moment: float, **how: object) -> bool:
     return running
 
 
-def moments(message: Callable[[], Message], count: int, seed: int) -> list[float]:
-    """Return moments spread over a run, as long as it takes on this machine now."""
-    duration = run_worker(message()).duration
-    chance = random.Random(seed)
-    return [chance.uniform(0.02, duration * 1.02) for _ in range(count)]
+class Moments:
+    """Moments spread over a run: as long as it takes now, on a machine with other things to do."""
+
+    def __init__(self, message: Message, seed: int) -> None:
+        self._duration = run_worker(message).duration
+        self._chance = random.Random(seed)
+        self.killed = 0
+
+    def kill(self, message: Message) -> None:
+        """Start a worker and kill it at the next moment, if it is still running by then."""
+        if kill_at(message, self._chance.uniform(0.02, self._duration * 1.02)):
+            self.killed += 1
+            self._duration *= 1.02
+        else:
+            self._duration *= 0.8
 
 
 def check_directory(root: Path) -> None:
@@ -62,34 +72,30 @@ def check_directory(root: Path) -> None:
 
 @pytest.mark.parametrize("count", [pytest.param(FEW, id="few"), MANY])
 def test_killed_uploads_to_a_directory(count: int, medium: Stored, tmp_path: Path) -> None:
-    fresh = (tmp_path / f"store-{number}" for number in range(count + 1))
-    times = moments(lambda: upload(medium.path, next(fresh), settings=SETTINGS), count, seed=1)
-    killed = 0
-    for moment in times:
-        root = next(fresh)
+    moments = Moments(upload(medium.path, tmp_path / "first", settings=SETTINGS), seed=1)
+    for number in range(count):
+        root = tmp_path / f"store-{number}"
         message = upload(medium.path, root, settings=SETTINGS)
-        killed += kill_at(message, moment)
+        moments.kill(message)
         check_directory(root)
         there = {path.name for path in root.glob("??/*")}
         run = run_worker(message)
         new = {event["hash"] for event in run.of("CHUNK") if event["new"]}
         assert new == set(medium.hashes) - there, "sent what was there, or not what was missing"
         check_stored(in_folder(root), run.terminal["hashes"], medium.content)
-    assert killed > count // 2, "too few were killed in time"
+        shutil.rmtree(root)
+    assert moments.killed > count // 2, "too few were killed in time"
 
 
 @pytest.mark.parametrize("count", [pytest.param(FEW, id="few"), MANY])
 def test_killed_uploads_to_nginx(count: int, medium: Stored, tmp_path: Path) -> None:
     """The server's own log and folder are the witnesses."""
     with Nginx(tmp_path / "nginx") as server:
-        times = moments(
-            lambda: upload(medium.path, f"{server.url}/first", settings=SETTINGS), count, seed=2
-        )
-        killed = 0
-        for number, moment in enumerate(times):
+        moments = Moments(upload(medium.path, f"{server.url}/first", settings=SETTINGS), seed=2)
+        for number in range(count):
             folder = server.chunks / f"{number}"
             message = upload(medium.path, f"{server.url}/{number}", settings=SETTINGS)
-            killed += kill_at(message, moment)
+            moments.kill(message)
             settle(server)
             there = names(folder)
             server.forget_requests()
@@ -99,7 +105,7 @@ def test_killed_uploads_to_nginx(count: int, medium: Stored, tmp_path: Path) -> 
                 "sent what was there, or not what was missing"
             )
             check_stored(in_flat_folder(folder), run.terminal["hashes"], medium.content)
-        assert killed > count // 2, "too few were killed in time"
+        assert moments.killed > count // 2, "too few were killed in time"
 
 
 def names(folder: Path) -> set[str]:
@@ -127,14 +133,13 @@ def test_killed_downloads(
         server.chunks.update(medium.chunks)
         place = str(medium.path.parent / "store") if store == "directory" else server.url
         message = download(target, place, medium.hashes, settings=SETTINGS)
-        times = moments(lambda: message, count, seed=3)
-        killed = 0
-        for moment in times:
+        moments = Moments(message, seed=3)
+        for _ in range(count):
             target.write_bytes(b"the old one")
-            killed += kill_at(message, moment)
+            moments.kill(message)
             assert target.read_bytes() in {b"the old one", medium.content}, "half a file"
             assert os.listdir(target.parent) == [target.name], "something was left over"
-        assert killed > count // 2, "too few were killed in time"
+        assert moments.killed > count // 2, "too few were killed in time"
         assert run_worker(message).status == 0
         assert target.read_bytes() == medium.content
 
