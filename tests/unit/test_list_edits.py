@@ -12,7 +12,7 @@ from random import Random
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from store_workers import compression
@@ -107,9 +107,7 @@ def edited(draw: st.DataObject, hashes: list[str]) -> list[str]:
     return made
 
 
-SLOWLY = settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+SLOWLY = settings(max_examples=40)
 
 
 @pytest.mark.parametrize("name", NAMES)

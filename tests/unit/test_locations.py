@@ -38,6 +38,7 @@ def place(store: str | None, environment: dict[str, str] | None = None, **more: 
     [
         ("/srv/chunks", "/srv/chunks"),
         ("chunks", "chunks"),
+        ("new\nline\x7f", "new\nline\x7f"),
         ("./a://b", "./a://b"),
         ("/a/b://c", "/a/b://c"),
         ("file:///srv/chunks", "/srv/chunks"),
@@ -88,7 +89,7 @@ def test_a_file_url_and_a_path_mean_the_same_directory(tmp_path: Path, name: str
         "http://" + "ü" * 70 + "/",
         "http://host\n/",
         "dir\0",
-        "dir\x7f",
+        "file:///dir\x7f",
         "\ud800",
         "dir/\udfff",
         "file:///\ud800",

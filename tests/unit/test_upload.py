@@ -94,9 +94,9 @@ def test_the_levels_are_what_the_message_says(tmp_path: Path) -> None:
     path.write_bytes(b"".join(b"line %d of a text that compresses\n" % n for n in range(40_000)))
     hashes = {
         upload(path, MemoryStore(), settings={"compression_level": level}).hashes
-        for level in (1, 3, 12, 19)
+        for level in (1, 3, 12)
     }
-    assert len(hashes) == 4
+    assert len(hashes) == 3
 
 
 @pytest.mark.parametrize("asking_is_free", [True, False])
@@ -158,7 +158,7 @@ def test_a_store_that_takes_nothing_makes_the_reader_wait(
         seen = now
         time.sleep(0.2)
     assert store.under_way <= concurrency
-    held = concurrency * FULL + 2 * threads * (threads + 1) * FRAME_SPAN
+    held = concurrency * FULL + (2 * threads + 2) * FRAME_SPAN
     assert 0 < seen <= held
     store.gate.set()
     run.finish()
@@ -362,7 +362,7 @@ def test_a_compressor_that_lies_is_caught_before_its_chunks_are_told(
 # Interruptions.
 
 
-@pytest.mark.parametrize("reached", range(0, 60, 4))
+@pytest.mark.parametrize("reached", range(0, 60, 6))
 def test_an_upload_repeated_after_an_interruption_sends_only_what_is_missing(
     tmp_path: Path, reached: int
 ) -> None:
