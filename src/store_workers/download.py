@@ -63,7 +63,7 @@ class Download:
         """Download the file; returns what is told at the end, once it is durable."""
         target = open_target(self._message.path, self._files)
         if isinstance(target, ReplacedFile):
-            self._crew.start(target.tidy_up, "tidy-up")
+            self._crew.start(target.tidy_up, "tidy-up", spare=True)
         output = self._output = self._output_to(target)
         stream = ChunkStream(self._fetcher.chunks())
         vouched = decompress_stream(stream, output, self._threads, self._crew)
@@ -152,8 +152,8 @@ class _Fetcher:
     def _start(self, more: int) -> None:
         """Fetch with that many more threads, as far as `concurrency` allows."""
         for _ in range(min(more, self._concurrency - self._threads)):
-            self._threads += 1
-            self._crew.start(self._work, f"fetch-{self._threads}")
+            name = f"fetch-{self._threads + 1}"
+            self._threads += self._crew.start(self._work, name, spare=self._threads > 0)
 
     def _work(self) -> None:
         while (index := self._claim()) is not None:

@@ -249,7 +249,7 @@ def test_a_full_disk_under_the_file(small: Stored, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("error", ["EDQUOT", "EIO", "ENOSPC"])
-@pytest.mark.parametrize("call", ["writev", "fsync", "linkat", "rename"])
+@pytest.mark.parametrize("call", ["pwrite64", "fsync", "linkat", "rename"])
 def test_a_call_of_the_file_that_fails(call: str, error: str, small: Stored, target: Path) -> None:
     target.write_bytes(b"the old one")
     message = download(target, small.path.parent / "store", small.hashes)

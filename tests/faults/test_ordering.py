@@ -23,7 +23,9 @@ if TYPE_CHECKING:
     from tests.faults.conftest import Stored
     from tests.support.worker import Message
 
-CALLS = "openat,close,write,writev,fsync,fdatasync,rename,renameat,renameat2,link,linkat,mkdir,dup"
+CALLS = (
+    "openat,close,write,writev,pwrite64,fsync,fdatasync,rename,renameat,renameat2,link,linkat,mkdir"
+)
 
 
 @dataclass(frozen=True)
@@ -152,7 +154,7 @@ def test_a_file_is_synced_then_named_then_told(small: Stored, target: Path, tmp_
     renamed = place(calls, "rename", str(target))
     linked = place(calls, "linkat", calls[renamed].paths()[0])
     assert linked < renamed
-    written = max(n for n, c in enumerate(calls[:linked]) if c.name == "writev")
+    written = max(n for n, c in enumerate(calls[:linked]) if c.name == "pwrite64")
     assert any(
         call.name == "fsync" and call.file() == calls[written].file() and call.result == "0"
         for call in calls[written:linked]
