@@ -55,7 +55,8 @@ class ProgressBar:
         self._stream = stream
         self._on_screen = on_screen
         self._clock = clock
-        self._lock = threading.Lock()  # held while an event is written, and while the bar is drawn
+        self._lock = threading.Lock()  # held while something is drawn
+        self._writing = False  # an event is being written: nothing is drawn into it
         self._began = clock()
         self._drawn: float | None = None
         self._retries = 0
@@ -75,20 +76,22 @@ class ProgressBar:
 
     def before(self) -> None:
         """An event is about to be written: make room for it where it will show."""
-        self._lock.acquire()
-        if self._on_screen:
-            self._clear()
+        with self._lock:
+            self._writing = True
+            if self._on_screen:
+                self._clear()
 
     def after(self, event: Event) -> None:
         """An event was written; the last one ends the bar."""
         if isinstance(event, ChunkRetry):
             self._retries += 1
         summary = self._summary(event)
-        if summary:
-            self._clear()
-            self._stream.write(summary + "\n")
-            self._progress = None
-        self._lock.release()
+        with self._lock:
+            self._writing = False
+            if summary:
+                self._clear()
+                self._stream.write(summary + "\n")
+                self._progress = None
 
     def tick(self) -> None:
         """Draw the bar, unless that was just done or an event is being written."""
@@ -96,7 +99,7 @@ class ProgressBar:
         if now - (self._drawn or self._began) < REFRESH or not self._lock.acquire(blocking=False):
             return
         try:
-            if self._progress is not None:
+            if self._progress is not None and not self._writing:
                 self._drawn = now
                 # The cursor goes back to the left: whatever else is written to this terminal, such
                 # as the events by way of `tee`, then starts on a column of its own.

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
-from contextlib import suppress
 
 DESCRIPTOR = 2
+
+LONGEST_WRITE = 4096
+"""Bytes that a pipe which is ready for writing takes at once (POSIX's PIPE_BUF on Linux)."""
 
 PATIENCE = 0.1
 """Seconds that a reader is waited for, once: from then on what it does not take is dropped."""
@@ -23,13 +25,17 @@ class StandardError:
         self._patience = PATIENCE
 
     def write(self, text: str) -> int:
-        """Write, or drop, a text: one that is longer than a pipe's guarantee may be cut."""
-        if not self._is_ready():
-            self._patience = 0.0
-            return len(text)
-        self._patience = PATIENCE
-        with suppress(OSError):  # closed, or full: there is nobody to tell
-            os.write(self._descriptor, text.encode("utf-8", "replace"))
+        """Write a text, or as much of it as is taken; the number of its characters."""
+        data = memoryview(text.encode("utf-8", "replace"))
+        while data:
+            if not self._is_ready():
+                self._patience = 0.0
+                break
+            self._patience = PATIENCE
+            try:
+                data = data[os.write(self._descriptor, data[:LONGEST_WRITE]) :]
+            except OSError:  # closed, or full: there is nobody to tell
+                break
         return len(text)
 
     def flush(self) -> None:

@@ -199,6 +199,29 @@ def test_terminal_that_takes_nothing_holds_nothing_up(
         os.close(theirs)
 
 
+def test_owner_that_goes_away_is_noticed_beside_the_bar(
+    tmp_path: Path, big: Path, slow_store: FaultyServer
+) -> None:
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [bare_python(), str(ARTIFACT)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=theirs,
+        env=clean_environ(),
+    )
+    os.close(theirs)
+    assert process.stdin
+    assert process.stdout
+    settings = {"concurrency": 1, "progress_interval_ms": 10}
+    process.stdin.write(json.dumps(upload(big, slow_store.url, settings=settings)).encode() + b"\n")
+    process.stdin.close()
+    process.stdout.readline()
+    process.stdout.close()
+    assert process.wait(3) == 1
+    os.close(ours)
+
+
 def test_nothing_without_a_terminal(tmp_path: Path, big: Path, slow_store: FaultyServer) -> None:
     assert run_worker(upload(big, slow_store.url)).stderr == b""
 
