@@ -45,8 +45,7 @@ DAMAGED = (
 OWN_CODEC = (3, 14)
 OBJECTS_BETWEEN_COLLECTIONS = 50_000
 
-# What ``deferred`` has something to say about: modules of the standard library, and packages. Told
-# here so that a run which needs none of them does not load it.
+# What ``deferred`` has something to say about: modules of the standard library, and packages.
 DEFERRING = frozenset(
     {
         "email._parseaddr",
@@ -118,25 +117,31 @@ class Importer:
             if host in places
         }
 
+    @property
+    def deferred(self) -> ModuleType:
+        """The module that knows what can wait; imported before anything else is."""
+        return sys.modules["store_workers_bootstrap.deferred"]
+
     def find_spec(
         self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """Return how to load ``name``, or None where the archive does not hold it."""
-        if name in DEFERRING:
-            from store_workers_bootstrap import deferred
+        """Return how to load ``name``, or None where the archive does not hold it.
 
-            return deferred.find_in_library(name, path)
+        Nothing is imported or waited for here: Python calls this under the one lock that all
+        imports of all threads need.
+        """
+        if name in DEFERRING:
+            return self.deferred.find_in_library(name, path)  # type: ignore[no-any-return]
         if name in self._sources:
             package = name in self._packages
-            spec = ModuleSpec(name, self, origin=self._filename(name), is_package=package)  # type: ignore[arg-type]
+            spec = ModuleSpec(name, self, origin=self._filename(name), is_package=package)
             if package:
                 spec.submodule_search_locations = [self._folder(name)]
             if name in SOON and SOON[name] in self._libraries:
                 self._libraries[SOON[name]].start()
             return spec
         if name in self._libraries:
-            path = self._libraries[name].path()
-            return ModuleSpec(name, ExtensionFileLoader(name, path), origin=path)
+            return ModuleSpec(name, LibraryLoader(self._libraries[name]))
         return None
 
     def create_module(self, spec: ModuleSpec) -> ModuleType | None:
@@ -148,13 +153,12 @@ class Importer:
         name = module.__name__
         module.__file__ = self._filename(name)
         if name.startswith(SLOW_PACKAGES):
-            from store_workers_bootstrap import deferred
-
-            if name in deferred.LAZY_PACKAGES:
-                deferred.make_lazy(module, frozenset(self._sources), lambda: self.get_code(name))
+            if name in self.deferred.LAZY_PACKAGES:
+                submodules = frozenset(self._sources)
+                self.deferred.make_lazy(module, submodules, lambda: self.get_code(name))
                 return
-            if deferred.concerns(name):
-                deferred.execute(module, self.get_code(name))
+            if self.deferred.concerns(name):
+                self.deferred.execute(module, self.get_code(name))
                 return
         exec(self.get_code(name), module.__dict__)
 
@@ -204,6 +208,25 @@ class Importer:
 
     def _filename(self, name: str) -> str:
         return os.path.join(self._archive.path, *self._inside(name).split("/"))
+
+
+class LibraryLoader:
+    """Loads a native library, once it is made ready."""
+
+    def __init__(self, library: Library) -> None:
+        self._library = library
+        self._loader: ExtensionFileLoader | None = None
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
+        """Load the library."""
+        spec.origin = self._library.path()
+        self._loader = ExtensionFileLoader(spec.name, spec.origin)
+        return self._loader.create_module(spec)
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Run its initialization."""
+        if self._loader is not None:
+            self._loader.exec_module(module)
 
 
 class Library:
@@ -317,4 +340,5 @@ def install(stream: BinaryIO, tables: Tables, build: str) -> str | None:
     # Imports leave no garbage; at Python's own threshold they are searched for it dozens of times.
     gc.set_threshold(OBJECTS_BETWEEN_COLLECTIONS)
     sys.meta_path.insert(0, Importer(Archive(stream, build), tables, host))
+    __import__("store_workers_bootstrap.deferred")
     return None

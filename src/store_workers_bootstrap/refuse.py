@@ -19,12 +19,14 @@ PROBE = (
 )
 
 
-def suitable_pythons():
-    """Return the paths of the Pythons on the PATH that could run the artifact, best first."""
+def suitable_python():
+    """Return the path of the best Python on the PATH that could run the artifact, or None."""
     folders = [each for each in os.environ.get("PATH", "").split(os.pathsep) if os.path.isabs(each)]
-    paths = [os.path.join(folder, name) for name in CANDIDATES for folder in folders]
-    paths = [path for path in paths if os.access(path, os.X_OK) and works(path)]
-    return [path for path in paths if os.path.realpath(path) != os.path.realpath(sys.executable)]
+    own = os.path.realpath(sys.executable)
+    for path in [os.path.join(folder, name) for name in CANDIDATES for folder in folders]:
+        if os.access(path, os.X_OK) and os.path.realpath(path) != own and works(path):
+            return path
+    return None
 
 
 def works(path):
@@ -47,8 +49,8 @@ def main(reason):
         platform.python_version(),
         sys.executable,
     )
-    pythons = suitable_pythons()
-    advice = "this host has one: %s" % pythons[0] if pythons else "there is none on the PATH"
+    other = suitable_python()
+    advice = "this host has one: %s" % other if other else "there is none on the PATH"
     message = "%s (%s); %s" % (reason or NEEDED, found, advice)
     line = {"type": "ERROR", "code": "HOST_UNSUPPORTED", "message": message, "retryable": False}
     sys.stdout.write(json.dumps(line) + "\n")
