@@ -207,6 +207,13 @@ def test_figures_are_those_of_the_code() -> None:
     assert "older than a day, were removed" in protocol
 
 
+def test_every_module_is_in_the_map() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    for path in (ROOT / "src" / "store_workers").glob("*.py"):
+        name = "codec*.py" if path.name.startswith("codec") else path.name
+        assert path.name == "__init__.py" or f"`{name}`" in text, f"architecture.md lacks {name}"
+
+
 def test_json_in_every_document_is_of_the_wire() -> None:
     for path in documents():
         for block in blocks(path, "json"):
