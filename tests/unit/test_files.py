@@ -234,6 +234,16 @@ def test_the_length_that_is_expected(
     source.close()
 
 
+def test_an_endless_stream_is_refused_as_soon_as_it_is_too_long() -> None:
+    source = FileSource("/dev/zero", 2500)
+    buffer = memoryview(bytearray(1000))
+    assert [source.fill(buffer) for _ in range(2)] == [1000, 1000]
+    with pytest.raises(WorkerError) as raised:
+        source.fill(buffer)
+    assert raised.value.code is ErrorCode.FILE_MISMATCH
+    source.close()
+
+
 @pytest.mark.parametrize(
     "change", ["grows", "shrinks", "is touched", "is replaced", "is removed", "nothing"]
 )

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from store_workers.stores.base import Chunk
+
 FULL = 512 * 1024
 MIB = 1024 * 1024
 QUICK = {"retry_delay_ms": 1}
@@ -165,6 +167,31 @@ def test_a_store_that_takes_nothing_makes_the_reader_wait(
     assert store.peak <= concurrency
 
 
+def test_a_far_store_that_takes_nothing_more_makes_the_reader_wait(tmp_path: Path) -> None:
+    class Stalling(MemoryStore):
+        """Takes the first chunk, and no other until its gate is opened."""
+
+        def put(self, chunk: Chunk) -> bool:
+            new = super().put(chunk)
+            if len(self.sent) == 1:
+                self.gate.clear()
+            return new
+
+    path = tmp_path / "large"
+    path.write_bytes(Random(1).randbytes(MIB) * 64)
+    store = Stalling()
+    run = start(path, store, settings={"concurrency": 3})
+    seen = -1
+    while (now := run.worker.progress().read_bytes) != seen:  # type: ignore[union-attr]
+        seen = now
+        time.sleep(0.3)
+    assert store.under_way == 3
+    assert seen <= (1 + 3) * FULL + 6 * FRAME_SPAN
+    store.gate.set()
+    run.finish()
+    assert store.peak == 3
+
+
 # Equal chunks.
 
 
@@ -229,9 +256,14 @@ def test_failures_that_pass_are_survived_and_told(noise: Path, verbs: list[str])
     assert all(failure.hash == end.hashes[failure.index or 0] for failure, _ in run.retries)
 
 
-def test_a_chunk_that_was_stored_by_a_try_that_failed_is_not_sent_again(noise: Path) -> None:
+@pytest.mark.parametrize("strikes", [lambda one: [one], lambda _one: None], ids=["one", "all"])
+def test_a_chunk_that_was_stored_by_a_try_that_failed_is_not_sent_again(
+    noise: Path, strikes: Callable[[str], list[str] | None]
+) -> None:
+    seldom_asked = upload(noise, MemoryStore()).hashes[2]
     memory = MemoryStore()
-    end = upload(noise, FlakyStore(memory, 1, verbs=["put"], after=True), settings=QUICK)
+    store = FlakyStore(memory, 1, verbs=["put"], after=True, only=strikes(seldom_asked))
+    end = upload(noise, store, settings=QUICK)
     assert len(memory.sent) == len(end.hashes) == len(set(memory.sent))
     check_stream(memory.stream(end.hashes), noise.read_bytes())
 
