@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,7 +16,14 @@ from tests.support.forward_proxy import ForwardProxy
 from tests.support.nginx import Nginx
 from tests.support.rclone import RcloneS3
 from tests.support.reference import check_stored, digest
-from tests.support.worker import download, run_worker, upload
+from tests.support.worker import (
+    ARTIFACT,
+    bare_python,
+    clean_environ,
+    download,
+    run_worker,
+    upload,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -297,3 +305,32 @@ def test_secrets_of_another_kind_are_refused(auth: dict[str, str], source: Path)
     run = run_worker(upload(source, "s3://chunks/x", auth=auth))
     assert (run.status, run.terminal["code"]) == (2, "BAD_MESSAGE")
     assert run.terminal["message"].startswith("auth: ")
+
+
+def imports(message: dict[str, object], env: dict[str, str]) -> set[str]:
+    """Return the modules that a run imports."""
+    done = subprocess.run(
+        [bare_python(), "-X", "importtime", str(ARTIFACT)],
+        input=json.dumps(message).encode(),
+        env=clean_environ(env),
+        capture_output=True,
+        check=True,
+        timeout=60,
+    )
+    lines = done.stderr.decode().splitlines()
+    return {line.rpartition("|")[2].strip() for line in lines if line.startswith("import time:")}
+
+
+def test_known_keys_need_neither_botocore_nor_tls(
+    server: RcloneS3, source: Path, home: Path
+) -> None:
+    message = upload(source, server.store("lean"))
+    lean = imports(message, server.environ)
+    assert "store_workers.stores.s3" in lean
+    # A try to import ssl that finds nothing is listed as well: "_ssl" is what would be loaded.
+    assert not {name for name in lean if name.split(".")[0] in {"botocore", "_ssl", "truststore"}}
+    (home / ".aws" / "credentials").write_text(
+        f"[default]\naws_access_key_id = {server.access_key}\n"
+        f"aws_secret_access_key = {server.secret_key}\n"
+    )
+    assert "botocore.credentials" in imports(message, {"HOME": str(home), **NO_METADATA})

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from tests.support.data import Inputs
 
-QUICK = {"max_attempts": 2, "retry_delay_ms": 1, "timeout_ms": 2000}
+QUICK = {"max_attempts": 2, "retry_delay_ms": 1, "timeout_ms": 20000}
 LOUD = {
     "STORE_WORKERS_DEBUG": "1",
     "STORE_WORKERS_LOG": "debug",

@@ -210,3 +210,17 @@ def test_many_requests_with_expired_keys_ask_the_chain_once() -> None:
     assert keyring.current().access_key_id == "two"
     assert keyring.renew(Keys("two", "secret", "token-two"))
     assert keyring.current().access_key_id == "three"
+
+
+@pytest.mark.parametrize(
+    ("place", "word"),
+    [("127.0.0.1:1", "refused"), ("name.invalid", "name cannot be resolved")],
+)
+def test_why_there_is_no_connection(place: str, word: str) -> None:
+    url = f"s3://bucket/prefix?endpoint=http://{place}&region=r-1"
+    location = read_s3_url(url, "store", AUTH, None, {})
+    store: Any = location.open(Settings(timeout_ms=5000), None)  # type: ignore[arg-type]
+    with pytest.raises(StoreFailure, match=word) as caught:
+        store.get(CHUNK.hash)
+    assert caught.value.code is ErrorCode.STORE_UNAVAILABLE
+    assert caught.value.transient

@@ -291,7 +291,7 @@ def _none_found(session: Session) -> str:
     return (
         "no credentials: looked for auth in the message, AWS_ACCESS_KEY_ID and"
         " AWS_SECRET_ACCESS_KEY, a role with AWS_WEB_IDENTITY_TOKEN_FILE, the profile"
-        f" {profile} in the AWS configuration (keys, role, SSO, login, process), the container's"
+        f" {profile} in the AWS configuration (keys, role, SSO, process), the container's"
         " AWS_CONTAINER_CREDENTIALS_RELATIVE_URI or …_FULL_URI, and the instance's metadata"
     )
 

@@ -85,8 +85,8 @@ class S3Location:
             server, path = self._on_aws(region, profile)
         else:
             server, path = self._at(endpoint)
-        keyring = self._keyring(profile)
         transport = server.open(settings, f"{self.shown} at {server.origin}")
+        keyring = self._keyring(profile)
         from store_workers.stores.s3 import S3Store
         from store_workers.stores.signing import Signer
 

@@ -386,11 +386,14 @@ def refusal(answer: Answer, shown: str, detail: str = "") -> StoreFailure:
 
 def _trouble(error: Exception) -> str:
     """What went wrong on the way, in words that hold no address but the server's."""
-    if isinstance(error, ConnectTimeoutError):
-        return "no connection within the timeout"
     if isinstance(error, NameResolutionError):
         return "the host's name cannot be resolved"
     cause = _os_error(error)
+    # To the library a refused connection is one that timed out, too.
+    if isinstance(error, ConnectTimeoutError) and (
+        cause is None or isinstance(cause, TimeoutError)
+    ):
+        return "no connection within the timeout"
     if isinstance(error, ReadTimeoutError) or isinstance(cause, TimeoutError):
         return "silent or too slow for the whole timeout"
     if cause is not None:
