@@ -20,7 +20,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import CodeType, ModuleType
-    from typing import BinaryIO, NoReturn, TypedDict
+    from typing import Any, BinaryIO, NoReturn, TypedDict
 
     # Offset in the file, bytes there, their CRC-32; of parts that may be deflated also the size
     # once inflated (0: stored).
@@ -130,18 +130,21 @@ class Importer:
         Nothing is imported or waited for here: Python calls this under the one lock that all
         imports of all threads need.
         """
+        loader: Any
         if name in DEFERRING:
             return self.deferred.find_in_library(name, path)  # type: ignore[no-any-return]
         if name in self._sources:
             package = name in self._packages
-            spec = ModuleSpec(name, self, origin=self._filename(name), is_package=package)
+            loader = self
+            spec = ModuleSpec(name, loader, origin=self._filename(name), is_package=package)
             if package:
                 spec.submodule_search_locations = [self._folder(name)]
             if name in SOON and SOON[name] in self._libraries:
                 self._libraries[SOON[name]].start()
             return spec
         if name in self._libraries:
-            return ModuleSpec(name, LibraryLoader(self._libraries[name]))
+            loader = LibraryLoader(self._libraries[name])
+            return ModuleSpec(name, loader)
         return None
 
     def create_module(self, spec: ModuleSpec) -> ModuleType | None:

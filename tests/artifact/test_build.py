@@ -8,15 +8,12 @@ import os
 import shutil
 import subprocess
 import zipfile
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from tests.artifact.hosts import pythons, supported_pythons
 from tests.support.worker import ROOT
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 MIB = 2**20
 LARGEST = 5 * MIB
@@ -51,11 +48,13 @@ def copied(folder: Path, *, cached: bool = True) -> Path:
 def test_the_same_bytes_from_another_folder_python_and_umask(tmp_path: Path) -> None:
     names = supported_pythons()
     one = copied(tmp_path / "one")
-    two = copied(tmp_path / "the other, with spaces")
+    two = Path(shutil.copytree(one, tmp_path / "the other, with spaces"))
     first = build(one, pythons()[names[0]], umask=0o077, path="/usr/bin:/bin")
     second = build(two, pythons()[names[-1]], umask=0o002)
     assert first.returncode == 0, first.stderr
     assert second.returncode == 0, second.stderr
+    compiled = [line for line in first.stdout.splitlines() if "compiled" in line]
+    assert compiled == [line for line in second.stdout.splitlines() if "compiled" in line]
     for name in ("store-workers.pyz", "store-workers.pyz.sha256", "store-workers.cdx.json"):
         assert (one / "dist" / name).read_bytes() == (two / "dist" / name).read_bytes(), name
     check_product(one / "dist", first.stdout, LARGEST)

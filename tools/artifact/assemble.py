@@ -127,7 +127,8 @@ def add_code(payload: Payload, head: dict[str, Any], parts: Parts) -> None:
             for module, libraries in parts.libraries.items()
         },
     }
-    head["build"] = hashlib.sha256(repr((shared, code_of)).encode()).hexdigest()[:16]
+    places = [(each.magic, code_of[each]) for each in code_of]
+    head["build"] = hashlib.sha256(repr((shared, places)).encode()).hexdigest()[:16]
     head["code"] = {
         each.magic: tables(payload, compiled=code_of[each], loader=code[LOADER], **shared)
         for each, code in parts.compiled.items()

@@ -19,7 +19,7 @@ import importlib.util, json, sys
 print(json.dumps([sys.implementation.name, sys.version_info[:5], sys.version,
     int.from_bytes(importlib.util.MAGIC_NUMBER[:2], "little"), sys.executable]))
 """
-PATIENCE = 20.0  # seconds: a probe that hangs is no interpreter for us
+PATIENCE = 60.0  # seconds: a probe that hangs is no interpreter for us
 
 
 @dataclass(frozen=True, order=True)
