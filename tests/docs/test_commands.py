@@ -11,6 +11,7 @@ import os
 import re
 import shutil
 import subprocess
+from itertools import pairwise
 from textwrap import dedent
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
@@ -30,6 +31,7 @@ NEEDED = ("jq", "zstd", "curl", "node", "go", "sha256sum")
 # A line that begins so is left to what is named, and this is run instead.
 ELSEWHERE = {
     "python3 tools/test.py": ("what runs this test", "true"),
+    "python3 -m tests.fuzz.run ": ("a suite that is run by hand", "true"),
     "python3 tools/build.py": ("the step before the tests", "test -x dist/store-workers.pyz"),
     "python3 tools/release.py": ("tests/docs/test_release.py", "true"),
     "python3 tools/check.py": ("the same checks are steps of tools/test.py", "true"),
@@ -40,7 +42,6 @@ ELSEWHERE = {
 # Documents whose commands need servers of their own, and the tests that run them.
 OTHER_TESTS = {
     "docs/stores.md": "tests/stores",
-    "docs/reliability.md": "tests/faults",
     "docs/platforms.md": "tests/artifact",
 }
 
@@ -140,13 +141,25 @@ def test_exceptions_are_in_use() -> None:
             )
 
 
+def test_suites_that_the_documents_name_exist() -> None:
+    sources = [path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("*.py")]
+    for path in documents():
+        for block in blocks(path, "sh"):
+            for line in dedent(block.text).splitlines():
+                if not line.startswith("python3 tools/test.py"):
+                    continue
+                words = line.partition("#")[0].split()[2:]
+                for name in (word for word in words if word.startswith("tests/")):
+                    assert (ROOT / name).exists(), f"{block.place}: {name}"
+                for option, suite in pairwise(words):
+                    if option == "--suite":
+                        marked = f'by_command("{suite}")'
+                        assert any(marked in text for text in sources), f"{block.place}: {suite}"
+
+
 def test_continuous_integration_runs_the_one_line() -> None:
-    assert (
-        (ROOT / ".ci" / "run")
-        .read_text(encoding="utf-8")
-        .rstrip()
-        .endswith("exec python3 tools/test.py")
-    )
+    script = (ROOT / ".ci" / "run").read_text(encoding="utf-8").splitlines()
+    assert any(line.removeprefix("exec ") == "python3 tools/test.py" for line in script)
     (tests,) = [
         block.text.strip()
         for block in blocks(ROOT / "README.md", "sh")
