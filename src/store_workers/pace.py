@@ -26,6 +26,7 @@ class Pace:
         self._limit = float(concurrency)
         self._under_way = 0
         self._held_until = 0.0
+        self._halved_at = float("-inf")
         self._clock = clock
         self._crew = crew
         self._changed = crew.guard()
@@ -52,14 +53,16 @@ class Pace:
                 self._limit = min(self._most, self._limit + 1 / self._limit)
             self._changed.notify_all()
 
-    def slow_down(self, pause: float) -> None:
+    def slow_down(self, pause: float, began: float | None = None) -> None:
         """Halve the number of requests and start none for `pause` seconds.
 
-        Failures of requests that were under way together count as one.
+        Failures of requests that were under way together count as one: `began` is the clock's
+        time at which the one that failed was started.
         """
         with self._changed:
             now = self._clock()
-            if now >= self._held_until:
+            if now >= self._held_until and (began is None or began >= self._halved_at):
                 self._limit = max(1.0, self._limit / 2)
+                self._halved_at = now
             self._held_until = max(self._held_until, now + pause)
             self._changed.notify_all()

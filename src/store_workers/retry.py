@@ -98,7 +98,7 @@ class Retrier:
             if pause is None:
                 raise failure from failure.cause
             if failure.cause.slow_down:
-                self._pace.slow_down(pause)
+                self._pace.slow_down(pause, began)
             self._on_retry(failure, pause)
             self._sleep(pause)
             attempt += 1

@@ -42,6 +42,17 @@ def test_it_halves_once_for_all_that_were_under_way() -> None:
     assert paced.pace.limit == 2
 
 
+def test_it_halves_once_where_there_is_no_pause() -> None:
+    paced = Paced(8)
+    began = paced.now
+    for _ in range(5):
+        paced.now += 0.01
+        paced.pace.slow_down(0.0, began)
+    assert paced.pace.limit == 4
+    paced.pace.slow_down(0.0, paced.now)
+    assert paced.pace.limit == 2
+
+
 def test_it_never_falls_below_one() -> None:
     paced = Paced(8)
     for _ in range(10):
