@@ -1,0 +1,1 @@
+"""Tests of the benchmarks: their arithmetic, their pages, and what runs a program."""
