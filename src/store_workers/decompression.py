@@ -43,8 +43,9 @@ class Output:
 
     Where there is a `write_at`, of content and offset, whole frames are given to that instead, in
     any order and from several threads at once. `expected` is the size that the file must have,
-    None where it is not known. `size` counts what was written. Raises `FILE_MISMATCH` as soon as
-    more is coming than is expected, so that a bomb cannot fill the disk.
+    None where it is not known; `path` names it in the error. `size` counts what was written.
+    Raises `FILE_MISMATCH` as soon as more is coming than is expected, so that a bomb cannot fill
+    the disk.
     """
 
     def __init__(
@@ -52,7 +53,9 @@ class Output:
         write: Callable[[bytes], None],
         expected: int | None,
         write_at: Callable[[bytes, int], None] | None = None,
+        path: str | None = None,
     ) -> None:
+        self._path = path
         self._write = write
         self._expected = expected
         self._announced = 0
@@ -67,6 +70,7 @@ class Output:
             raise WorkerError(
                 ErrorCode.FILE_MISMATCH,
                 f"the stream holds more than the {self._expected} bytes that were expected",
+                path=self._path,
             )
         return offset
 

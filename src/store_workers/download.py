@@ -88,16 +88,16 @@ class Download:
         )
 
     def _output_to(self, target: Target) -> Output:
-        digest = self._digest
+        digest, message = self._digest, self._message
         if digest is None:
             # A digest needs the content in order; so does a target that is no file.
-            return Output(target.write, self._message.size, target.write_at)
+            return Output(target.write, message.size, target.write_at, message.path)
 
         def write(data: bytes) -> None:
             digest.update(data)
             target.write(data)
 
-        return Output(write, self._message.size)
+        return Output(write, message.size, path=message.path)
 
     def _check(self, size: int, vouched: bool) -> None:
         """See to it that the file is the one that was meant, before it gets its name."""
