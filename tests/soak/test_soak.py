@@ -7,7 +7,8 @@ stands among them, and ``STORE_WORKERS_SOAK_SEED`` repeats it.
 
 What is random: the file, concurrency, level and threads; which requests fail and how; whether the
 worker is killed, cancelled or left alone. What must hold, whatever happened: no run reports success
-without it, what was told is in the store and genuine, no file is half, nothing is left over, and a run that is left alone long enough gets there.
+without it, what was told is in the store and genuine, no file is half, nothing is left over, and a
+run that is left alone long enough gets there.
 """
 
 from __future__ import annotations
