@@ -32,7 +32,7 @@ DEAR = {
 }
 # "ssl" itself shows even where it is kept out: the attempt is counted, "_ssl" is what it costs.
 NETWORK = {"_ssl", "email", "http", "http.client", "socket", "truststore", "urllib3"}
-S3 = {"botocore", "defusedxml", "jmespath", "xml"}
+S3 = {"botocore", "jmespath", "xml"}
 
 
 def imported(*command: str, stdin: bytes = b"") -> set[str]:

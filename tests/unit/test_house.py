@@ -34,7 +34,6 @@ FOREIGN = {
     "truststore": "stores",
     "botocore": "stores",
     "jmespath": "stores",
-    "defusedxml": "stores",
     "ssl": "stores",
     "http": "stores",
     "zstandard": "codec_zstandard",

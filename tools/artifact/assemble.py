@@ -35,7 +35,7 @@ STORED = frozenset(
     )
 ) | {"store_workers_bootstrap/__init__.py", "store_workers_bootstrap/deferred.py"}
 # Carried as sources alone: what hardly any run imports (documentation of services, progress bars
-# of other kinds, calendars, XML). Compiling costs milliseconds there, room costs every download.
+# of other kinds, calendars). Compiling costs milliseconds there, room costs every download.
 SOURCE_ONLY = (
     "botocore/crt/auth.py",
     "botocore/docs/",
@@ -44,7 +44,6 @@ SOURCE_ONLY = (
     "dateutil/tz/win.py",
     "dateutil/tzwin.py",
     "dateutil/utils.py",
-    "defusedxml/",
     "tqdm/",
     "urllib3/contrib/pyopenssl.py",
     "urllib3/contrib/socks.py",
