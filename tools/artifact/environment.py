@@ -10,6 +10,7 @@ import sys
 import venv
 from typing import TYPE_CHECKING
 
+from .alone import alone
 from .failure import StepFailed
 
 if TYPE_CHECKING:
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
 # Settings of the caller's that would make pip or Python work somewhere else than we ask.
 FOREIGN = ("PYTHONPATH", "PYTHONHOME", "PYTHONOPTIMIZE", "PIP_TARGET", "PIP_PREFIX", "PIP_ROOT")
+# In the environment's folder once nothing is missing there.
+COMPLETE = "complete"
 
 
 class Environment:
@@ -69,15 +72,20 @@ def make_environment(folder: Path, requirements: Path) -> Environment:
     """
     facts = f"{sys.version}\n{sys.base_prefix}\n".encode() + requirements.read_bytes()
     environment = Environment(folder / f"env-{hashlib.sha256(facts).hexdigest()[:16]}")
-    complete = environment.folder / "complete"
-    if not complete.exists():
-        shutil.rmtree(environment.folder, ignore_errors=True)
-        try:
-            venv.create(environment.folder, with_pip=True)
-        except (OSError, subprocess.SubprocessError) as failure:
-            hint = "are pip and venv there (Debian: apt install python3-venv)?"
-            raise StepFailed("environment", f"{failure}; {hint}") from failure
-        pins = ("--require-hashes", "--no-deps", "--only-binary=:all:", "-r", str(requirements))
-        environment.pip("environment", "install", *pins)
-        complete.touch()
+    with alone(folder):
+        if not (environment.folder / COMPLETE).exists():
+            fill(environment, requirements)
     return environment
+
+
+def fill(environment: Environment, requirements: Path) -> None:
+    """Make the environment's folder anew."""
+    shutil.rmtree(environment.folder, ignore_errors=True)
+    try:
+        venv.create(environment.folder, with_pip=True)
+    except (OSError, subprocess.SubprocessError) as failure:
+        hint = "are pip and venv there (Debian: apt install python3-venv)?"
+        raise StepFailed("environment", f"{failure}; {hint}") from failure
+    pins = ("--require-hashes", "--no-deps", "--only-binary=:all:", "-r", str(requirements))
+    environment.pip("environment", "install", *pins)
+    (environment.folder / COMPLETE).touch()

@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 import re
 import sys
+import tempfile
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
 from . import assemble, bill, compiled, elf, interpreters, targets, tree, wheels
+from .alone import alone
 from .environment import Environment
 from .failure import StepFailed
 
@@ -44,6 +46,12 @@ def build(plan: Plan) -> str:
     Raises:
         StepFailed: a step can't be done.
     """
+    with alone(plan.root / "build" / "artifact"):
+        return build_alone(plan)
+
+
+def build_alone(plan: Plan) -> str:
+    """Build, while no other build works with the same caches."""
     cache = plan.root / "build" / "artifact"
     pins = plan.root / "tools" / "requirements"
     here = Environment(Path(sys.prefix))
@@ -104,12 +112,12 @@ def version_of(own: tree.Tree) -> str:
 
 def written(plan: Plan, content: bytes, bom: str, found: list[interpreters.Interpreter]) -> str:
     """Write the artifact, its checksum and its bill of materials; return what to tell of it."""
-    plan.dist.mkdir(parents=True, exist_ok=True)
     digest = hashlib.sha256(content).hexdigest()
     product = plan.dist / PRODUCT
-    replace(product, content, EXECUTABLE)
-    replace(product.with_name(f"{PRODUCT}.sha256"), f"{digest}  {PRODUCT}\n".encode())
-    replace(product.with_name("store-workers.cdx.json"), bom.encode())
+    with alone(plan.dist):  # the three belong together
+        replace(product, content, EXECUTABLE)
+        replace(product.with_name(f"{PRODUCT}.sha256"), f"{digest}  {PRODUCT}\n".encode())
+        replace(product.with_name("store-workers.cdx.json"), bom.encode())
     compiled_for = ", ".join(each.python for each in found) or "none"
     return (
         f"{product}\n"
@@ -123,7 +131,12 @@ def written(plan: Plan, content: bytes, bom: str, found: list[interpreters.Inter
 
 def replace(path: Path, content: bytes, mode: int = 0o644) -> None:
     """Write a file aside and move it, so that a worker that runs keeps the file it began with."""
-    aside = path.with_name(f".{path.name}.new")
-    aside.write_bytes(content)
-    aside.chmod(mode)
-    aside.replace(path)
+    handle, aside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with open(handle, "wb") as stream:
+            stream.write(content)
+        Path(aside).chmod(mode)
+        Path(aside).replace(path)
+    except OSError:
+        Path(aside).unlink(missing_ok=True)
+        raise

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-import shutil
+import tempfile
 import zipfile
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from .environment import Environment
 
@@ -148,13 +148,14 @@ def tell_version(files: dict[str, bytes], package: str) -> None:
 
 def lay_out(environment: Environment, requirements: Path, wheels: Path, archive: Path) -> None:
     """Have shiv install the pinned wheels, from ``wheels`` alone, into the zip ``archive``."""
-    aside = archive.with_suffix(".aside")
-    environment.run(
-        *(STEP, "-m", "shiv", "--reproducible", "--uncompressed", "-e", ENTRY_POINT),
-        *("-o", str(aside), "--no-deps", "--require-hashes", "--only-binary=:all:"),
-        *("--no-compile", "--no-index", "--find-links", str(wheels), "-r", str(requirements)),
-    )
-    shutil.move(str(aside), str(archive))
+    with tempfile.TemporaryDirectory(dir=archive.parent, prefix="layout-") as folder:
+        aside = Path(folder, archive.name)
+        environment.run(
+            *(STEP, "-m", "shiv", "--reproducible", "--uncompressed", "-e", ENTRY_POINT),
+            *("-o", str(aside), "--no-deps", "--require-hashes", "--only-binary=:all:"),
+            *("--no-compile", "--no-index", "--find-links", str(wheels), "-r", str(requirements)),
+        )
+        aside.replace(archive)
 
 
 def unzipped(archive: Path, folder: str) -> Iterator[tuple[str, bytes]]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-import shutil
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -99,7 +98,7 @@ def download(environment: Environment, requirements: Path, cache: Path, options:
             *(*options, "--dest", aside, "-r", str(requirements)),
         )
         for wheel in Path(aside).iterdir():
-            shutil.move(str(wheel), str(cache / wheel.name))
+            wheel.replace(cache / wheel.name)
 
 
 def find(pin: Pin, cache: Path, target: Target | None = None) -> Path | None:
