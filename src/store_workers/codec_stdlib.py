@@ -6,6 +6,9 @@ from compression import zstd
 
 from store_workers.codec_error import LARGEST_WINDOW, CodecError
 
+LIBZSTD: tuple[int, ...] = tuple(zstd.zstd_version_info)
+"""The version of the library behind the binding."""
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable

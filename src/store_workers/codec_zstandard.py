@@ -6,6 +6,9 @@ import zstandard
 
 from store_workers.codec_error import LARGEST_WINDOW, CodecError
 
+LIBZSTD: tuple[int, ...] = tuple(zstandard.ZSTD_VERSION)
+"""The version of the library behind the binding."""
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable

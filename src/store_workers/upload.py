@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from hashlib import sha256
 
+from store_workers import codec
 from store_workers.chunking import Cutter
 from store_workers.compression import ParallelCompressor, frame_maker
 from store_workers.errors import ErrorCode, shown
@@ -63,6 +64,8 @@ class Upload:
         settings = self._message.settings
         source = FileSource(self._message.path, self._message.size, self._digest)
         self._source = source
+        if not codec.is_expected():
+            self._tell(other_codec())
         compressor = ParallelCompressor(
             source,
             frame_maker(settings.compression_level, self._message.verify),
@@ -129,6 +132,16 @@ def _hashed(pieces: list[memoryview]) -> Chunk:
     for piece in pieces:
         digest.update(piece)
     return Chunk(digest.hexdigest(), pieces)
+
+
+def other_codec() -> Warning:
+    """What is told where the codec may not make the chunks that all other hosts make."""
+    expected = ".".join(str(part) for part in codec.EXPECTED_LIBZSTD)
+    return Warning(
+        code=ErrorCode.HOST_UNSUPPORTED,
+        message=f"this host compresses with {codec.library_version()}, not libzstd {expected}: the"
+        " hashes may differ from those of other hosts",
+    )
 
 
 def file_changed(path: str) -> Warning:

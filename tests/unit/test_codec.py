@@ -1,0 +1,42 @@
+"""The codec's seam: which libzstd makes the frames, and what is told where it is another."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import zstandard
+
+from store_workers import codec, codec_zstandard
+from store_workers.errors import ErrorCode
+from store_workers.messages import Warning
+from tests.stores.memory_store import MemoryStore
+from tests.unit.in_process import InProcess
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pytest
+
+
+def warnings_of_an_upload(folder: Path) -> list[Warning]:
+    path = folder / "file"
+    path.write_bytes(b"content" * 1000)
+    message = {"type": "UPLOAD_START", "path": str(path), "store": str(folder / "store")}
+    run = InProcess(message, MemoryStore())
+    run.finish()
+    return [event for event in run.events if isinstance(event, Warning)]
+
+
+def test_what_is_expected_is_what_is_bundled(tmp_path: Path) -> None:
+    assert codec.LIBZSTD is codec_zstandard.LIBZSTD
+    assert zstandard.ZSTD_VERSION == codec.EXPECTED_LIBZSTD
+    assert codec.is_expected()
+    assert warnings_of_an_upload(tmp_path) == []
+
+
+def test_another_libzstd_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(codec, "LIBZSTD", (1, 5, 6))
+    (warning,) = warnings_of_an_upload(tmp_path)
+    assert warning.code is ErrorCode.HOST_UNSUPPORTED
+    assert "not libzstd 1.5.7" in warning.message
+    assert "the hashes may differ" in warning.message
