@@ -8,13 +8,27 @@ that comes after it is checked before it runs.
 
 import sys
 
+try:
+    import _signal  # what `signal` is made of, without the enumerations that it imports
+except ImportError:
+    import signal as _signal
+
 # Where the table of contents stands in this file: written by the build.
 HEAD, HEAD_BYTES = 0x00000000, 0x00000000
 # Whose finders stay: those of Python itself.
 OWN = ("_frozen_importlib", "_frozen_importlib_external", "zipimport")
 FAILED = '{"type":"ERROR","code":"%s","message":"%s","retryable":false}\n'
 DAMAGED = "this copy of store-workers.pyz is damaged: copy the file again"
+STOPPED = "stopped by a signal while starting"
 NO_ZLIB = "this Python was built without zlib, which the artifact needs: use another one"
+
+
+def stopped(number, frame):
+    """End at once and say so: nothing is open yet. The worker's own handling replaces this."""
+    import os
+
+    os.write(1, (FAILED % ("CANCELLED", STOPPED)).replace("false", "true").encode("ascii"))
+    os._exit(128 + number)
 
 
 def part(archive, offset, size, crc, inflated=0):
@@ -85,6 +99,8 @@ def give_up(code, message):
     sys.exit(1)
 
 
+for name in ("SIGINT", "SIGTERM"):
+    _signal.signal(getattr(_signal, name), stopped)
 if sys.version_info >= (3, 10):
     alone()
 try:
