@@ -23,7 +23,7 @@ STOPPED = "stopped by a signal while starting"
 NO_ZLIB = "this Python was built without zlib, which the artifact needs: use another one"
 
 
-def stopped(number, frame):
+def stopped(number, _frame):
     """End at once and say so: nothing is open yet. The worker's own handling replaces this."""
     import os
 
