@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import re
+import struct
 from typing import TYPE_CHECKING
 
 import pytest
@@ -64,10 +65,12 @@ def places(first: int, last: int, count: int) -> list[tuple[int, int]]:
 
 
 def part(name: bytes) -> tuple[int, int]:
-    """Return where an entry of the zip, from its name on, begins and ends."""
+    """Return where the content of an entry of the zip begins and ends."""
     content = ARTIFACT.read_bytes()
-    first = content.index(name)
-    return first, content.index(b"PK", first + len(name))
+    header = re.search(rb"PK\x03\x04.{26}" + re.escape(name), content, re.DOTALL)
+    assert header
+    (size,) = struct.unpack_from("<I", content, header.start() + 18)
+    return header.end(), header.end() + size
 
 
 def test_bits_anywhere(tmp_path: Path, python: str, trip: RoundTrip, hashes: list[str]) -> None:
@@ -81,10 +84,9 @@ def test_bits_in_what_is_checked(
     tmp_path: Path, python: str, trip: RoundTrip, hashes: list[str]
 ) -> None:
     copy = copy_artifact(tmp_path)
-    first, last = part(b"boot.py")
-    chosen = places(first + len(b"boot.py"), last, 10)
-    first, _ = part(b"store-workers.payload")
-    begin = first + len(b"store-workers.payload")
+    begin, end = part(b"boot.py")
+    chosen = places(begin, end, 10)
+    begin, _ = part(b"store-workers.payload")
     chosen += places(begin, begin + 300, 10)
     counted = flip(copy, chosen, python, trip, hashes)
     assert counted == {"right": 0, "said": 20, "python": 0}
