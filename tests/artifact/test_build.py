@@ -8,16 +8,24 @@ import os
 import shutil
 import subprocess
 import zipfile
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.artifact.hosts import pythons, supported_pythons
+from tests.artifact.hosts import pythons, supported_pythons, version
 from tests.support.worker import ROOT
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.artifact.hosts import RoundTrip
 
 MIB = 2**20
 LARGEST = 5 * MIB
 LARGEST_UNIVERSAL = 16 * MIB
+PRODUCTS = ("store-workers.pyz", "store-workers.pyz.sha256", "store-workers.cdx.json")
+# Builds share two copies of the project: one worker of the tests runs them all.
+pytestmark = pytest.mark.xdist_group("build")
 
 
 def build(
@@ -33,6 +41,14 @@ def build(
     )
 
 
+def link(source: str, target: str) -> None:
+    """Give a file another name, or copy it where that can't be done."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy(source, target)
+
+
 def copied(folder: Path, *, cached: bool = True) -> Path:
     """Return a copy of the project; with what earlier builds downloaded, unless told otherwise."""
     for name in ("tools", "src"):
@@ -40,34 +56,79 @@ def copied(folder: Path, *, cached: bool = True) -> Path:
     shutil.copy(ROOT / "LICENSE", folder)
     if cached:
         kept = folder / "build" / "artifact"
-        shutil.copytree(ROOT / "build" / "artifact" / "wheels", kept / "wheels")
+        shutil.copytree(ROOT / "build" / "artifact" / "wheels", kept / "wheels", copy_function=link)
     return folder
 
 
+@pytest.fixture(scope="module")
+def one(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the project."""
+    return copied(tmp_path_factory.mktemp("project") / "one")
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Another copy, at a place that is hard to quote."""
+    return copied(tmp_path_factory.mktemp("project") / "the other, with spaces")
+
+
+def oldest_and_newest() -> tuple[str, str]:
+    """Return two Pythons to build with: the same one where there is no other."""
+    names = sorted(supported_pythons(), key=lambda name: int(version(name).partition(".")[2]))
+    return pythons()[names[0]], pythons()[names[-1]]
+
+
 @pytest.mark.timeout(300)
-def test_the_same_bytes_from_another_folder_python_and_umask(tmp_path: Path) -> None:
-    names = supported_pythons()
-    one = copied(tmp_path / "one")
-    two = Path(shutil.copytree(one, tmp_path / "the other, with spaces"))
-    first = build(one, pythons()[names[0]], umask=0o077, path="/usr/bin:/bin")
-    second = build(two, pythons()[names[-1]], umask=0o002)
+def test_the_same_bytes_from_another_folder_python_and_umask(one: Path, two: Path) -> None:
+    oldest, newest = oldest_and_newest()
+    first = build(one, oldest, umask=0o077, path="/usr/bin:/bin")
+    second = build(two, newest, umask=0o002)
     assert first.returncode == 0, first.stderr
     assert second.returncode == 0, second.stderr
     compiled = [line for line in first.stdout.splitlines() if "compiled" in line]
     assert compiled == [line for line in second.stdout.splitlines() if "compiled" in line]
-    for name in ("store-workers.pyz", "store-workers.pyz.sha256", "store-workers.cdx.json"):
+    for name in PRODUCTS:
         assert (one / "dist" / name).read_bytes() == (two / "dist" / name).read_bytes(), name
     check_product(one / "dist", first.stdout, LARGEST)
-    # Again, with nowhere to download from, and quickly.
-    offline = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(tmp_path)}
-    again = subprocess.run(
-        [pythons()[names[0]], str(one / "tools/build.py")],
-        env={**os.environ, **offline},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert again.returncode == 0, again.stderr
+
+
+@pytest.mark.timeout(300)
+def test_three_at_once_and_nowhere_to_download_from(one: Path, tmp_path: Path) -> None:
+    python, _ = oldest_and_newest()
+    ready = build(one, python, "--dist", str(tmp_path / "dist"))
+    assert ready.returncode == 0, ready.stderr
+    right = {name: (tmp_path / "dist" / name).read_bytes() for name in PRODUCTS}
+    shutil.rmtree(one / "build" / "artifact" / "code")
+    offline = {**os.environ, "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(tmp_path)}
+    command = [python, str(one / "tools/build.py"), "--dist", str(tmp_path / "dist")]
+    builds = [
+        subprocess.Popen(command, env=offline, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        for _ in range(3)
+    ]
+    assert [each.communicate()[1] for each in builds] == [b""] * 3
+    assert [each.returncode for each in builds] == [0] * 3
+    assert sorted(path.name for path in (tmp_path / "dist").iterdir()) == sorted(PRODUCTS)
+    assert {name: (tmp_path / "dist" / name).read_bytes() for name in PRODUCTS} == right
+    kept = {path.name.partition("-")[0] for path in (one / "build" / "artifact").iterdir()}
+    assert kept == {"code", "env", "packages", "wheels"}
+
+
+@pytest.mark.timeout(300)
+def test_sources_alone_are_the_same_whatever_compiles(
+    one: Path, two: Path, trip: RoundTrip, hashes: list[str]
+) -> None:
+    """And every Python runs them: the way of one that nobody compiled for."""
+    oldest, newest = oldest_and_newest()
+    told = [
+        build(one, oldest, "--sources-only", "--dist", str(one / "sources")),
+        build(two, newest, "--sources-only", "--dist", str(two / "sources")),
+    ]
+    assert [each.stderr for each in told] == ["", ""]
+    assert all("compiled  none" in each.stdout for each in told)
+    for name in PRODUCTS:
+        assert (one / "sources" / name).read_bytes() == (two / "sources" / name).read_bytes(), name
+    for name in supported_pythons():
+        assert trip.run([pythons()[name], str(one / "sources" / PRODUCTS[0])]) == hashes, name
 
 
 def check_product(dist: Path, told: str, most: int) -> None:
