@@ -5,6 +5,7 @@ Needs nothing but a CPython of a supported version with pip and venv:
 
     python3 tools/build.py                  for this platform, every supported CPython
     python3 tools/build.py --universal      for every supported platform
+    python3 tools/build.py --platform NAME  for that one
 
 What it needs beyond that it installs into a private environment under ``build/``, from exact
 versions with hashes (``tools/requirements``), where the user's pip configuration says. The second
@@ -45,7 +46,7 @@ def main(arguments: list[str]) -> int:
         plan = pipeline.Plan(
             root=ROOT,
             dist=options.dist,
-            platforms=list(targets.PLATFORMS) if options.universal else [this_platform()],
+            platforms=platforms(options),
             sources_only=options.sources_only,
             interpreters=options.interpreter,
         )
@@ -63,6 +64,13 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     """Return the options."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--universal", action="store_true", help="build for every platform")
+    parser.add_argument(
+        "--platform",
+        action="append",
+        default=[],
+        choices=targets.PLATFORMS,
+        help="build for this platform instead of the running one (repeatable)",
+    )
     parser.add_argument(
         "--sources-only",
         action="store_true",
@@ -91,6 +99,14 @@ def enter(arguments: list[str]) -> int:
     )
 
 
+def platforms(options: argparse.Namespace) -> list[str]:
+    """Return the names of the platforms to build for, in one order."""
+    if options.universal:
+        return list(targets.PLATFORMS)
+    named = options.platform or [this_platform()]
+    return [each for each in targets.PLATFORMS if each in named]
+
+
 def this_platform() -> str:
     """Return the name of the platform that this runs on.
 
@@ -103,7 +119,7 @@ def this_platform() -> str:
     if platform not in targets.PLATFORMS:
         supported = ", ".join(targets.PLATFORMS)
         raise StepFailed(
-            "start", f"{platform} is not supported ({supported}); --universal builds for those"
+            "start", f"{platform} is not supported ({supported}); --platform builds for those"
         )
     return platform
 

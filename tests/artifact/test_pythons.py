@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import platform
+import shutil
 import subprocess
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
@@ -19,10 +22,8 @@ from tests.artifact.hosts import (
 )
 from tests.support.worker import ARTIFACT, ROOT
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
 DEBIAN = ROOT / "build" / "debian"
+IS_DEBIAN = Path("/etc/debian_version").exists() and shutil.which("apt-get") is not None
 
 
 @pytest.mark.parametrize("name", supported_pythons())
@@ -84,6 +85,7 @@ exec(__loader__.get_data("boot.py"))
 OTHER_KIND = (
     "sys.implementation = types.SimpleNamespace(**{**vars(sys.implementation), 'name': 'pypy'})"
 )
+OTHER_LIBZSTD = "; from compression import zstd; zstd.zstd_version_info = (1, 5, 99)"
 OTHER_MACHINE = "u = os.uname(); os.uname = lambda: type(u)((*u[:4], 's390x'))"
 
 
@@ -105,41 +107,93 @@ def test_another_kind_of_host_is_told(fake: str, told: str, python: str) -> None
     assert answer.stderr == ""
 
 
-@pytest.mark.by_command("hosts")
-def test_arm64(trip: RoundTrip, universal: Path, hashes: list[str]) -> None:
+def need_debian(*programs: str) -> None:
+    """Skip the test where Debian's packages can't be unpacked, or a program is missing."""
+    if not (IS_DEBIAN and platform.machine() == "x86_64"):
+        pytest.skip("not a Debian machine, or not an x86_64 one")
+    for program in programs:
+        if shutil.which(program) is None:
+            pytest.skip(f"{program} is not installed")
+
+
+@pytest.mark.xdist_group("debian")
+@pytest.mark.timeout(300)
+def test_arm64(trip: RoundTrip, tmp_path: Path, hashes: list[str]) -> None:
+    need_debian("qemu-aarch64-static")
     root = unpack(DEBIAN / "arm64", "bookworm", "arm64", "python3.11")
+    artifact = build_for("--platform", "linux-glibc-arm64", "--dist", str(tmp_path))
     emulator = ["qemu-aarch64-static", "-L", str(root)]
-    assert trip.run([*emulator, str(root / "usr/bin/python3.11"), str(universal)]) == hashes
+    assert trip.run([*emulator, str(root / "usr/bin/python3.11"), str(artifact)]) == hashes
 
 
-@pytest.mark.by_command("hosts")
-@pytest.mark.parametrize("bundled", [True, False])
-def test_python_3_14(
-    bundled: bool, trip: RoundTrip, hashes: list[str], python: str, tmp_path: Path
-) -> None:
-    """With the bundled library, and with Python's own where there is none for the host."""
-    root = unpack(DEBIAN / "sid", "sid", "amd64", "python3.14")
-    library_path = str(root / "usr/lib/x86_64-linux-gnu")
-    loader = [str(root / "usr/lib64/ld-linux-x86-64.so.2"), "--library-path", library_path]
-    command = [*loader, str(root / "usr/bin/python3.14")]
-    environ = {"PYTHONHOME": str(root / "usr")}
-    if bundled:
-        assert trip.run([*command, str(ARTIFACT)], environ=environ) == hashes
-        return
-    other = [*command, "-c", FAKED.format(fake=OTHER_MACHINE), str(ARTIFACT)]
-    assert trip.run(other, environ=environ) == hashes
+@dataclass
+class Python314:
+    """CPython 3.14 as Debian has it, and what it has to be started with."""
 
-
-@pytest.mark.by_command("musl")
-def test_musl(trip: RoundTrip, universal: Path, hashes: list[str]) -> None:
-    """Needs the path of a CPython that was built with musl in STORE_WORKERS_MUSL_PYTHON."""
-    python = os.environ["STORE_WORKERS_MUSL_PYTHON"]
-    assert trip.run([python, str(universal)]) == hashes
+    command: list[str]
+    environ: dict[str, str]
 
 
 @pytest.fixture(scope="session")
-def universal(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("universal")
-    build = [pythons()[supported_pythons()[0]], str(ROOT / "tools/build.py"), "--universal"]
-    subprocess.run([*build, "--dist", str(folder)], check=True)
-    return folder / "store-workers.pyz"
+def python_3_14() -> Python314:
+    need_debian()
+    root = unpack(DEBIAN / "sid", "sid", "amd64", "python3.14")
+    library_path = str(root / "usr/lib/x86_64-linux-gnu")
+    loader = [str(root / "usr/lib64/ld-linux-x86-64.so.2"), "--library-path", library_path]
+    environ = {"PYTHONHOME": str(root / "usr")}
+    return Python314([*loader, str(root / "usr/bin/python3.14")], environ)
+
+
+@pytest.mark.xdist_group("debian")
+@pytest.mark.timeout(300)
+def test_python_3_14(trip: RoundTrip, hashes: list[str], python_3_14: Python314) -> None:
+    command = [*python_3_14.command, str(ARTIFACT)]
+    assert trip.run(command, environ=python_3_14.environ) == hashes
+    version = start([*command, "--version"], environ=python_3_14.environ)
+    assert "zstandard 0.25.0 (libzstd 1.5.7)\n" in version.stdout
+
+
+@pytest.mark.xdist_group("debian")
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("other_version", [False, True])
+def test_python_3_14_where_no_library_matches(
+    other_version: bool, trip: RoundTrip, hashes: list[str], python_3_14: Python314
+) -> None:
+    """Python's own codec serves; what it makes is the same, or is said to be perhaps another."""
+    fake = OTHER_MACHINE + (OTHER_LIBZSTD if other_version else "")
+    command = [*python_3_14.command, "-c", FAKED.format(fake=fake), str(ARTIFACT)]
+    own = subprocess.run(
+        [*python_3_14.command, "-c", "from compression import zstd; print(zstd.zstd_version)"],
+        env={**os.environ, **python_3_14.environ},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.strip()
+    other_version = other_version or own != "1.5.7"
+    up = start(command, trip.upload(), environ=python_3_14.environ)
+    assert up.status == 0, up
+    warnings = [line for line in up.lines if line["type"] == "WARNING"]
+    assert [each["code"] for each in warnings] == ["HOST_UNSUPPORTED"] * other_version
+    assert up.lines[0] in warnings or not other_version
+    assert up.last["hashes"] == hashes or own != "1.5.7"
+    down = start(command, trip.download(up.last["hashes"]), environ=python_3_14.environ)
+    assert down.status == 0, down
+    assert trip.target.read_bytes() == trip.content
+    assert len(down.lines) == 1
+
+
+@pytest.mark.by_command("musl")
+@pytest.mark.timeout(600)
+def test_musl(trip: RoundTrip, tmp_path: Path, hashes: list[str]) -> None:
+    """Needs the path of a CPython that was built with musl in STORE_WORKERS_MUSL_PYTHON."""
+    python = os.environ["STORE_WORKERS_MUSL_PYTHON"]
+    artifact = build_for("--platform", "linux-musl-x86_64", "--dist", str(tmp_path))
+    assert trip.run([python, str(artifact)]) == hashes
+
+
+def build_for(*options: str) -> Path:
+    """Build the artifact with ``options``, the last of which is the folder to write to."""
+    python = pythons()[supported_pythons()[0]]
+    build = [python, str(ROOT / "tools/build.py"), *options]
+    subprocess.run(build, check=True, stdout=subprocess.DEVNULL)
+    return Path(options[-1]) / "store-workers.pyz"
