@@ -13,9 +13,9 @@ VARIABLE = "STORE_WORKERS_CACHE"
 def keep(name: str, build: str, content: bytes | bytearray) -> str:
     """Return the path of a file with exactly ``content``, kept for the next start.
 
-    Written aside and moved, so that a reader never sees half a file and two starts at once do not
-    disturb each other. What lies there already is compared before it is used. Where no folder can
-    be made private, a folder for this process alone serves.
+    Written aside, and moved under a lock, so that a reader never sees half a file, and of many
+    starts at once one moves and all use what it moved. What lies there already is compared before
+    it is used. Where no folder can be made private, a folder for this process alone serves.
     """
     folder = os.path.join(cache_root(), build)
     try:
@@ -68,12 +68,39 @@ def written(path: str, content: bytes | bytearray) -> str:
             stream.write(content)
             stream.flush()
             os.fsync(stream.fileno())
-        os.replace(aside, path)
+        lock = locked(os.path.dirname(path))
+        try:
+            if not holds(path, content):  # another start may have been quicker
+                os.replace(aside, path)
+                aside = ""
+        finally:
+            if lock is not None:
+                os.close(lock)
     except OSError:
-        os.unlink(aside)
         if not holds(path, content):  # on Windows a library in use can't be replaced
             raise
+    finally:
+        if aside:
+            os.unlink(aside)
     return path
+
+
+def locked(folder: str) -> int | None:
+    """Wait until no other start moves anything in ``folder``; return what holds it until closed.
+
+    None where folders can't be locked (Windows, some network disks): moving is atomic there too.
+    """
+    try:
+        import fcntl
+    except ImportError:
+        return None
+    held = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX)
+    except OSError:
+        os.close(held)
+        return None
+    return held
 
 
 def holds(path: str, content: bytes | bytearray) -> bool:
