@@ -17,11 +17,20 @@ if TYPE_CHECKING:
 def frame_compressor(level: int) -> Callable[[memoryview], bytes]:
     """A function that compresses bytes to one frame with checksum and content size.
 
-    Not to be shared between threads.
+    Raises `MemoryError`: with parameters that were checked nothing else can fail. Not to be shared
+    between threads.
     """
-    return zstandard.ZstdCompressor(
+    compress = zstandard.ZstdCompressor(
         level=level, write_checksum=True, write_content_size=True, threads=0
     ).compress
+
+    def whole(span: memoryview) -> bytes:
+        try:
+            return compress(span)
+        except zstandard.ZstdError as error:
+            raise MemoryError(str(error)) from None
+
+    return whole
 
 
 def frame_decompressor() -> Callable[[bytes, int], bytes]:
