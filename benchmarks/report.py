@@ -151,11 +151,12 @@ def span_page(setting: dict[str, Any], spans: Sequence[Span]) -> str:
         "",
         ABOUT_SPANS,
         "",
-        "| span | time | compressed size | peak memory |",
-        "| --- | --- | --- | --- |",
+        "| span | time | compressed size | that against `zstd -3 -T0` | peak memory |",
+        "| --- | --- | --- | --- | --- |",
     ]
     lines += [
-        f"| {span.label} | {spread(span.time)} | {span.size:.4f} | {span.peak / MIB:.0f} MiB |"
+        f"| {span.label} | {spread(span.time)} | {span.size:.3f} | {span.size_against_zstd:.3f}"
+        f" | {span.peak / MIB:.0f} MiB |"
         for span in spans
     ]
     return "\n".join([*lines, "", *about(setting), ""])

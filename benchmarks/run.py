@@ -175,10 +175,11 @@ def compare_imports(stage: Stage) -> list[Imports]:
 
 def compare_spans(stage: Stage) -> list[Span]:
     """Try other spans."""
-    from benchmarks import imports, spans
+    from benchmarks import imports, peers, spans
 
-    upload = stage.uploads(stage.inputs.tar)[0]
-    found = spans.compare(stage.bench, upload, imports.source_environ(stage.folder), stage.rounds)
+    source, environ = stage.inputs.tar, imports.source_environ(stage.folder)
+    upload, zstd = stage.uploads(source)[0], peers.zstd(source)
+    found = spans.compare(stage.bench, upload, zstd, environ, stage.rounds)
     stage.directory.empty()
     return found
 

@@ -26,17 +26,21 @@ class Span:
         label: its length, for people.
         time: of an upload, as a ratio.
         size: of what is stored, as a ratio.
+        size_against_zstd: the same, as a ratio to what zstd alone makes of the file.
         peak: the most memory of a run, in bytes.
     """
 
     label: str
     time: Quartiles
     size: float
+    size_against_zstd: float
     peak: int
 
 
-def compare(bench: Bench, upload: Work, environ: dict[str, str], rounds: int) -> list[Span]:
-    """Run an upload with each span, in turn."""
+def compare(
+    bench: Bench, upload: Work, zstd: Work, environ: dict[str, str], rounds: int
+) -> list[Span]:
+    """Run an upload with each span, in turn; zstd tells what it makes of the same file."""
     from benchmarks.worker import last_event
 
     works = [
@@ -52,10 +56,10 @@ def compare(bench: Bench, upload: Work, environ: dict[str, str], rounds: int) ->
     sizes = {
         name: last_event(samples[0])["compressed_size"] for name, samples in found.samples.items()
     }
-    own = label(OWN)
+    own, alone = label(OWN), len(bench.run(replace(zstd, listen=True)).output)
     return [
-        Span(name, found.ratio(name, own), sizes[name] / sizes[own], found.peak(name))
-        for name in found.samples
+        Span(name, found.ratio(name, own), size / sizes[own], size / alone, found.peak(name))
+        for name, size in sizes.items()
     ]
 
 

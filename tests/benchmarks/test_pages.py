@@ -136,8 +136,10 @@ def test_a_page_says_where_its_figures_come_from() -> None:
 
 
 def test_spans_are_told() -> None:
-    span = Span("4 MiB", Quartiles(1.0, 1.1, 1.2), 0.99, 40 << 20)
-    assert "| 4 MiB | 1.10 (1.00 to 1.20) | 0.9900 | 40 MiB |" in report.span_page(SETTING, [span])
+    span = Span("4 MiB", Quartiles(1.0, 1.1, 1.2), 0.99, 1.01, 40 << 20)
+    assert "| 4 MiB | 1.10 (1.00 to 1.20) | 0.990 | 1.010 | 40 MiB |" in report.span_page(
+        SETTING, [span]
+    )
 
 
 def test_suites_with_peers_are_drawn() -> None:
