@@ -6,5 +6,5 @@ try:  # damaged? copy the file again
     s = __loader__.get_data("boot.py")  # damaged? copy the file again
     bad = sum(bytearray(s)) != 0x00000000  # damaged? copy the file again
 except Exception: bad = 1  # damaged? copy the file again
-if bad: sys.stdout.write('{"type":"ERROR","code":"INTERNAL","message":"this copy of store-workers.pyz is damaged: copy the file again","retryable":false}\n'); sys.exit(1)  # damaged? copy the file again
-exec(s)  # damaged? copy the file again
+if not bad: exec(s)  # damaged? copy the file again
+sys.stdout.write('{"type":"ERROR","code":"INTERNAL","message":"this copy of store-workers.pyz is damaged: copy the file again","retryable":false}\n'); sys.exit(1)  # damaged? copy the file again

@@ -22,7 +22,8 @@ SAID = "copy the file again"
 # the few lines that Python reads unchecked.
 PYTHONS_WORDS = re.compile(
     r"this-copy-is-damaged--copy-the-file-again|copy the file again"
-    r"|can't find '__main__' module|bad local file header|SyntaxError|NameError|ImportError"
+    r"|can't find '__main__' module|bad local file header|SyntaxError|IndentationError|NameError"
+    r"|ImportError|ModuleNotFoundError|TypeError"
 )
 
 
