@@ -9,7 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks import run
@@ -35,6 +35,7 @@ def work(*command: str, name: str = "a work") -> Work:
     return Work(name, [sys.executable, "-I", *command], listen=True)
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(0.001, 1000), min_size=1, max_size=30))
 def test_quartiles_lie_around_the_median(numbers: list[float]) -> None:
     found = Quartiles.of(numbers)

@@ -9,7 +9,7 @@ from typing import Any
 from xml.etree import ElementTree as ET
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from benchmarks import report
@@ -45,6 +45,9 @@ SETTING: dict[str, Any] = {
 }
 OURS = "store-workers to a directory"
 
+# A machine that is busy with other things is no fault of the code.
+PATIENTLY = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
 ratios = st.floats(0.01, 1000)
 spreads = st.tuples(ratios, ratios, ratios).map(lambda three: Quartiles(*sorted(three)))
 
@@ -59,8 +62,13 @@ def outcome(key: str = "peers") -> Outcome:
     return Outcome(key, "Some title", 9, figures, [Line(OURS, time, 1.5, 50 << 20)])
 
 
+@PATIENTLY
 @given(
-    st.lists(st.builds(Bar, st.text("aé<&\"'>]", max_size=20), spreads, st.booleans()), min_size=1)
+    st.lists(
+        st.builds(Bar, st.text("aé<&\"'>]", max_size=20), spreads, st.booleans()),
+        min_size=1,
+        max_size=12,
+    )
 )
 def test_a_chart_is_xml_and_stays_within_its_frame(bars: list[Bar]) -> None:
     root = ET.fromstring(draw("A <title> & more", "a note", bars))
