@@ -138,7 +138,18 @@ class HostNames:
         def decode(content: bytes, errors: str = "strict") -> tuple[str, int]:
             return self._codec().decode(content, errors)  # type: ignore[no-any-return]
 
-        entry = codecs.CodecInfo(self.encode, decode, name="idna")  # type: ignore[arg-type]
+        def later(name: str) -> Any:
+            return getattr(self._real(), name)
+
+        entry: Any = codecs.CodecInfo(
+            self.encode,  # type: ignore[arg-type]
+            decode,
+            later("StreamReader"),
+            later("StreamWriter"),
+            later("IncrementalEncoder"),
+            later("IncrementalDecoder"),
+            name="idna",
+        )
         module.__dict__["getregentry"] = lambda: entry
         module.__dict__["__getattr__"] = lambda name: getattr(self._real(), name)
 

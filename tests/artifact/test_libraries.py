@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 import zstandard
+from artifact.elf import MAGIC_64_LITTLE, cut
+from artifact.patches import GAP, MOST_BYTES, MOST_RUNS, difference
 from hypothesis import given
 from hypothesis import strategies as st
-from zstandard import backend_c
 
-from tools.artifact.elf import MAGIC_64_LITTLE, cut
-from tools.artifact.patches import GAP, MOST_BYTES, MOST_RUNS, difference
-
-LIBRARY = Path(str(backend_c.__file__))
+LIBRARY = Path(str(import_module("zstandard.backend_c").__file__))
 ON_LINUX = sys.platform == "linux"
 LOAD = """
 import importlib.machinery, importlib.util, sys

@@ -15,10 +15,10 @@ import zlib
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from artifact import targets
 
 from store_workers_bootstrap import loader
 from tests.support.worker import ROOT
-from tools.artifact import targets
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -123,7 +123,7 @@ def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], dict[
     packer = types.ModuleType("deflate")
     packer.deflate_compress = deflate  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "deflate", packer)
-    from tools.artifact import assemble, payload
+    from artifact import assemble, payload
 
     parts = payload.Payload(0)
     libraries = {MODULE: {target: pretended(target) for target in ALL}}
