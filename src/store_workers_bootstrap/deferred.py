@@ -142,8 +142,8 @@ class HostNames:
             return getattr(self._real(), name)
 
         entry: Any = codecs.CodecInfo(
-            self.encode,  # type: ignore[arg-type]
-            decode,
+            self.encode,
+            decode,  # type: ignore[arg-type]
             later("StreamReader"),
             later("StreamWriter"),
             later("IncrementalEncoder"),
