@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from compression import zstd
 
-from store_workers.codec_error import LARGEST_WINDOW, CodecError
+from store_workers.codec_error import LARGEST_WINDOW, TABLE_LOGS, CodecError
 
 LIBZSTD: tuple[int, ...] = tuple(zstd.zstd_version_info)
 """The version of the library behind the binding."""
@@ -22,6 +22,8 @@ def frame_compressor(level: int) -> Callable[[memoryview], bytes]:
         parameter.checksum_flag: 1,
         parameter.content_size_flag: 1,
     }
+    if level in TABLE_LOGS:
+        options[parameter.hash_log], options[parameter.chain_log] = TABLE_LOGS[level]
 
     def compress(data: memoryview) -> bytes:
         compressor = zstd.ZstdCompressor(options=options)

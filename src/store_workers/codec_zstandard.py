@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zstandard
 
-from store_workers.codec_error import LARGEST_WINDOW, CodecError
+from store_workers.codec_error import LARGEST_WINDOW, TABLE_LOGS, CodecError
 
 LIBZSTD: tuple[int, ...] = tuple(zstandard.ZSTD_VERSION)
 """The version of the library behind the binding."""
@@ -20,9 +20,16 @@ def frame_compressor(level: int) -> Callable[[memoryview], bytes]:
     Raises `MemoryError`: with parameters that were checked nothing else can fail. Not to be shared
     between threads.
     """
-    compress = zstandard.ZstdCompressor(
-        level=level, write_checksum=True, write_content_size=True, threads=0
-    ).compress
+    # 0: what the level has for a span of that length.
+    hash_log, chain_log = TABLE_LOGS.get(level, (0, 0))
+    parameters = zstandard.ZstdCompressionParameters(
+        compression_level=level,
+        hash_log=hash_log,
+        chain_log=chain_log,
+        write_checksum=True,
+        write_content_size=True,
+    )
+    compress = zstandard.ZstdCompressor(compression_params=parameters).compress
 
     def whole(span: memoryview) -> bytes:
         try:

@@ -25,11 +25,11 @@ if TYPE_CHECKING:
             """Fill the buffer from the stream; a shorter count means that the stream has ended."""
 
 
-FRAME_SPAN = 1024 * 1024
+FRAME_SPAN = 2 * 1024 * 1024
 """Bytes of input in each frame but the last: part of the stored form, since it decides hashes.
 
-A span and its frame fit into the caches of one core: larger ones compress better (2 MiB by 3 %,
-4 MiB by 7 %), up to a tenth slower, and in more memory (`benchmarks/results/spans.md`).
+Larger spans compress better (4 MiB by 3 %), and slower, since they and their frames do not fit
+into the caches of a core; smaller ones are no faster (`benchmarks/results/spans.md`).
 """
 
 CHECKSUM_SIZE = 4

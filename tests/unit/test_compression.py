@@ -141,7 +141,7 @@ def test_frames_of_the_real_span_have_size_and_checksum() -> None:
     ("level", "digest"),
     [
         (1, "8a952d6db9c060a7"),
-        (3, "916114eb18ac2ec0"),
+        (3, "e148edb4b87c2c6f"),
         (19, "e1607ee4b130c957"),
     ],
 )
