@@ -246,7 +246,13 @@ class Library:
 
     def start(self) -> None:
         """Begin to make ready, on a thread."""
-        start_new_thread(self.path, ())
+        start_new_thread(self._make_ready, ())
+
+    def _make_ready(self) -> None:
+        try:
+            self.path()
+        except Exception:  # noqa: S110 - whoever needs the library meets it again
+            pass
 
     def path(self) -> str:
         """Make it ready, once, and return its path."""

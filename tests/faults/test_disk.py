@@ -346,7 +346,7 @@ def test_few_descriptors(
         assert target.read_bytes() == medium.content
 
 
-@pytest.mark.parametrize("megabytes", [2000, 1000, 500, 300, 200])
+@pytest.mark.parametrize("megabytes", [2000, 1000, 500])
 def test_little_memory(megabytes: int, medium: Stored, target: Path, tmp_path: Path) -> None:
     """Threads that cannot be had are done without, down to where nothing works at all."""
     settings = {"concurrency": 64}
