@@ -30,8 +30,9 @@ same libraries as they come, and the artifact. The times are sums of each module
 cost of being told; medians."""
 
 ABOUT_SPANS = """\
-An upload of the same file to a directory with other values of `FRAME_SPAN`, which is 1 MiB \
-(`src/store_workers/compression.py`), against that one, run from source. Written by \
+An upload of the same file to a directory with several values of `FRAME_SPAN` \
+(`src/store_workers/compression.py`; the worker's own is 2 MiB), each against 1 MiB, run from \
+source. Written by \
 `benchmarks/run.py`; medians, and in brackets the quartiles."""
 
 CHARTS = {
