@@ -64,7 +64,7 @@ class TemporaryFiles:
             return descriptor, path
 
     def name(self, descriptor: int, directory: str) -> str:
-        """Give an unnamed file of `create_unnamed` a temporary name in its directory."""
+        """Give a file that was opened without a name a temporary one in its directory."""
         with self._lock:
             if self._closed:
                 raise Abandoned

@@ -37,9 +37,6 @@ class ErrorCode(str, Enum):
 WORTH_SENDING_AGAIN = frozenset({ErrorCode.STORE_UNAVAILABLE, ErrorCode.CANCELLED})
 """The codes after which the same message, sent again later, has a chance."""
 
-NO_SPACE = frozenset(
-    getattr(errno, name) for name in ("ENOSPC", "EDQUOT", "EFBIG") if hasattr(errno, name)
-)
 DENIED = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 MISSING = frozenset({errno.ENOENT, errno.ENOTDIR})
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     Cut = tuple[int, list[memoryview]]  # a chunk's place in the stream, and its pieces
 
 MOST_PIECES = 64
-"""Pieces of a chunk beyond which they are joined: a system call takes only so many."""
+"""Pieces of a chunk beyond which they are joined: over HTTP each is sent by a call of its own."""
 
 
 class Upload:

@@ -20,7 +20,7 @@ from store_workers.atomic_file import (
     sync_file,
     write_all,
 )
-from store_workers.errors import DENIED, MISSING, NO_SPACE, ErrorCode, StoreFailure, reason, shown
+from store_workers.errors import DENIED, MISSING, ErrorCode, StoreFailure, reason, shown
 from store_workers.stores.base import LONGEST_ANSWER
 
 TYPE_CHECKING = False
@@ -177,7 +177,7 @@ class DirectoryStore:
             return StoreFailure(ErrorCode.STORE_ACCESS_DENIED, message)
         if error.errno in _TRANSIENT:
             return StoreFailure(ErrorCode.STORE_UNAVAILABLE, message, transient=True)
-        if error.errno in NO_SPACE or error.errno not in MISSING:
+        if error.errno not in MISSING:
             return StoreFailure(ErrorCode.STORE_REJECTED, message)
         # It was there a moment ago: a mount that went away, and may come back.
         return StoreFailure(ErrorCode.STORE_UNAVAILABLE, message, transient=True)
