@@ -19,14 +19,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.support.processes import HOST, answers, free_port, stop
+from tests.support.processes import HOST, Server, answers, free_port, stop
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
-    from types import TracebackType
 
-    from typing_extensions import Self
 
 PROGRAMS = ("ceph-mon", "ceph-osd", "radosgw", "ceph", "monmaptool", "radosgw-admin")
 
@@ -93,7 +91,7 @@ class CephFailed(Exception):
     """A command failed, or the cluster did not come up; the text says what it wrote."""
 
 
-class Ceph:
+class Ceph(Server):
     """A running cluster with one user and one bucket; use it in a ``with`` block.
 
     Args:
@@ -138,22 +136,6 @@ class Ceph:
                 process.send_signal(signal.SIGCONT)
             process.kill() if name != "rgw" else stop(process, 3)
             process.wait()
-
-    def __enter__(self) -> Self:
-        try:
-            self.start()
-        except BaseException:
-            self.stop()
-            raise
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.stop()
 
     # What a worker is told
 

@@ -18,15 +18,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.processes import HOST, Started, serving, start
+from tests.support.processes import HOST, Server, Started, serving, start
 
 if TYPE_CHECKING:
     import contextlib
     from collections.abc import Sequence
     from pathlib import Path
-    from types import TracebackType
 
-    from typing_extensions import Self
 
 CONFIGURATION = """\
 daemon off;
@@ -89,7 +87,7 @@ class Tls:
     client_ca: Path | None = None
 
 
-class Nginx:
+class Nginx(Server):
     """A running nginx; use it in a ``with`` block.
 
     Args:
@@ -196,18 +194,6 @@ class Nginx:
         """Empty the log."""
         time.sleep(0.02)
         (self.folder / "access.log").open("w").close()
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.stop()
 
     def _log(self) -> str:
         log = self.folder / "access.log"

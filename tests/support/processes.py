@@ -11,12 +11,43 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
+    from types import TracebackType
+
+    from typing_extensions import Self
 
 HOST = "127.0.0.1"
 
 
 class ServerDidNotStart(Exception):
     """A server ended, or did not answer in time; the text is what it wrote."""
+
+
+class Server:
+    """What runs for the length of a ``with`` block, and is ended where it does not come up."""
+
+    def start(self) -> None:
+        """Bring it up."""
+        raise NotImplementedError
+
+    def stop(self) -> None:
+        """End it; nothing where it does not run."""
+        raise NotImplementedError
+
+    def __enter__(self) -> Self:
+        try:
+            self.start()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.stop()
 
 
 def free_port() -> int:

@@ -13,16 +13,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.processes import HOST, Started, serving, start
+from tests.support.processes import HOST, Server, Started, serving, start
 
 if TYPE_CHECKING:
     from pathlib import Path
-    from types import TracebackType
-
-    from typing_extensions import Self
 
 
-class Rclone:
+class Rclone(Server):
     """A running ``rclone serve``; use it in a ``with`` block.
 
     Args:
@@ -59,18 +56,6 @@ class Rclone:
         """The server's URL."""
         assert self._started
         return f"http://{HOST}:{self._started.port}"
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.stop()
 
 
 class RcloneS3(Rclone):
