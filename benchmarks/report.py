@@ -31,8 +31,8 @@ cost of being told; medians."""
 
 ABOUT_SPANS = """\
 An upload of the same file to a directory with several values of `FRAME_SPAN` \
-(`src/store_workers/compression.py`; the worker's own is 2 MiB), each against 1 MiB, run from \
-source. Written by \
+(`src/store_workers/stream/compression.py`; the worker's own is 2 MiB), each against 1 MiB, \
+run from source. Written by \
 `benchmarks/run.py`; medians, and in brackets the quartiles."""
 
 CHARTS = {

@@ -70,7 +70,8 @@ def label(span: int) -> str:
 
 def main(span: int) -> None:
     """Be the worker with another span; does not return."""
-    from store_workers import __main__, compression
+    from store_workers import __main__
+    from store_workers.stream import compression
 
     compression.FRAME_SPAN = span
     del sys.argv[1:]  # the worker takes none

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 
-from store_workers.crew import Abandoned, Crew
 from store_workers.errors import (
     BadMessage,
     Cancelled,
@@ -14,32 +13,26 @@ from store_workers.errors import (
     StoreFailure,
     WorkerError,
 )
-from store_workers.inbox import read_message
-from store_workers.limits import save_address_space, within_limits
-from store_workers.messages import (
-    ChunkRetry,
-    DownloadStart,
-    ErrorEvent,
-    Warning,
-    decode_message,
-    error_event,
-    message_id,
-)
-from store_workers.owner import Owner, OwnerGone
-from store_workers.supervisor import Heartbeat, Inbox, Supervisor
+from store_workers.run.limits import save_address_space, within_limits
+from store_workers.run.supervisor import Heartbeat, Mailbox, Supervisor
+from store_workers.threads import Abandoned, ThreadGroup
+from store_workers.wire.events import ChunkRetry, ErrorEvent, Warning, error_event
+from store_workers.wire.messages import DownloadStart, decode_message, message_id
+from store_workers.wire.reader import read_message
+from store_workers.wire.writer import EventWriter, OwnerGone
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import NoReturn
 
-    from store_workers.atomic_file import TemporaryFiles
-    from store_workers.download import Download
-    from store_workers.messages import Message
-    from store_workers.owner import Onlooker
+    from store_workers.files.atomic_file import TemporaryFiles
     from store_workers.stores.base import Store
     from store_workers.stores.location import Location
-    from store_workers.upload import Upload
+    from store_workers.wire.messages import Message
+    from store_workers.wire.writer import Observer
+    from store_workers.workers.download import Download
+    from store_workers.workers.upload import Upload
 
 SUCCESS, FAILURE, NOT_ACCEPTED = 0, 1, 2
 DEBUG_VARIABLE = "STORE_WORKERS_DEBUG"
@@ -50,21 +43,21 @@ FLAGS = ("--help", "--version", "--schema")
 class Run:
     """One message's way from standard input to its last event."""
 
-    def __init__(self, owner: Owner) -> None:
+    def __init__(self, owner: EventWriter) -> None:
         self._owner = owner
-        self._inbox = Inbox(owner.hurry)
-        self._crew = Crew(self._inbox.failed)
-        self._supervisor = Supervisor(owner, self._inbox)
+        self._mailbox = Mailbox(owner.hurry)
+        self._group = ThreadGroup(self._mailbox.failed)
+        self._supervisor = Supervisor(owner, self._mailbox)
         self._files: TemporaryFiles | None = None
         self._slow_store: SlowStore | None = None
-        owner.onlooker = find_onlooker(os.environ, owner)
-        if owner.onlooker is not None:
-            self._supervisor.on_tick = owner.onlooker.tick
+        owner.observer = find_observer(os.environ, owner)
+        if owner.observer is not None:
+            self._supervisor.on_tick = owner.observer.tick
 
     def status(self) -> int:
         """Do what the message asks for; the exit status that tells how it went."""
-        self._inbox.listen_to_signals()
-        self._crew.start(self._work, "work")
+        self._mailbox.listen_to_signals()
+        self._group.start(self._work, "work")
         try:
             failure = self._supervisor.wait()
             if failure is None:
@@ -74,8 +67,8 @@ class Run:
             self._discard()
             return self._unheard()
         finally:
-            if self._owner.onlooker is not None:
-                self._owner.onlooker.close()
+            if self._owner.observer is not None:
+                self._owner.observer.close()
 
     def _work(self) -> None:
         """What the thread beside the supervisor does, from the first byte of the message on."""
@@ -87,39 +80,39 @@ class Run:
         location = find_store(message)
         self._slow_store = SlowStore(message.settings.timeout_ms / 1000)
         worker = self._worker(message, location)
-        if self._owner.onlooker is not None:
-            self._owner.onlooker.begin(message, location.shown, worker.progress)
+        if self._owner.observer is not None:
+            self._owner.observer.begin(message, location.shown, worker.progress)
         interval = message.settings.progress_interval_ms / 1000
         if interval:
-            self._inbox.begin(Heartbeat(interval, worker.progress))
-        self._owner.tell(worker.run())
-        self._inbox.done()
+            self._mailbox.begin(Heartbeat(interval, worker.progress))
+        self._owner.emit(worker.run())
+        self._mailbox.done()
 
     def _worker(self, message: Message, location: Location) -> Upload | Download:
-        from store_workers.atomic_file import TemporaryFiles
-        from store_workers.pace import Pace
-        from store_workers.retry import Retrier, RetryPolicy
+        from store_workers.files.atomic_file import TemporaryFiles
+        from store_workers.transfer.limiter import Limiter
+        from store_workers.transfer.retry import Retrier, RetryPolicy
 
         settings = message.settings
         self._files = TemporaryFiles()
         store = open_store(location, message, self._files)
-        pace = Pace(settings.concurrency, self._crew)
+        limiter = Limiter(settings.concurrency, self._group)
         policy = RetryPolicy.of(settings)
-        retrier = Retrier(policy, pace, self._tell_retry, on_try=self._tell_try)
+        retrier = Retrier(policy, limiter, self._emit_retry, on_try=self._observe_try)
         threads = settings.compression_threads or usable_cores()
         if isinstance(message, DownloadStart):
-            from store_workers.download import Download
+            from store_workers.workers.download import Download
 
-            return Download(message, store, retrier, self._crew, self._files, threads)
-        from store_workers.upload import Upload
+            return Download(message, store, retrier, self._group, self._files, threads)
+        from store_workers.workers.upload import Upload
 
         self._tidy_up(store)
-        return Upload(message, store, retrier, self._crew, self._owner.tell, threads)
+        return Upload(message, store, retrier, self._group, self._owner.emit, threads)
 
     def _tidy_up(self, store: Store) -> None:
         removed = getattr(store, "remove_stale_files", lambda: 0)()
         if removed:
-            self._owner.tell(
+            self._owner.emit(
                 Warning(
                     code=ErrorCode.CANCELLED,
                     message=f"removed {removed} temporary {'file' if removed == 1 else 'files'} of"
@@ -127,8 +120,8 @@ class Run:
                 )
             )
 
-    def _tell_retry(self, failure: ChunkFailure, pause: float) -> None:
-        self._owner.tell(
+    def _emit_retry(self, failure: ChunkFailure, pause: float) -> None:
+        self._owner.emit(
             ChunkRetry(
                 index=failure.index or 0,
                 hash=failure.hash or "",
@@ -139,13 +132,13 @@ class Run:
             )
         )
 
-    def _tell_try(
+    def _observe_try(
         self, index: int, hash: str, attempt: int, seconds: float, failure: StoreFailure | None
     ) -> None:
-        if self._owner.onlooker is not None:
-            self._owner.onlooker.tried(index, hash, attempt, seconds, failure)
+        if self._owner.observer is not None:
+            self._owner.observer.tried(index, hash, attempt, seconds, failure)
         if failure is None and self._slow_store is not None and self._slow_store.shows_in(seconds):
-            self._owner.tell(
+            self._owner.emit(
                 Warning(
                     code=ErrorCode.STORE_UNAVAILABLE,
                     message=f"the store is slow: one chunk took {seconds:.1f} s, more than half of"
@@ -157,12 +150,12 @@ class Run:
 
     def _conclude(self, failure: BaseException) -> int:
         """Leave nothing half done, tell the failure, and choose the status."""
-        self._crew.fail(Abandoned())
+        self._group.fail(Abandoned())
         self._discard()
         if isinstance(failure, OwnerGone):
             return self._unheard()
         error = as_worker_error(failure)
-        self._supervisor.tell_at_last(error_event(error))
+        self._supervisor.emit_last(error_event(error))
         if self._owner.ended_with not in (None, ErrorEvent.type):
             return SUCCESS  # it was complete before the failure came in
         if isinstance(error, Cancelled):
@@ -171,7 +164,7 @@ class Run:
 
     def _unheard(self) -> int:
         """The status where nobody takes the last line: a signal's, if there still is an owner."""
-        number = self._inbox.signalled
+        number = self._mailbox.signalled
         return 128 + number if number and not self._owner.is_gone() else FAILURE
 
     def _discard(self) -> None:
@@ -196,20 +189,20 @@ class SlowStore:
             return False
 
 
-def find_onlooker(environment: Mapping[str, str], owner: Owner) -> Onlooker | None:
+def find_observer(environment: Mapping[str, str], owner: EventWriter) -> Observer | None:
     """Who is shown the events besides the owner: operators that ask for a log, else a person.
 
     Nothing is imported where nobody looks.
     """
     level = environment.get(LOG_VARIABLE)
     if level:
-        from store_workers.log import Log
-        from store_workers.standard_error import StandardError
+        from store_workers.people.log import Log
+        from store_workers.people.standard_error import StandardError
 
         return Log(level, StandardError())
     if os.isatty(2):
-        from store_workers.progress_bar import ProgressBar
-        from store_workers.standard_error import StandardError
+        from store_workers.people.progress_bar import ProgressBar
+        from store_workers.people.standard_error import StandardError
 
         return ProgressBar(StandardError(), on_screen=owner.is_on_screen())
     return None
@@ -217,7 +210,11 @@ def find_onlooker(environment: Mapping[str, str], owner: Owner) -> Onlooker | No
 
 def refuse_reserved_paths(message: Message) -> None:
     """Refuse a path that names the descriptor of the message or of the events."""
-    from store_workers.descriptors import EVENTS_DESCRIPTOR, MESSAGE_DESCRIPTOR, named_descriptor
+    from store_workers.files.descriptors import (
+        EVENTS_DESCRIPTOR,
+        MESSAGE_DESCRIPTOR,
+        named_descriptor,
+    )
 
     number = named_descriptor(message.path)
     if number == EVENTS_DESCRIPTOR:
@@ -288,23 +285,23 @@ def take_standard_output() -> int:
 def run(arguments: list[str]) -> int:
     """Do what the command line and standard input ask for; the exit status."""
     if arguments and arguments[0] in FLAGS:
-        from store_workers.flags import answer
+        from store_workers.people.flags import answer
 
         return answer(arguments[0])
     try:
-        owner = Owner(take_standard_output())
+        owner = EventWriter(take_standard_output())
     except OSError:
         return FAILURE
     if arguments:
         problem = f"expected no argument but {', '.join(FLAGS)}: the work comes on standard input"
-        owner.tell(error_event(BadMessage("", problem)))
+        owner.emit(error_event(BadMessage("", problem)))
         return NOT_ACCEPTED
     if os.isatty(0):
-        from store_workers.flags import help_text
+        from store_workers.people.flags import help_text
 
         os.write(2, (help_text() + "\n").encode())
         problem = "expected one JSON object on standard input, which is a terminal"
-        owner.tell(error_event(BadMessage("", problem)))
+        owner.emit(error_event(BadMessage("", problem)))
         return NOT_ACCEPTED
     return Run(owner).status()
 

@@ -65,7 +65,7 @@ DEFERRING = frozenset(
 SLOW_PACKAGES = ("urllib3", "zstandard")
 # Once a message is accepted its run will need the native library. Inflating that takes a third of
 # Python's own start: done beside the imports that are still to come.
-SOON = {"store_workers.descriptors": "zstandard.backend_c"}
+SOON = {"store_workers.files.descriptors": "zstandard.backend_c"}
 
 
 class Archive:
@@ -171,7 +171,9 @@ class Importer:
         if place:
             return marshal.loads(self._archive.read(place))  # type: ignore[no-any-return]
         content = self._archive.read(self._sources[name])
-        level = 0 if name == "store_workers.messages" else 2  # as the build compiles
+        level = (
+            0 if name in ("store_workers.wire.messages", "store_workers.wire.events") else 2
+        )  # as the build compiles
         return compile(content, self._inside(name), "exec", dont_inherit=True, optimize=level)
 
     def get_source(self, name: str) -> str | None:

@@ -16,16 +16,17 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from store_workers.atomic_file import STALE_AFTER
-from store_workers.chunking import LARGEST_CHUNK
-from store_workers.codec_error import LARGEST_WINDOW
-from store_workers.compression import FRAME_SPAN
-from store_workers.decompression import LARGEST_WHOLE
 from store_workers.errors import WORTH_SENDING_AGAIN, ErrorCode
-from store_workers.inbox import LONGEST_MESSAGE
-from store_workers.messages import MESSAGES, EventType, decode_message
-from store_workers.probing import ASK_AT_LEAST_EVERY
-from store_workers.stores.transport import LEAST_RATE
+from store_workers.files.atomic_file import STALE_AFTER
+from store_workers.stores.http.transport import LEAST_RATE
+from store_workers.stream.chunking import LARGEST_CHUNK
+from store_workers.stream.codec_common import LARGEST_WINDOW
+from store_workers.stream.compression import FRAME_SPAN
+from store_workers.stream.decompression import LARGEST_WHOLE
+from store_workers.transfer.probing import ASK_AT_LEAST_EVERY
+from store_workers.wire.events import EventType
+from store_workers.wire.messages import MESSAGES, decode_message
+from store_workers.wire.reader import LONGEST_MESSAGE
 from tests.docs.documents import ROOT, blocks, documents, examples
 from tests.support.contract import TERMINAL, check_fields
 from tests.support.data import noise

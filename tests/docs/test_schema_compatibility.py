@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from store_workers import __version__
-from store_workers.schema import schema
+from store_workers.wire.schema import schema
 from tests.support.compatibility import breaks
 from tests.support.schema import DOCS, committed
 

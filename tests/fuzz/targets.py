@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING
 
 import zstandard
 
-from store_workers.crew import Abandoned, Crew
-from store_workers.decompression import Output, decompress_stream
 from store_workers.errors import BadMessage, ErrorCode, WorkerError
-from store_workers.frames import ChunkStream
-from store_workers.inbox import read_message
-from store_workers.messages import MESSAGES, decode_message, message_id
 from store_workers.stores.location import locate
+from store_workers.stream.decompression import Output, decompress_stream
+from store_workers.stream.frames import ChunkStream
+from store_workers.threads import Abandoned, ThreadGroup
+from store_workers.wire.messages import MESSAGES, decode_message, message_id
+from store_workers.wire.reader import read_message
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -90,18 +90,18 @@ def decoded(chunks: list[bytes], *, vouched_only: bool = False) -> bytes | None:
         vouched_only: refuse too what no seek table vouches for, as a run without size does.
     """
     written: list[bytes] = []
-    crew = Crew()
+    group = ThreadGroup()
     output = Output(written.append, LONGEST_CONTENT)
     try:
-        vouched = decompress_stream(ChunkStream(iter(chunks)), output, 2, crew)
+        verified = decompress_stream(ChunkStream(iter(chunks)), output, 2, group)
     except (WorkerError, Abandoned) as failure:
-        check_refusal(crew.failure or failure)
+        check_refusal(group.failure or failure)
         return None
     finally:
-        crew.fail(Abandoned())
+        group.fail(Abandoned())
     content = b"".join(written)
     assert len(content) == output.size <= LONGEST_CONTENT
-    return content if vouched or not vouched_only else None
+    return content if verified or not vouched_only else None
 
 
 def check_refusal(failure: BaseException) -> None:

@@ -13,7 +13,7 @@ import zstandard
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from store_workers.frames import SeekTable
+from store_workers.stream.frames import SeekTable
 from tests.fuzz import targets
 from tests.support.data import KIB, noise, text
 

@@ -191,8 +191,8 @@ def test_clock_that_is_wrong(ceph: Ceph, source: Path) -> None:
     """A request signed an hour ago, sent again: what a host with a wrong clock sends."""
     import urllib3
 
-    from store_workers.stores.s3_errors import read_error
-    from store_workers.stores.signing import NO_BODY, Keys, Signer
+    from store_workers.stores.s3.errors import read_error
+    from store_workers.stores.s3.signing import NO_BODY, Keys, Signer
 
     keys = Keys(ceph.access_key, ceph.secret_key)
     host = ceph.url.removeprefix("http://")

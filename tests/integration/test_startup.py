@@ -54,7 +54,7 @@ def imported_for(message: dict[str, Any]) -> set[str]:
     """Return what the artifact imports for a message, beyond what each interpreter does."""
     line = json.dumps(message).encode() + b"\n"
     found = imported(str(ARTIFACT), stdin=line) - imported("-c", "pass")
-    assert "store_workers.messages" in found
+    assert "store_workers.wire.messages" in found
     return found
 
 
@@ -62,12 +62,12 @@ def test_directory_needs_no_network(directory: Store, inputs: Inputs, tmp_path: 
     source = inputs.path("4096 bytes")
     up = imported_for(upload(source, directory.url))
     assert sorted(up & (DEAR | NETWORK | S3)) == []
-    assert "store_workers.download" not in up
+    assert "store_workers.workers.download" not in up
 
     hashes = run_worker(upload(source, directory.url)).terminal["hashes"]
     down = imported_for(download(tmp_path / "target", directory.url, hashes))
     assert sorted(down & (DEAR | NETWORK | S3)) == []
-    assert "store_workers.upload" not in down
+    assert "store_workers.workers.upload" not in down
 
 
 def test_http_needs_no_tls_and_no_s3(nginx: Store, inputs: Inputs) -> None:

@@ -8,9 +8,9 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING, Any
 
-from store_workers.atomic_file import TemporaryFiles
-from store_workers.messages import decode_message
+from store_workers.files.atomic_file import TemporaryFiles
 from store_workers.stores.location import locate
+from store_workers.wire.messages import decode_message
 from tests.stores.memory_store import MemoryStore
 from tests.support.faulty_server import FaultyServer
 from tests.support.nginx import Nginx

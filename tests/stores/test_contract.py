@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from store_workers.chunking import LARGEST_CHUNK
 from store_workers.errors import ErrorCode, StoreFailure
 from store_workers.stores.base import LONGEST_ANSWER, Chunk
+from store_workers.stream.chunking import LARGEST_CHUNK
 from tests.stores.kinds import KINDS, Opened
 
 if TYPE_CHECKING:

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from store_workers.atomic_file import STALE_AFTER, TemporaryFiles, temporary_name
-from store_workers.crew import Abandoned
 from store_workers.errors import ErrorCode, StoreFailure
+from store_workers.files.atomic_file import STALE_AFTER, TemporaryFiles, temporary_name
 from store_workers.stores import directory
 from store_workers.stores.base import Chunk
 from store_workers.stores.directory import DirectoryStore, make_directories
+from store_workers.threads import Abandoned
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from store_workers.errors import BadMessage
-from store_workers.stores.proxies import find_proxy
+from store_workers.stores.http.proxies import find_proxy
 
 P, Q = "http://p:1", "http://q:2"
 

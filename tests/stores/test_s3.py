@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 
 from store_workers.errors import ErrorCode, StoreFailure
-from store_workers.messages import Auth, Settings
-from store_workers.stores.aws import ChainKeys
 from store_workers.stores.base import Chunk
-from store_workers.stores.s3 import S3Store
-from store_workers.stores.s3_location import read_s3_url
-from store_workers.stores.signing import Keys
+from store_workers.stores.s3.aws import ChainKeys
+from store_workers.stores.s3.location import read_s3_url
+from store_workers.stores.s3.signing import Keys
+from store_workers.stores.s3.store import S3Store
+from store_workers.wire.messages import Auth, Settings
 from tests.stores.scripted_server import Reply, ScriptedServer
 
 DATA = b"chunk" * 100

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from urllib3 import HTTPHeaderDict
 
 from store_workers.errors import ErrorCode, StoreFailure
-from store_workers.stores.s3_errors import read_error, s3_failure
-from store_workers.stores.transport import Answer
+from store_workers.stores.http.transport import Response
+from store_workers.stores.s3.errors import read_error, s3_failure
 
 UNAVAILABLE, DENIED = ErrorCode.STORE_UNAVAILABLE, ErrorCode.STORE_ACCESS_DENIED
 REJECTED, CORRUPT = ErrorCode.STORE_REJECTED, ErrorCode.CHUNK_CORRUPT
@@ -29,7 +29,7 @@ def failure(
     status: int, body: bytes, secrets: tuple[str, ...] = (), **headers: str
 ) -> StoreFailure:
     given = HTTPHeaderDict({name.replace("_", "-"): value for name, value in headers.items()})
-    answer = Answer(status, "Reason", given, body)
+    answer = Response(status, "Reason", given, body)
     return s3_failure(answer, read_error(body), "s3://bucket/prefix", "bucket", secrets)
 
 

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from store_workers.errors import BadMessage, ErrorCode, StoreFailure
-from store_workers.messages import Auth, Settings, Tls
-from store_workers.stores.s3_location import S3Location, read_s3_url
+from store_workers.stores.s3.location import S3Location, read_s3_url
+from store_workers.wire.messages import Auth, Settings, Tls
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from store_workers.stores.s3 import S3Store
+    from store_workers.stores.s3.store import S3Store
 
 KEYS = {"AWS_ACCESS_KEY_ID": "id", "AWS_SECRET_ACCESS_KEY": "secret"}
 HASH = "ab" * 32
@@ -257,7 +257,7 @@ def test_no_credentials(
 
 
 def test_a_silent_source_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("store_workers.stores.aws.SHORTEST_LOOK_UP", 0.3)
+    monkeypatch.setattr("store_workers.stores.s3.aws.SHORTEST_LOOK_UP", 0.3)
     environment = profile(tmp_path, "[default]\ncredential_process = sleep 3\n")
     location = read_s3_url(f"s3://bucket{AT}", "store", None, None, environment)
     with pytest.raises(StoreFailure, match="stayed silent") as caught:

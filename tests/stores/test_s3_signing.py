@@ -13,7 +13,7 @@ from botocore.credentials import Credentials
 from hypothesis import given
 from hypothesis import strategies as st
 
-from store_workers.stores.signing import NO_BODY, Keys, Signer
+from store_workers.stores.s3.signing import NO_BODY, Keys, Signer
 
 MOMENT = dt.datetime(2026, 3, 1, 23, 59, 58, tzinfo=dt.timezone.utc)
 PRINTABLE = st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), min_size=1)

@@ -11,8 +11,8 @@ import truststore
 from cryptography.hazmat.primitives import serialization
 
 from store_workers.errors import ErrorCode, WorkerError
-from store_workers.messages import Tls
-from store_workers.stores.tls import TlsFiles, client_context, tls_files
+from store_workers.stores.http.tls import TlsFiles, client_context, tls_files
+from store_workers.wire.messages import Tls
 from tests.support.certificates import Authority
 
 if TYPE_CHECKING:

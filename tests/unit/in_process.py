@@ -6,27 +6,22 @@ import threading
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
-from store_workers.atomic_file import TemporaryFiles
-from store_workers.crew import Abandoned, Crew
-from store_workers.download import Download
-from store_workers.messages import (
-    ChunkStored,
-    DownloadStart,
-    FileDownloaded,
-    FileUploaded,
-    decode_message,
-)
-from store_workers.pace import Pace
-from store_workers.retry import Retrier, RetryPolicy
-from store_workers.upload import Upload
+from store_workers.files.atomic_file import TemporaryFiles
+from store_workers.threads import Abandoned, ThreadGroup
+from store_workers.transfer.limiter import Limiter
+from store_workers.transfer.retry import Retrier, RetryPolicy
+from store_workers.wire.events import ChunkStored, FileDownloaded, FileUploaded
+from store_workers.wire.messages import DownloadStart, decode_message
+from store_workers.workers.download import Download
+from store_workers.workers.upload import Upload
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from store_workers.errors import ChunkFailure
-    from store_workers.messages import Event
     from store_workers.stores.base import Store
+    from store_workers.wire.events import Event
 
 TIMEOUT = 60
 
@@ -46,26 +41,26 @@ class InProcess:
         self.retries: list[tuple[ChunkFailure, float]] = []
         self.files = TemporaryFiles()
         self._ended: SimpleQueue[BaseException | Event] = SimpleQueue()
-        self.crew = Crew(self._ended.put)
+        self.group = ThreadGroup(self._ended.put)
         decoded = decode_message(message)
         settings = decoded.settings
         retrier = Retrier(
             RetryPolicy.of(settings),
-            Pace(settings.concurrency, self.crew),
+            Limiter(settings.concurrency, self.group),
             lambda failure, pause: self.retries.append((failure, pause)),
             sleep=sleep,
         )
         self.worker: Upload | Download
         if isinstance(decoded, DownloadStart):
-            self.worker = Download(decoded, store, retrier, self.crew, self.files, threads)
+            self.worker = Download(decoded, store, retrier, self.group, self.files, threads)
         else:
-            self.worker = Upload(decoded, store, retrier, self.crew, self.events.append, threads)
-        self.crew.start(lambda: self._ended.put(self.worker.run()), "work")
+            self.worker = Upload(decoded, store, retrier, self.group, self.events.append, threads)
+        self.group.start(lambda: self._ended.put(self.worker.run()), "work")
 
     def finish(self, timeout: float = TIMEOUT) -> FileUploaded | FileDownloaded:
         """The last event; raises what the run failed with."""
         end = self._ended.get(timeout=timeout)
-        self.crew.fail(Abandoned())
+        self.group.fail(Abandoned())
         self.files.close()
         if isinstance(end, BaseException):
             raise end

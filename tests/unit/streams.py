@@ -5,10 +5,10 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING
 
-from store_workers.codec import frame_compressor
-from store_workers.crew import Abandoned, Crew
-from store_workers.decompression import Output, decompress_stream
-from store_workers.frames import ChunkStream, SeekTable
+from store_workers.stream.codec import frame_compressor
+from store_workers.stream.decompression import Output, decompress_stream
+from store_workers.stream.frames import ChunkStream, SeekTable
+from store_workers.threads import Abandoned, ThreadGroup
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -74,17 +74,17 @@ def decode(
 ) -> tuple[bytes, bool]:
     """Decompress chunks: the content, and whether a seek table vouched for it."""
     content: list[bytes] = []
-    vouched = decode_to(Output(content.append, expected), chunks, threads=threads)
-    return b"".join(content), vouched
+    verified = decode_to(Output(content.append, expected), chunks, threads=threads)
+    return b"".join(content), verified
 
 
 def decode_to(output: Output, chunks: Iterable[bytes], *, threads: int = 2) -> bool:
     """Decompress chunks to an output; raises what any of the threads failed with."""
-    crew = Crew()
+    group = ThreadGroup()
     try:
-        return decompress_stream(ChunkStream(iter(chunks)), output, threads, crew)
+        return decompress_stream(ChunkStream(iter(chunks)), output, threads, group)
     except Abandoned:
-        assert crew.failure is not None
-        raise crew.failure from None
+        assert group.failure is not None
+        raise group.failure from None
     finally:
-        crew.fail(Abandoned())
+        group.fail(Abandoned())

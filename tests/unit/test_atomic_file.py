@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from store_workers import atomic_file
-from store_workers.atomic_file import (
+from store_workers.files import atomic_file
+from store_workers.files.atomic_file import (
     TEMPORARY_PREFIX,
     TEMPORARY_SUFFIX,
     AtomicFile,
@@ -21,7 +21,7 @@ from store_workers.atomic_file import (
     temporary_name,
     write_all,
 )
-from store_workers.crew import Abandoned
+from store_workers.threads import Abandoned
 from tests.unit.in_process import TIMEOUT, beside
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from store_workers.chunking import LARGEST_CHUNK, SMALLEST_HALVING, Cutter, next_chunk_size
+from store_workers.stream.chunking import LARGEST_CHUNK, SMALLEST_HALVING, Cutter, next_chunk_size
 
 KIB = 1024
 FULL = 512 * KIB

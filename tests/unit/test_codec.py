@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import zstandard
 
-from store_workers import codec, codec_zstandard
 from store_workers.errors import ErrorCode
-from store_workers.messages import Warning
+from store_workers.stream import codec, codec_zstandard
+from store_workers.wire.events import Warning
 from tests.stores.memory_store import MemoryStore
 from tests.unit.in_process import InProcess
 

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 import pytest
 import zstandard
 
-from store_workers import compression
-from store_workers.codec import frame_compressor
-from store_workers.compression import FRAME_SPAN, Frame, ParallelCompressor, frame_maker
-from store_workers.crew import Abandoned, Crew
-from store_workers.decompression import LARGEST_WHOLE
 from store_workers.errors import ErrorCode, WorkerError
+from store_workers.stream import compression
+from store_workers.stream.codec import frame_compressor
+from store_workers.stream.compression import FRAME_SPAN, Frame, ParallelCompressor, frame_maker
+from store_workers.stream.decompression import LARGEST_WHOLE
+from store_workers.threads import Abandoned, ThreadGroup
 from tests.unit.in_process import TIMEOUT, beside
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def compress(
     then: Callable[[Frame], None] = lambda _frame: None,
 ) -> list[Frame]:
     """Compress a source to its frames; raises what any of the threads failed with."""
-    crew = Crew()
+    group = ThreadGroup()
     frames: list[Frame] = []
 
     def in_order(frame: Frame) -> Frame:
@@ -74,14 +74,14 @@ def compress(
         return frame
 
     maker = frame_maker(level, verify)
-    work = ParallelCompressor(source, maker, threads, crew, in_order, then)
+    work = ParallelCompressor(source, maker, threads, group, in_order, then)
     try:
         work.run()
     except Abandoned:
-        assert crew.failure is not None
-        raise crew.failure from None
+        assert group.failure is not None
+        raise group.failure from None
     finally:
-        crew.fail(Abandoned())
+        group.fail(Abandoned())
     return frames
 
 

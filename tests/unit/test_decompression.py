@@ -14,10 +14,10 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
-from store_workers.codec import CodecError, frame_decompressor, stream_decompressor
-from store_workers.compression import FRAME_SPAN
-from store_workers.decompression import LARGEST_WHOLE, LONGEST_WHOLE, Output
 from store_workers.errors import ErrorCode, StreamCorrupt, WorkerError
+from store_workers.stream.codec import CodecError, frame_decompressor, stream_decompressor
+from store_workers.stream.compression import FRAME_SPAN
+from store_workers.stream.decompression import LARGEST_WHOLE, LONGEST_WHOLE, Output
 from tests.unit.in_process import TIMEOUT, beside
 from tests.unit.streams import (
     ABSURD_WINDOW,
@@ -198,10 +198,10 @@ def test_a_flipped_bit_gives_no_other_content(data: st.DataObject) -> None:
         position = data.draw(st.integers(0, len(stream) - 1))
         stream[position] ^= 1 << data.draw(st.integers(0, 7))
     try:
-        content, vouched = decode([bytes(stream)])
+        content, verified = decode([bytes(stream)])
     except StreamCorrupt:
         return
-    assert not vouched or content == decode(SMALL)[0]
+    assert not verified or content == decode(SMALL)[0]
 
 
 @given(st.data())
@@ -244,7 +244,7 @@ def test_what_is_expected_passes() -> None:
 ABSURD_SIZE = b"\xff\xff\xff\xff\xff\xff\xff\x0f"
 BOMBS = """
 import resource, sys, time
-from store_workers.decompression import Output
+from store_workers.stream.decompression import Output
 from store_workers.errors import WorkerError
 from tests.unit.streams import *
 

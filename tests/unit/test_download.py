@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from store_workers.errors import ChunkFailure, ErrorCode, StoreFailure, WorkerError
-from store_workers.messages import DownloadProgress, FileDownloaded
+from store_workers.wire.events import DownloadProgress, FileDownloaded
 from tests.stores.flaky_store import FlakyStore
 from tests.stores.memory_store import MemoryStore
 from tests.unit.in_process import TIMEOUT, InProcess, beside, download, upload

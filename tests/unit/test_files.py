@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from store_workers.atomic_file import TemporaryFiles
-from store_workers.descriptors import named_descriptor, take_over
 from store_workers.errors import ErrorCode, WorkerError
-from store_workers.source import FileSource
-from store_workers.target import PassedThrough, ReplacedFile, open_target
+from store_workers.files.atomic_file import TemporaryFiles
+from store_workers.files.descriptors import named_descriptor, take_over
+from store_workers.files.source import FileSource
+from store_workers.files.target import PassedThrough, ReplacedFile, open_target
 from tests.unit.in_process import TIMEOUT, beside
 
 if TYPE_CHECKING:

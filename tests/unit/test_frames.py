@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from store_workers.errors import StreamCorrupt
-from store_workers.frames import (
+from store_workers.stream.frames import (
     ChunkStream,
     SeekTable,
     is_skippable,
@@ -55,7 +55,7 @@ def test_the_table_byte_by_byte() -> None:
 
 
 def told_by(table: SeekTable, content: bytes) -> bool:
-    return table.is_told_by(ChunkStream(iter([content])), len(content))
+    return table.matches(ChunkStream(iter([content])), len(content))
 
 
 def test_a_table_is_told_by_itself_alone() -> None:
@@ -88,7 +88,7 @@ def test_what_is_no_table_with_checksums_vouches_for_nothing() -> None:
 def test_a_table_that_ends_early() -> None:
     stream = ChunkStream(iter([GOLDEN_TABLE[8:20]]))
     with pytest.raises(StreamCorrupt):
-        golden().is_told_by(stream, 33)
+        golden().matches(stream, 33)
 
 
 def test_a_table_in_very_small_chunks() -> None:
@@ -99,7 +99,7 @@ def test_a_table_in_very_small_chunks() -> None:
         made = frame(content)
         expected.add(len(made), len(content), int.from_bytes(made[-4:], "little"))
     stream = ChunkStream(iter(cut_evenly(table[8:], 1)))
-    assert expected.is_told_by(stream, len(table) - 8)
+    assert expected.matches(stream, len(table) - 8)
 
 
 def flipped(data: bytes, position: int, bit: int = 1) -> bytes:

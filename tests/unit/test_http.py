@@ -15,17 +15,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from store_workers.chunking import LARGEST_CHUNK
 from store_workers.errors import ErrorCode, StoreFailure
 from store_workers.stores.base import LONGEST_ANSWER, Chunk
-from store_workers.stores.transport import (
+from store_workers.stores.http.transport import (
     LEAST_RATE,
     LONGEST_REFUSAL,
-    Answer,
-    Headway,
+    MinimumThroughput,
+    Response,
     refusal,
     retry_after,
 )
+from store_workers.stream.chunking import LARGEST_CHUNK
 from tests.stores.kinds import open_store
 from tests.support.faulty_server import (
     FIRST,
@@ -127,7 +127,7 @@ STATUSES = [
 def test_what_a_status_means(
     number: int, code: ErrorCode, transient: bool, slow_down: bool
 ) -> None:
-    failure = refusal(Answer(number, "Reason", {}, b""), "http://host")
+    failure = refusal(Response(number, "Reason", {}, b""), "http://host")
     assert (failure.code, failure.transient, failure.slow_down) == (code, transient, slow_down)
     assert failure.http_status == number
     assert failure.retry_after is None
@@ -194,7 +194,7 @@ def test_other_successes_are_no_answer_to_a_question(method: str, number: int) -
 
 
 def asked(value: str) -> float | None:
-    return retry_after(Answer(503, "", {"Retry-After": value}, b""))
+    return retry_after(Response(503, "", {"Retry-After": value}, b""))
 
 
 @pytest.mark.parametrize(
@@ -227,7 +227,7 @@ def test_a_date_in_the_future() -> None:
 
 
 def test_no_wish() -> None:
-    assert retry_after(Answer(503, "", {}, b"")) is None
+    assert retry_after(Response(503, "", {}, b"")) is None
 
 
 @given(st.text() | st.text(st.sampled_from("0123456789 :,+-GMTWedOct")))
@@ -240,7 +240,7 @@ def test_any_wish_is_a_number_or_none(value: str) -> None:
     ("value", "length"), [("5", 5), ("0", 0), ("", None), ("-5", None), ("5, 5", None), ("٣", None)]
 )
 def test_announced_lengths(value: str, length: int | None) -> None:
-    assert Answer(200, "", {"Content-Length": value}, b"").content_length() == length
+    assert Response(200, "", {"Content-Length": value}, b"").content_length() == length
 
 
 # Connections.
@@ -336,7 +336,7 @@ def test_what_is_in_a_chunk_is_not_the_stores_business(change: Callable[[bytes],
 
 
 def raw(answer: bytes) -> Fault:
-    """Answer with these bytes, and close."""
+    """Response with these bytes, and close."""
 
     def raw(exchange: Exchange) -> None:
         exchange.receive()
@@ -456,7 +456,7 @@ def test_after_an_answer_that_was_cut_the_next_request_is_well() -> None:
         store.close()
 
 
-# Headway.
+# MinimumThroughput.
 
 
 class Watch:
@@ -464,11 +464,11 @@ class Watch:
 
     def __init__(self) -> None:
         self.now = 1000.0
-        self.headway = Headway(10.0, clock=lambda: self.now)
+        self.throughput = MinimumThroughput(10.0, clock=lambda: self.now)
 
     def moved(self, count: int, after: float) -> None:
         self.now += after
-        self.headway.moved(count)
+        self.throughput.moved(count)
 
 
 def test_a_transfer_that_moves_enough_goes_on_for_ever() -> None:

@@ -15,9 +15,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from store_workers import compression
-from store_workers.compression import FRAME_SPAN
 from store_workers.errors import ErrorCode, WorkerError
+from store_workers.stream import compression
+from store_workers.stream.compression import FRAME_SPAN
 from tests.stores.memory_store import MemoryStore
 from tests.unit.in_process import download, upload
 from tests.unit.streams import TABLE_MAGIC

@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from store_workers.atomic_file import TemporaryFiles
 from store_workers.errors import BadMessage
-from store_workers.messages import Settings, decode_message
-from store_workers.paths import system_path
-from store_workers.stores.http_location import HttpLocation
+from store_workers.files.atomic_file import TemporaryFiles
+from store_workers.files.paths import system_path
+from store_workers.stores.http.location import HttpLocation
 from store_workers.stores.location import DirectoryLocation, default_directory, locate
+from store_workers.wire.messages import Settings, decode_message
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -18,23 +18,25 @@ from store_workers.errors import (
     StreamCorrupt,
     WorkerError,
 )
-from store_workers.inbox import decode_json
-from store_workers.messages import (
+from store_workers.wire.events import (
     EVENTS,
     TERMINAL,
-    Auth,
     ChunkStored,
-    DownloadStart,
     ErrorEvent,
     EventType,
+    UploadProgress,
+    error_event,
+)
+from store_workers.wire.messages import (
+    Auth,
+    DownloadStart,
     MessageType,
     Settings,
-    UploadProgress,
     UploadStart,
     decode_message,
-    error_event,
     message_id,
 )
+from store_workers.wire.reader import decode_json
 
 HASH = "0123456789abcdef" * 4
 UPLOAD: dict[str, Any] = {"type": "UPLOAD_START", "path": "/file"}

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from store_workers.probing import Probing
+from store_workers.transfer.probing import Probing
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

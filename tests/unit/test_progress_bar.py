@@ -7,20 +7,18 @@ import re
 import pytest
 
 from store_workers.errors import ErrorCode
-from store_workers.messages import (
+from store_workers.people.progress_bar import ProgressBar, Rate, position, size_text
+from store_workers.people.standard_error import StandardError
+from store_workers.wire.events import (
     ChunkRetry,
     ChunkStored,
     DownloadProgress,
-    DownloadStart,
     ErrorEvent,
     FileDownloaded,
     FileUploaded,
-    MessageType,
     UploadProgress,
-    UploadStart,
 )
-from store_workers.progress_bar import ProgressBar, Rate, position, size_text
-from store_workers.standard_error import StandardError
+from store_workers.wire.messages import DownloadStart, MessageType, UploadStart
 
 HASH = "0" * 64
 UPLOAD = UploadStart(type=MessageType.UPLOAD_START, path="/data/big.tar")

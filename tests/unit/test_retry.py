@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from store_workers.crew import Abandoned, Crew
 from store_workers.errors import ChunkFailure, ErrorCode, StoreFailure
-from store_workers.messages import Settings
-from store_workers.pace import Pace
-from store_workers.retry import Retrier, RetryPolicy
+from store_workers.threads import Abandoned, ThreadGroup
+from store_workers.transfer.limiter import Limiter
+from store_workers.transfer.retry import Retrier, RetryPolicy
+from store_workers.wire.messages import Settings
 
 HASH = "ab" * 32
 
@@ -115,12 +115,12 @@ class Loop:
     def __init__(self, max_attempts: int = 5, concurrency: int = 8) -> None:
         self.slept: list[float] = []
         self.told: list[tuple[int, str, int, float]] = []
-        self.crew = Crew()
+        self.group = ThreadGroup()
         self.now = 0.0
-        self.pace = Pace(concurrency, self.crew, clock=lambda: self.now)
+        self.limiter = Limiter(concurrency, self.group, clock=lambda: self.now)
         self.retrier = Retrier(
             RetryPolicy(max_attempts, 0.2, 10.0),
-            self.pace,
+            self.limiter,
             lambda failed, pause: self.told.append(
                 (failed.index or 0, failed.hash or "", failed.attempt, pause)
             ),
@@ -187,14 +187,14 @@ def test_a_bug_is_not_tried_again() -> None:
 def test_a_store_that_asks_for_it_slows_the_run_down() -> None:
     loop = Loop()
     loop.retrier.run(0, HASH, Failing(failure(1).cause))
-    assert loop.pace.limit == 8
+    assert loop.limiter.limit == 8
     loop.retrier.run(0, HASH, Failing(failure(1, slow_down=True).cause))
-    assert loop.pace.limit == 4
+    assert loop.limiter.limit == 4
 
 
 def test_nothing_is_tried_once_the_run_is_over() -> None:
     loop = Loop()
-    loop.crew.fail(ValueError())
+    loop.group.fail(ValueError())
     work = Failing()
     with pytest.raises(Abandoned):
         loop.retrier.run(0, HASH, work)
@@ -204,18 +204,18 @@ def test_nothing_is_tried_once_the_run_is_over() -> None:
 def test_a_run_that_ends_in_a_pause_makes_no_further_try() -> None:
     loop = Loop()
     work = Failing(failure(1).cause)
-    loop.retrier._sleep = lambda _seconds: loop.crew.fail(ValueError())
+    loop.retrier._sleep = lambda _seconds: loop.group.fail(ValueError())
     with pytest.raises(Abandoned):
         loop.retrier.run(0, HASH, work)
     assert work.calls == 1
 
 
 def test_jitter_is_spread_over_the_whole_range() -> None:
-    crew = Crew()
+    group = ThreadGroup()
     pauses: list[float] = []
     retrier = Retrier(
         RetryPolicy(2, 1.0, 1.0),
-        Pace(8, crew),
+        Limiter(8, group),
         lambda _failed, pause: pauses.append(pause),
         sleep=lambda _seconds: None,
     )

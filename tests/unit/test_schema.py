@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 
 from store_workers.errors import BadMessage, ErrorCode
-from store_workers.messages import (
+from store_workers.wire.events import (
     EVENTS,
     ChunkRetry,
     ChunkStored,
@@ -21,14 +21,14 @@ from store_workers.messages import (
     FileUploaded,
     UploadProgress,
     Warning,
-    decode_message,
 )
-from store_workers.owner import Owner
-from store_workers.schema import schema
+from store_workers.wire.messages import decode_message
+from store_workers.wire.schema import schema
+from store_workers.wire.writer import EventWriter
 from tests.unit.test_messages import DOWNLOAD, HASH, RANGES, REFUSED, SCALARS, UPLOAD
 
 if TYPE_CHECKING:
-    from store_workers.messages import Event
+    from store_workers.wire.events import Event
 
 SCHEMA = schema()
 VALIDATOR = Draft202012Validator(SCHEMA)
@@ -71,7 +71,7 @@ def test_every_event_is_sampled() -> None:
 @pytest.mark.parametrize("event", SAMPLES, ids=lambda event: type(event).__name__)
 @pytest.mark.parametrize("run_id", [None, "i"])
 def test_every_event_fits(event: Event, run_id: str | None) -> None:
-    owner = Owner(-1)
+    owner = EventWriter(-1)
     owner.id = run_id
     line = json.loads(bytes(owner.encode(event)))
     VALIDATOR.validate(line)

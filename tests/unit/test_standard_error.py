@@ -6,7 +6,7 @@ import os
 import time
 from contextlib import suppress
 
-from store_workers.standard_error import PATIENCE, StandardError
+from store_workers.people.standard_error import PATIENCE, StandardError
 
 
 def test_text_goes_out_whole_and_in_order() -> None:

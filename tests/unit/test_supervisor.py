@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from store_workers.errors import ErrorCode
-from store_workers.messages import ErrorEvent, UploadProgress
-from store_workers.owner import Owner, OwnerGone
-from store_workers.supervisor import Heartbeat, Inbox, Supervisor
+from store_workers.run.supervisor import Heartbeat, Mailbox, Supervisor
+from store_workers.wire.events import ErrorEvent, UploadProgress
+from store_workers.wire.writer import EventWriter, OwnerGone
 from tests.unit.in_process import TIMEOUT, beside
 
 if TYPE_CHECKING:
@@ -34,9 +34,9 @@ class Watched:
 
     def __init__(self) -> None:
         self.descriptor, self.end = os.pipe()
-        self.owner = Owner(self.end)
-        self.inbox = Inbox()
-        self.supervisor = Supervisor(self.owner, self.inbox)
+        self.owner = EventWriter(self.end)
+        self.mailbox = Mailbox()
+        self.supervisor = Supervisor(self.owner, self.mailbox)
 
     def __enter__(self) -> Self:
         return self
@@ -53,26 +53,26 @@ class Watched:
 
 def test_the_end_of_the_work_ends_the_wait() -> None:
     with Watched() as watched:
-        beside(watched.inbox.done)
+        beside(watched.mailbox.done)
         assert watched.supervisor.wait() is None
 
 
 def test_a_failure_ends_the_wait() -> None:
     failure = ValueError()
     with Watched() as watched:
-        beside(lambda: watched.inbox.failed(failure))
+        beside(lambda: watched.mailbox.failed(failure))
         assert watched.supervisor.wait() is failure
 
 
 def test_notes_come_in_their_order() -> None:
-    inbox = Inbox()
+    mailbox = Mailbox()
     first = ValueError()
-    inbox.failed(first)
-    inbox.done()
-    assert inbox.next(0) is first
-    assert inbox.next(0) is None
+    mailbox.failed(first)
+    mailbox.done()
+    assert mailbox.next(0) is first
+    assert mailbox.next(0) is None
     with pytest.raises(Empty):
-        inbox.next(0)
+        mailbox.next(0)
 
 
 def test_an_owner_that_goes_ends_the_wait() -> None:
@@ -86,7 +86,7 @@ def test_an_owner_that_goes_ends_the_wait() -> None:
 def test_the_heart_beats_while_nothing_moves() -> None:
     with Watched() as watched:
         watched.supervisor.heartbeat = Heartbeat(0.02, lambda: PROGRESS)
-        timer = threading.Timer(0.5, watched.inbox.done)
+        timer = threading.Timer(0.5, watched.mailbox.done)
         timer.start()
         watched.supervisor.wait()
         lines = os.read(watched.descriptor, 100_000).splitlines()
@@ -125,7 +125,7 @@ def fill(descriptor: int) -> None:
 def test_the_last_line_waits_for_an_owner_that_reads_late() -> None:
     with Watched() as watched:
         fill(watched.end)
-        thread = beside(lambda: watched.supervisor.tell_at_last(ERROR))
+        thread = beside(lambda: watched.supervisor.emit_last(ERROR))
         thread.join(0.4)
         assert thread.is_alive()
         found = b""
@@ -140,7 +140,7 @@ def test_the_last_line_does_not_wait_for_an_owner_that_is_gone() -> None:
         fill(watched.end)
         watched.drop_reader()
         with pytest.raises(OwnerGone):
-            watched.supervisor.tell_at_last(ERROR)
+            watched.supervisor.emit_last(ERROR)
 
 
 def test_a_signal_ends_the_patience_for_the_last_line() -> None:
@@ -148,17 +148,17 @@ def test_a_signal_ends_the_patience_for_the_last_line() -> None:
         fill(watched.end)
         watched.owner.hurry()
         with pytest.raises(OwnerGone):
-            watched.supervisor.tell_at_last(ERROR)
+            watched.supervisor.emit_last(ERROR)
         assert watched.owner.ended_with is None
 
 
 LISTENER = """
 import sys, threading, time
-from store_workers.owner import Owner
-from store_workers.supervisor import Inbox, Supervisor
-inbox = Inbox()
-inbox.listen_to_signals()
-supervisor = Supervisor(Owner(1), inbox)
+from store_workers.wire.writer import EventWriter
+from store_workers.run.supervisor import Mailbox, Supervisor
+mailbox = Mailbox()
+mailbox.listen_to_signals()
+supervisor = Supervisor(EventWriter(1), mailbox)
 def busy():
     while True: sum(range(1000))
 threading.Thread(target=busy, daemon=True).start()
@@ -195,9 +195,9 @@ def test_signals_are_noted_and_the_second_one_ends_it_at_once(name: str) -> None
 def test_a_hang_up_that_nohup_ignores_stays_ignored() -> None:
     script = """
 import signal
-from store_workers.supervisor import Inbox
+from store_workers.run.supervisor import Mailbox
 signal.signal(signal.SIGHUP, signal.SIG_IGN)
-Inbox().listen_to_signals()
+Mailbox().listen_to_signals()
 print(signal.getsignal(signal.SIGHUP) is signal.SIG_IGN, signal.getsignal(signal.SIGTERM))
 """
     done = subprocess.run(
@@ -208,4 +208,4 @@ print(signal.getsignal(signal.SIGHUP) is signal.SIG_IGN, signal.getsignal(signal
         check=True,
         timeout=TIMEOUT,
     )
-    assert done.stdout.startswith("True <bound method Inbox.on_signal")
+    assert done.stdout.startswith("True <bound method Mailbox.on_signal")

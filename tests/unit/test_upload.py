@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from store_workers import compression
-from store_workers.codec import frame_compressor
-from store_workers.compression import FRAME_SPAN
 from store_workers.errors import ChunkFailure, ErrorCode, StoreFailure, WorkerError
-from store_workers.messages import FileUploaded, UploadProgress
+from store_workers.stream import compression
+from store_workers.stream.codec import frame_compressor
+from store_workers.stream.compression import FRAME_SPAN
+from store_workers.wire.events import FileUploaded, UploadProgress
 from tests.stores.flaky_store import FlakyStore, unavailable
 from tests.stores.memory_store import MemoryStore
 from tests.support.reference import check_stream, cut_sizes

@@ -22,7 +22,7 @@ WORKER = Path(__file__).with_name("compile_worker.py")
 LENGTH_BYTES = 8
 # Without docstrings, as with -OO: they are a fifth of the code. The messages' own ones stay: the
 # JSON Schema quotes them. ``loader.py`` compiles sources by the same rule.
-WITH_DOCSTRINGS = frozenset({"store_workers/messages.py"})
+WITH_DOCSTRINGS = frozenset({"store_workers/wire/messages.py", "store_workers/wire/events.py"})
 WORKER_SURROUNDINGS = {
     "PYTHONHASHSEED": "0",
     "PYTHONNODEBUGRANGES": "1",

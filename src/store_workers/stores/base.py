@@ -7,7 +7,7 @@ went wrong; whether to try again is not its business.
 
 from __future__ import annotations
 
-from store_workers.chunking import LARGEST_CHUNK
+from store_workers.stream.chunking import LARGEST_CHUNK
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

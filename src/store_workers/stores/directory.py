@@ -12,7 +12,8 @@ import stat
 import threading
 from contextlib import suppress
 
-from store_workers.atomic_file import (
+from store_workers.errors import DENIED, MISSING, ErrorCode, StoreFailure, reason, shown
+from store_workers.files.atomic_file import (
     TemporaryFiles,
     directory_of,
     remove_stale_files,
@@ -20,7 +21,6 @@ from store_workers.atomic_file import (
     sync_file,
     write_all,
 )
-from store_workers.errors import DENIED, MISSING, ErrorCode, StoreFailure, reason, shown
 from store_workers.stores.base import LONGEST_ANSWER
 
 TYPE_CHECKING = False

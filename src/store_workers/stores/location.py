@@ -9,17 +9,17 @@ import os
 import sys
 
 from store_workers.errors import BadMessage, shown
-from store_workers.paths import system_path
-from store_workers.records import is_encodable
+from store_workers.files.paths import system_path
+from store_workers.wire.records import is_encodable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Protocol
 
-    from store_workers.atomic_file import TemporaryFiles
-    from store_workers.messages import Settings, Start
+    from store_workers.files.atomic_file import TemporaryFiles
     from store_workers.stores.base import Store
+    from store_workers.wire.messages import Settings, Start
 
     class Location(Protocol):
         """A place where chunks live, known but not yet touched.
@@ -61,11 +61,11 @@ def _locate(text: str, field: str, message: Start, environment: Mapping[str, str
     if scheme == "file":
         return DirectoryLocation(_file_url_path(text, field))
     if scheme in ("http", "https"):
-        from store_workers.stores.http_location import read_http_url
+        from store_workers.stores.http.location import read_http_url
 
         return read_http_url(text, field, message.auth, message.tls, environment)
     if scheme == "s3":
-        from store_workers.stores.s3_location import read_s3_url
+        from store_workers.stores.s3.location import read_s3_url
 
         return read_s3_url(text, field, message.auth, message.tls, environment)
     raise BadMessage(field, f"the scheme is none of {SCHEMES}")

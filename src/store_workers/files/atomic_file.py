@@ -1,0 +1,246 @@
+"""Files that appear whole, under their name, or not at all; and the removal of what was begun.
+
+The steps, each needed: write aside, fsync the file (or a crash leaves an empty one under the
+name), rename, fsync the directory (or a crash forgets the name).
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import sys
+import threading
+import time
+from contextlib import suppress
+
+from store_workers.threads import Abandoned
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+STALE_AFTER = 24 * 60 * 60
+"""Seconds after which a temporary file cannot belong to a running worker any more."""
+
+TEMPORARY_PREFIX = ".store-workers-"
+TEMPORARY_SUFFIX = ".part"
+
+LONGEST_CLOSE = 1.0
+"""Seconds that closing waits for a call under way in another thread."""
+
+_FLAGS = (
+    os.O_RDWR
+    | os.O_CREAT
+    | os.O_EXCL
+    | getattr(os, "O_NOFOLLOW", 0)
+    | getattr(os, "O_BINARY", 0)
+    | getattr(os, "O_CLOEXEC", 0)
+)
+_UNNAMED = getattr(os, "O_TMPFILE", 0)
+_OWN_DESCRIPTORS = "/proc/self/fd"
+
+
+class TemporaryFiles:
+    """All files of a run that are not yet under their name; closing it removes them.
+
+    Names are random and opened exclusively without following links, so that nobody can plant
+    something at them.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._paths: set[str] = set()
+        self._closed = False
+
+    def create(self, directory: str, mode: int = 0o666) -> tuple[int, str]:
+        """Create an empty file in `directory`: (its descriptor, its path). Raises `OSError`."""
+        with self._lock:
+            if self._closed:
+                raise Abandoned
+            path = os.path.join(directory, temporary_name())
+            descriptor = os.open(path, _FLAGS, mode)
+            self._paths.add(path)
+            return descriptor, path
+
+    def name(self, descriptor: int, directory: str) -> str:
+        """Give a file that was opened without a name a temporary one in its directory."""
+        with self._lock:
+            if self._closed:
+                raise Abandoned
+            path = os.path.join(directory, temporary_name())
+            _link_descriptor(descriptor, path)
+            self._paths.add(path)
+            return path
+
+    def rename(self, path: str, target: str) -> None:
+        """Move a file to its name, replacing what is there."""
+        with self._lock:
+            if self._closed:
+                raise Abandoned
+            os.replace(path, target)
+            self._paths.discard(path)
+
+    def discard(self, path: str) -> None:
+        """Remove a file that is not wanted any more."""
+        with self._lock:
+            self._paths.discard(path)
+            _unlink(path)
+
+    def close(self) -> None:
+        """Remove every file that has not got its name, and let none be made or renamed any more.
+
+        A file system that hangs in another thread's call does not hold this up for long.
+        """
+        locked = self._lock.acquire(timeout=LONGEST_CLOSE)
+        self._closed = True
+        for path in tuple(self._paths):
+            _unlink(path)
+        self._paths.clear()
+        if locked:
+            self._lock.release()
+
+
+class AtomicFile:
+    """A file that is written aside and appears under `target` by one rename.
+
+    Where the system can, it has no name at all until it is complete, so that even a killed worker
+    leaves nothing behind. It keeps the permissions of the file that it replaces.
+    """
+
+    def __init__(self, target: str, files: TemporaryFiles) -> None:
+        self._target = target
+        self._files = files
+        self._directory = directory_of(target)
+        self._path: str | None = None
+        self.descriptor = self._create_unnamed()
+        if self.descriptor < 0:
+            self.descriptor, self._path = files.create(self._directory)
+
+    def commit(self) -> None:
+        """Make the content durable and give it its name. Raises `OSError`."""
+        self._keep_permissions()
+        sync_file(self.descriptor)
+        if self._path is None:
+            self._path = self._files.name(self.descriptor, self._directory)
+        os.close(self.descriptor)
+        self._files.rename(self._path, self._target)
+        sync_directory(self._directory)
+
+    def _create_unnamed(self) -> int:
+        """Open a file without a name; -1 where the system or the file system has none."""
+        if not _UNNAMED or not os.path.isdir(_OWN_DESCRIPTORS):
+            return -1
+        flags = os.O_RDWR | _UNNAMED | os.O_CLOEXEC
+        with suppress(OSError):
+            return os.open(self._directory, flags, 0o666)
+        return -1
+
+    def _keep_permissions(self) -> None:
+        try:
+            replaced = os.lstat(self._target)
+        except OSError:
+            return
+        if stat.S_ISREG(replaced.st_mode) and hasattr(os, "fchmod"):
+            os.fchmod(self.descriptor, stat.S_IMODE(replaced.st_mode) & 0o777)
+
+
+def temporary_name() -> str:
+    """A name that nobody can foresee."""
+    return f"{TEMPORARY_PREFIX}{os.urandom(8).hex()}{TEMPORARY_SUFFIX}"
+
+
+def remove_stale_files(directory: str, now: float | None = None) -> int:
+    """Remove what killed workers left in a directory, once it is old enough; how many it was.
+
+    What cannot be looked at or removed stays: tidying up is not worth failing for.
+    """
+    oldest = (time.time() if now is None else now) - STALE_AFTER
+    removed = 0
+    with suppress(OSError):
+        for entry in temporary_files(directory):
+            with suppress(OSError):
+                if entry.stat(follow_symlinks=False).st_mtime < oldest:
+                    os.unlink(entry.path)
+                    removed += 1
+    return removed
+
+
+def temporary_files(directory: str) -> Iterator[os.DirEntry[str]]:
+    """The entries of a directory that have the name of a temporary file of ours."""
+    with os.scandir(directory) as entries:
+        for entry in entries:
+            if entry.name.startswith(TEMPORARY_PREFIX) and entry.name.endswith(TEMPORARY_SUFFIX):
+                yield entry
+
+
+def sync_file(descriptor: int) -> None:
+    """Make a file's content durable. macOS needs another call than fsync for the drive's cache."""
+    if sys.platform == "darwin":
+        import fcntl
+
+        with suppress(OSError):  # not every file system there has it
+            fcntl.fcntl(descriptor, fcntl.F_FULLFSYNC)
+            return
+    os.fsync(descriptor)
+
+
+def sync_directory(directory: str) -> None:
+    """Make the names in a directory durable; nothing where directories cannot be opened."""
+    if os.name == "nt":
+        return
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        # Some network file systems cannot sync a directory, and need not: fsync(2).
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def directory_of(path: str) -> str:
+    """The directory that a path lies in."""
+    return os.path.dirname(path) or os.curdir
+
+
+def write_all(descriptor: int, pieces: list[memoryview]) -> None:
+    """Write every byte of `pieces`, in as few calls as the system needs. Raises `OSError`."""
+    if not hasattr(os, "writev"):
+        for piece in pieces:
+            rest = piece
+            while rest:
+                rest = rest[os.write(descriptor, rest) :]
+        return
+    left = pieces
+    while left:
+        written = os.writev(descriptor, left[:_MOST_PIECES])
+        left = _without(left, written)
+
+
+_MOST_PIECES = 512
+
+
+def _without(pieces: list[memoryview], count: int) -> list[memoryview]:
+    """What is left of `pieces` behind their first `count` bytes."""
+    for position, piece in enumerate(pieces):
+        if count < len(piece):
+            return [piece[count:], *pieces[position + 1 :]]
+        count -= len(piece)
+    return []
+
+
+def _link_descriptor(descriptor: int, path: str) -> None:
+    """Give an unnamed file a name (open(2), O_TMPFILE)."""
+    folder = os.open(_OWN_DESCRIPTORS, os.O_RDONLY)
+    try:
+        # Only with a directory's descriptor does Python make the call that follows the link.
+        os.link(str(descriptor), path, src_dir_fd=folder, follow_symlinks=True)
+    finally:
+        os.close(folder)
+
+
+def _unlink(path: str) -> None:
+    with suppress(OSError):  # gone already, or its directory is: nothing is left to remove
+        os.unlink(path)

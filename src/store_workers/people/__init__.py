@@ -1,0 +1,1 @@
+"""For people and operators: help, progress bar, log."""

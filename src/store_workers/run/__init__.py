@@ -1,0 +1,1 @@
+"""One run: signals, heartbeat, limits of the host."""

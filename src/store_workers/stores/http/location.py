@@ -1,0 +1,91 @@
+"""`http://` and `https://` URLs: host, path, and the credentials that belong to them."""
+
+from __future__ import annotations
+
+from store_workers.errors import BadMessage
+from store_workers.stores.http.server import Server
+from store_workers.stores.http.tls import tls_files
+from store_workers.stores.http.url_parts import ascii_host, basic, is_host
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from store_workers.files.atomic_file import TemporaryFiles
+    from store_workers.stores.base import Store
+    from store_workers.wire.messages import Auth, Settings, Tls
+
+TOKEN_VARIABLE = "STORE_WORKERS_TOKEN"  # noqa: S105 - a name, not a token
+
+
+class HttpLocation:
+    """A base URL, taken apart; `shown` is the URL without user, password and query."""
+
+    def __init__(self, server: Server, path: str, query: str, authorization: str | None) -> None:
+        self.server = server
+        self.path = path
+        self.query = query
+        self.authorization = authorization
+        self.shown = server.origin + path
+
+    def open(self, settings: Settings, files: TemporaryFiles) -> Store:
+        transport = self.server.open(settings, self.shown)
+        from store_workers.stores.http.store import HttpStore
+
+        return HttpStore(transport, self.path, self.query, self.authorization, self.shown)
+
+
+def read_http_url(
+    url: str,
+    field: str,
+    auth: Auth | None,
+    tls: Tls | None,
+    environment: Mapping[str, str],
+) -> HttpLocation:
+    """Take a base URL apart; raise `BadMessage`, which never shows the URL: it may hold secrets."""
+    from urllib.parse import quote, urlsplit
+
+    try:
+        parts = urlsplit(url)
+        host, port = ascii_host(parts.hostname or ""), parts.port
+    except ValueError:
+        raise BadMessage(field, "is no valid URL") from None
+    if not is_host(host):
+        raise BadMessage(field, "expected a host after http:// or https://")
+    if parts.fragment:
+        raise BadMessage(field, "a store's URL has no fragment")
+    if auth is not None and auth.access_key_id is not None:
+        raise BadMessage("auth", "S3's keys are for s3:// stores")
+    # What is percent-encoded already stays as it is.
+    path = quote(_bytes(parts.path.rstrip("/")), safe="/%:@!$&'()*+,;=~")
+    query = quote(_bytes(parts.query), safe="/%:@!$&'()*+,;=~?")
+    authorization = _authorization(auth, parts.username, parts.password, environment)
+    server = Server(parts.scheme.lower(), host, port, tls_files(tls, environment), environment)
+    return HttpLocation(server, path, query, authorization)
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")
+
+
+def _authorization(
+    auth: Auth | None,
+    username: str | None,
+    password: str | None,
+    environment: Mapping[str, str],
+) -> str | None:
+    """The header's value: the message's `auth` first, then the URL's user, then the variable."""
+    if auth is not None:
+        if auth.bearer_token is not None:
+            return f"Bearer {auth.bearer_token}"
+        return basic(auth.username or "", auth.password or "")
+    if username is not None:
+        from urllib.parse import unquote
+
+        return basic(unquote(username), unquote(password or ""))
+    token = environment.get(TOKEN_VARIABLE)
+    if not token:
+        return None
+    if not (token.isascii() and token.isprintable()):
+        raise BadMessage(TOKEN_VARIABLE, "expected printable ASCII characters only")
+    return f"Bearer {token}"

@@ -1,0 +1,103 @@
+"""Which proxy leads to a server: the usual variables, read as curl reads them.
+
+`http_proxy` counts in lower case only: as `HTTP_PROXY` a web server could set it from a request's
+`Proxy` header. The others count in both, lower case first.
+"""
+
+from __future__ import annotations
+
+from store_workers.errors import BadMessage
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+DEFAULT_PORTS = {"http": 80, "https": 443}
+_VARIABLES = {
+    "http": ("http_proxy", "all_proxy", "ALL_PROXY"),
+    "https": ("https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"),
+}
+_EXCEPTIONS = ("no_proxy", "NO_PROXY")
+
+
+class Proxy:
+    """A proxy: `authorization` is the value of `Proxy-Authorization`, or None."""
+
+    def __init__(self, scheme: str, host: str, port: int, authorization: str | None) -> None:
+        self.scheme = scheme
+        self.host = host
+        self.port = port
+        self.authorization = authorization
+
+    @property
+    def url(self) -> str:
+        """Where it is, without user and password."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{self.scheme}://{host}:{self.port}"
+
+
+def find_proxy(scheme: str, host: str, port: int, environment: Mapping[str, str]) -> Proxy | None:
+    """The proxy for a server, None where it is reached directly.
+
+    Raises `BadMessage`, which names the variable and never shows its value.
+    """
+    variable = next((name for name in _VARIABLES[scheme] if environment.get(name)), None)
+    if variable is None:
+        return None
+    exceptions = next((environment[name] for name in _EXCEPTIONS if name in environment), "")
+    if _is_exempt(host, port, exceptions):
+        return None
+    return _read(environment[variable], variable)
+
+
+def _read(text: str, variable: str) -> Proxy:
+    from urllib.parse import unquote, urlsplit
+
+    from store_workers.stores.http.url_parts import basic, is_host
+
+    try:
+        parts = urlsplit(text if "://" in text else f"http://{text}")
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        raise BadMessage(variable, "is no valid URL") from None
+    if parts.scheme not in DEFAULT_PORTS:
+        raise BadMessage(variable, "expected a proxy at http:// or https://")
+    if not host or not is_host(host):
+        raise BadMessage(variable, "expected a proxy's host")
+    authorization = None
+    if parts.username is not None:
+        authorization = basic(unquote(parts.username), unquote(parts.password or ""))
+    return Proxy(parts.scheme, host, port or DEFAULT_PORTS[parts.scheme], authorization)
+
+
+def _is_exempt(host: str, port: int, exceptions: str) -> bool:
+    """Is the server named by `no_proxy`: a host, a domain, an address, a network, or `*`?"""
+    host = host.lower().rstrip(".")
+    for word in exceptions.lower().replace(",", " ").split():
+        if word == "*" or _is_network_of(host, word):
+            return True
+        name = word
+        if not _is_address(word):
+            name, _, number = word.partition(":")
+            if number and number != str(port):
+                continue
+        name = name.strip("[]").strip(".")
+        if name and (host == name or host.endswith(f".{name}")):
+            return True
+    return False
+
+
+def _is_network_of(host: str, word: str) -> bool:
+    if "/" not in word:
+        return False
+    import ipaddress
+
+    try:
+        return ipaddress.ip_address(host) in ipaddress.ip_network(word, strict=False)
+    except ValueError:
+        return False
+
+
+def _is_address(word: str) -> bool:
+    """An IPv6 address, whose colons divide no port from it."""
+    return word.count(":") > 1

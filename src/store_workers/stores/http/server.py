@@ -1,0 +1,65 @@
+"""Which server is spoken to, and how it is reached: known before anything is imported for it."""
+
+from __future__ import annotations
+
+from store_workers.stores.http.proxies import DEFAULT_PORTS, find_proxy
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from contextlib import AbstractContextManager
+
+    from store_workers.stores.http.tls import TlsFiles
+    from store_workers.stores.http.transport import Transport
+    from store_workers.wire.messages import Settings
+
+
+class Server:
+    """A server: `scheme` is http or https; `port` None is the scheme's own."""
+
+    def __init__(
+        self,
+        scheme: str,
+        host: str,
+        port: int | None,
+        tls: TlsFiles,
+        environment: Mapping[str, str],
+    ) -> None:
+        self.scheme = scheme
+        self.host = host
+        self.port = None if port == DEFAULT_PORTS[scheme] else port
+        self.tls = tls
+        self.proxy = find_proxy(scheme, host, port or DEFAULT_PORTS[scheme], environment)
+
+    @property
+    def authority(self) -> str:
+        """Host and port, as they stand in a URL and in the header `Host`."""
+        place = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{place}:{self.port}" if self.port else place
+
+    @property
+    def origin(self) -> str:
+        """The server's URL, without a path."""
+        return f"{self.scheme}://{self.authority}"
+
+    def open(self, settings: Settings, shown: str) -> Transport:
+        """A transport to the server. Raises `WorkerError` for a file of TLS that is no good.
+
+        `shown` names the store in messages.
+        """
+        with self.importing():
+            from store_workers.stores.http.transport import open_transport
+
+        return open_transport(
+            self,
+            timeout=settings.timeout_ms / 1000,
+            concurrency=settings.concurrency,
+            shown=shown,
+        )
+
+    def importing(self) -> AbstractContextManager[None]:
+        """The context to import in what speaks HTTP: without TLS where nothing needs it."""
+        from store_workers.stores.http.lean_import import with_tls, without_tls
+
+        secure = self.scheme == "https" or (self.proxy is not None and self.proxy.scheme == "https")
+        return with_tls() if secure else without_tls()

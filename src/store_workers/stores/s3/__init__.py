@@ -1,0 +1,1 @@
+"""Chunks in an object store that speaks S3."""

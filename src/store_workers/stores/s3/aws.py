@@ -1,0 +1,320 @@
+"""What the shared configuration and AWS's chain of credentials say: the one use of botocore.
+
+Only what finds keys is used: requests to the store are signed and made elsewhere. botocore asks
+STS, SSO and metadata services for keys with clients of its own; they trust whom the worker trusts.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+
+import botocore
+import botocore.httpsession
+from botocore.config import Config
+from botocore.configprovider import ConfiguredEndpointProvider
+from botocore.exceptions import (
+    ClientError,
+    ConfigNotFound,
+    ConfigParseError,
+    ConnectionError,  # noqa: A004 - botocore's own
+    HTTPClientError,
+    MetadataRetrievalError,
+    PartialCredentialsError,
+    ProfileNotFound,
+    SSLError,
+)
+from botocore.loaders import Loader
+from botocore.session import Session
+
+from store_workers.errors import ErrorCode, StoreFailure, WorkerError, shown
+from store_workers.stores.s3.signing import Keys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any, TypeVar
+
+    from store_workers.stores.http.tls import TlsFiles
+
+    T = TypeVar("T")
+
+SHORTEST_LOOK_UP = 5.0
+"""Seconds that a look-up may take, however short the store's timeout is."""
+
+METADATA_SECONDS, METADATA_TRIES = 1, 1
+CLIENT_TRIES = 2
+
+
+class AwsProfile:
+    """The profile that AWS's tools would use on this host.
+
+    `region` is the one to prefer; `timeout`, in seconds, bounds every look-up.
+    """
+
+    def __init__(self, region: str | None, trust: TlsFiles, timeout: float) -> None:
+        self._timeout = max(timeout, SHORTEST_LOOK_UP)
+        self._region = region
+        _trust_as_the_worker_does(trust.without_certificate())
+        self._session = self._new_session()
+
+    def region(self) -> str | None:
+        """The profile's region."""
+        found = _told(lambda: self._session.get_config_variable("region"))
+        return found if isinstance(found, str) else None
+
+    def endpoint(self) -> str | None:
+        """The URL that the environment or the profile gives for S3, None for AWS's own."""
+
+        def look_up() -> str | None:
+            session = self._session
+            if session.get_config_variable("ignore_configured_endpoint_urls"):
+                return None
+            provider = ConfiguredEndpointProvider(
+                full_config=session.full_config,
+                scoped_config=session.get_scoped_config(),
+                client_name="s3",
+            )
+            found = provider.provide()
+            return found if isinstance(found, str) else None
+
+        return _told(look_up)
+
+    def aws_host(self, region: str) -> str:
+        """The host that serves S3 in a region of AWS."""
+
+        def look_up() -> str:
+            variable = self._session.get_config_variable
+            partitions = self._session.get_component("data_loader").load_data("partitions")
+            outputs = _partition(region, partitions["partitions"])
+            service = "s3-fips" if variable("use_fips_endpoint") else "s3"
+            if variable("use_dualstack_endpoint"):
+                return f"{service}.dualstack.{region}.{outputs['dnsSuffix']}"
+            return f"{service}.{region}.{outputs['dnsSuffix']}"
+
+        return _told(look_up)
+
+    def keyring(self) -> ChainKeys:
+        """The keys that the chain finds. Raises `StoreFailure` where it finds none."""
+        return ChainKeys(self._look_up)
+
+    def _look_up(self) -> Any:
+        """Credentials of botocore, from the chain's beginning."""
+        session = self._new_session()
+
+        def look_up() -> Any:
+            credentials = session.get_credentials()
+            if credentials is not None:
+                credentials.get_frozen_credentials()  # roles are assumed only now
+            return credentials
+
+        found = within(self._timeout, lambda: _told(look_up))
+        if found is None:
+            raise StoreFailure(ErrorCode.STORE_ACCESS_DENIED, _none_found(session))
+        return found
+
+    def _new_session(self) -> Session:
+        session = _BoundedSession(self._timeout)
+        if self._region is not None:
+            session.set_config_variable("region", self._region)
+        session.set_config_variable("metadata_service_timeout", METADATA_SECONDS)
+        session.set_config_variable("metadata_service_num_attempts", METADATA_TRIES)
+        if not os.path.isdir(Loader.BUILTIN_DATA_PATH):
+            session.register_component("data_loader", BundledData())
+        return session
+
+
+class ChainKeys:
+    """Keys that may expire: botocore renews those of roles and instances ahead of time."""
+
+    def __init__(self, look_up: Callable[[], Any]) -> None:
+        self._look_up = look_up
+        self._lock = threading.Lock()
+        self._credentials = look_up()
+
+    def current(self) -> Keys:
+        """The keys of this moment. Raises `StoreFailure` where they cannot be renewed."""
+        return _keys(_told(self._credentials.get_frozen_credentials))
+
+    def renew(self, used: Keys) -> bool:
+        """Ask the chain again, once for all requests that used the same keys."""
+        with self._lock:
+            if _differ(self.current(), used):
+                return True
+            self._credentials = self._look_up()
+            return _differ(self.current(), used)
+
+
+class BundledData(Loader):  # type: ignore[misc]  # botocore has no types
+    """botocore's tables, read by its own importer: inside an archive there are no folders."""
+
+    def load_data_with_path(self, name: str) -> tuple[Any, str]:
+        """A table by its name, such as `sts/2011-06-15/service-2`, and where it was."""
+        import json
+        from gzip import decompress
+
+        from botocore.exceptions import DataNotFoundError
+
+        path = os.path.join(self.BUILTIN_DATA_PATH, *name.split("/"))
+        read = botocore.__loader__.get_data
+        for suffix, unpack in ((".json", bytes), (".json.gz", decompress)):
+            try:
+                return json.loads(unpack(read(path + suffix))), path
+            except OSError:
+                continue
+        raise DataNotFoundError(data_path=name)
+
+    def list_available_services(self, type_name: str) -> list[str]:
+        """The services whose tables of a type are there."""
+        return [name for name in self._names() if "." not in name and self._has(name, type_name)]
+
+    def list_api_versions(self, service_name: str, type_name: str) -> list[str]:
+        """The versions of a service, the oldest first."""
+        return self._names(service_name)
+
+    def _names(self, *folder: str) -> list[str]:
+        names = botocore.__loader__.list_data(os.path.join(self.BUILTIN_DATA_PATH, *folder))
+        return sorted(names)
+
+    def _has(self, service: str, type_name: str) -> bool:
+        return any(
+            name.startswith(f"{type_name}.")
+            for version in self._names(service)
+            for name in self._names(service, version)
+        )
+
+
+class _BoundedSession(Session):  # type: ignore[misc]  # botocore has no types
+    """A session whose clients give up in time."""
+
+    def __init__(self, timeout: float) -> None:
+        super().__init__()
+        self._client_timeout = timeout
+
+    def create_client(self, *args: Any, config: Config | None = None, **kwargs: Any) -> Any:
+        bounds = Config(
+            connect_timeout=self._client_timeout,
+            read_timeout=self._client_timeout,
+            retries={"total_max_attempts": CLIENT_TRIES, "mode": "standard"},
+        )
+        config = bounds if config is None else config.merge(bounds)
+        return super().create_client(*args, config=config, **kwargs)
+
+
+def _trust_as_the_worker_does(trust: TlsFiles) -> None:
+    """Have every request of botocore use the worker's settings for TLS.
+
+    botocore would trust a list of authorities of its own, which the artifact does not carry, and
+    has no setting for a context. Certificates are verified either way.
+    """
+    http_session = botocore.httpsession.URLLib3Session
+
+    def context(_session: object) -> Any:
+        from store_workers.stores.http.tls import client_context
+
+        return client_context(trust)
+
+    def leave_to_the_context(_session: object, connection: Any, *_args: object) -> None:
+        connection.cert_reqs = "CERT_REQUIRED"
+        connection.ca_certs = None
+
+    http_session._get_ssl_context = context  # noqa: SLF001 - there is no other way in
+    http_session._setup_ssl_cert = leave_to_the_context  # noqa: SLF001
+
+
+def within(seconds: float, work: Callable[[], T]) -> T:
+    """Do `work`, and wait no longer than that for it; raises what it raises."""
+    results: list[T] = []
+    failures: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            results.append(work())
+        except BaseException as error:  # noqa: BLE001 - it is raised where the result is awaited
+            failures.append(error)
+
+    thread = threading.Thread(target=run, name="credentials", daemon=True)
+    thread.start()
+    thread.join(seconds)
+    if failures:
+        raise failures[0]
+    if not results:
+        raise StoreFailure(
+            ErrorCode.STORE_UNAVAILABLE,
+            f"no credentials: the sources of the AWS configuration stayed silent for {seconds:g} s",
+            transient=True,
+        )
+    return results[0]
+
+
+def _told(look_up: Callable[[], T]) -> T:
+    """What `look_up` finds; botocore's errors told in words that hold no secret."""
+    try:
+        return look_up()
+    except WorkerError:
+        raise
+    except Exception as error:  # noqa: BLE001 - botocore's errors have no root of their own
+        code = _code(error)
+        passing = code is ErrorCode.STORE_UNAVAILABLE
+        raise StoreFailure(code, f"no credentials: {_words(error)}", transient=passing) from None
+
+
+def _code(error: Exception) -> ErrorCode:
+    if isinstance(error, SSLError):
+        return ErrorCode.STORE_REJECTED
+    if isinstance(error, (ConnectionError, HTTPClientError, MetadataRetrievalError)):
+        return ErrorCode.STORE_UNAVAILABLE
+    return ErrorCode.STORE_ACCESS_DENIED
+
+
+def _words(error: Exception) -> str:
+    """What is wrong: never botocore's own text, which can hold what a program printed."""
+    evidence = getattr(error, "kwargs", {})
+    if isinstance(error, ProfileNotFound):
+        return f"there is no profile {shown(str(evidence.get('profile')))} in the AWS configuration"
+    if isinstance(error, (ConfigParseError, ConfigNotFound)):
+        return f"the AWS configuration {shown(str(evidence.get('path')))} cannot be read"
+    if isinstance(error, PartialCredentialsError):
+        return f"{evidence.get('cred_var')} is missing ({evidence.get('provider')})"
+    if isinstance(error, ClientError):
+        code = str(error.response.get("Error", {}).get("Code", ""))
+        return f"{shown(str(error.operation_name))} was refused: {shown(code[:64])}"
+    if isinstance(error, SSLError):
+        return "no secure connection to the server that hands them out"
+    name = type(error).__name__
+    provider = evidence.get("provider")
+    return f"{name} ({shown(str(provider))})" if provider else name
+
+
+def _none_found(session: Session) -> str:
+    profile = shown(str(session.get_config_variable("profile") or "default"))
+    return (
+        "no credentials: looked for auth in the message, AWS_ACCESS_KEY_ID and"
+        " AWS_SECRET_ACCESS_KEY, a role with AWS_WEB_IDENTITY_TOKEN_FILE, the profile"
+        f" {profile} in the AWS configuration (keys, role, SSO, process), the container's"
+        " AWS_CONTAINER_CREDENTIALS_RELATIVE_URI or …_FULL_URI, and the instance's metadata"
+    )
+
+
+def _partition(region: str, partitions: list[dict[str, Any]]) -> dict[str, Any]:
+    """What AWS's part of the world that a region belongs to is like; the first by default."""
+    import re
+
+    for partition in partitions:
+        if region in partition["regions"] or re.match(partition["regionRegex"], region):
+            return dict(partition["outputs"])
+    return dict(partitions[0]["outputs"])
+
+
+def _keys(frozen: Any) -> Keys:
+    for value in (frozen.access_key, frozen.secret_key, frozen.token or ""):
+        if not (value.isascii() and value.isprintable()):
+            raise StoreFailure(
+                ErrorCode.STORE_ACCESS_DENIED,
+                "no credentials: those that were found are not printable ASCII",
+            )
+    return Keys(frozen.access_key, frozen.secret_key, frozen.token)
+
+
+def _differ(some: Keys, others: Keys) -> bool:
+    return (some.access_key_id, some.session_token) != (others.access_key_id, others.session_token)

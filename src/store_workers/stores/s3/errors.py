@@ -1,0 +1,191 @@
+"""What S3 says when it refuses: its XML, read safely, and what each of its codes means here."""
+
+from __future__ import annotations
+
+from store_workers.errors import ErrorCode, StoreFailure
+from store_workers.stores.http.transport import refusal, retry_after
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from store_workers.stores.http.transport import Response
+
+EXPIRED = frozenset({"ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired"})
+"""The keys were good once: other ones may be had."""
+
+SKEWED = "RequestTimeTooSkewed"
+
+_SLOW_DOWN = frozenset(
+    {"SlowDown", "ServiceUnavailable", "Throttling", "ThrottlingException", "RequestLimitExceeded"}
+    | {"TooManyRequests", "TooManyRequestsException", "BandwidthLimitExceeded"}
+)
+_PASSING = _SLOW_DOWN | {
+    "InternalError",
+    "RequestTimeout",
+    "IncompleteBody",
+    "OperationAborted",
+    "ConditionalRequestConflict",
+}
+_DAMAGED = frozenset({"XAmzContentSHA256Mismatch", "XAmzContentChecksumMismatch", "BadDigest"})
+_REJECTED = frozenset(
+    {"NoSuchBucket", "QuotaExceeded", "InvalidObjectState", "EntityTooLarge", "StorageFull"}
+)
+_DENIED = EXPIRED | {
+    SKEWED,
+    "AccessDenied",
+    "AccountProblem",
+    "InvalidAccessKeyId",
+    "InvalidToken",
+    "SignatureDoesNotMatch",
+    "UserSuspended",
+}
+_WORDS = {
+    "AccessDenied": "these credentials may not do this",
+    "EntityTooLarge": "the store takes no object as large as this chunk",
+    "ExpiredToken": "the session token has expired, and no other one was to be had",
+    "InvalidAccessKeyId": "the store does not know this access key",
+    "InvalidObjectState": "the object is archived: restore it first",
+    "InvalidToken": "the session token is none of this store's",
+    "QuotaExceeded": "the quota is used up",
+    "SignatureDoesNotMatch": "the secret access key is not the right one",
+    "UserSuspended": "the user is suspended",
+    "XAmzContentSHA256Mismatch": "the chunk was damaged on its way",
+}
+_LONGEST_CODE = 64
+_LONGEST_TEXT = 200
+_DEEPEST = 8
+
+
+class S3Error:
+    """An error's document: every field is "" where it is missing or no document came."""
+
+    __slots__ = ("code", "region", "text")
+
+    def __init__(self, fields: dict[str, str]) -> None:
+        code = fields.get("Code", "")
+        plain = code.isascii() and code.replace(".", "").isalnum() and len(code) <= _LONGEST_CODE
+        self.code = code if plain else ""
+        self.text = fields.get("Message", "")
+        self.region = fields.get("Region", "")
+
+
+def read_error(body: bytes) -> S3Error:
+    """Read an error's document; whatever is none gives an empty one.
+
+    A document type is refused, and with it every entity that could grow or reach out.
+    """
+    if not body.lstrip().startswith(b"<"):
+        return S3Error({})
+    from xml.parsers.expat import ExpatError
+
+    reader = _Reader()
+    try:
+        reader.read(body)
+    except (ExpatError, ValueError):
+        return S3Error({})
+    return S3Error(reader.fields)
+
+
+class _Reader:
+    """Collects the texts right below the document's element."""
+
+    def __init__(self) -> None:
+        self.fields: dict[str, str] = {}
+        self._path: list[str] = []
+
+    def read(self, body: bytes) -> None:
+        from xml.parsers.expat import ParserCreate
+
+        parser = ParserCreate()
+        parser.StartDoctypeDeclHandler = self._refuse
+        parser.StartElementHandler = self._start
+        parser.EndElementHandler = self._end
+        parser.CharacterDataHandler = self._text
+        parser.Parse(body, True)
+
+    def _refuse(self, *_args: object) -> None:
+        raise ValueError("a document type")
+
+    def _start(self, name: str, _attributes: object) -> None:
+        self._path.append(name)
+        if len(self._path) > _DEEPEST:
+            raise ValueError("too deep")
+
+    def _end(self, _name: str) -> None:
+        self._path.pop()
+
+    def _text(self, data: str) -> None:
+        if len(self._path) == 2 and self._path[0] == "Error":
+            name = self._path[1]
+            self.fields[name] = (self.fields.get(name, "") + data)[: 2 * _LONGEST_TEXT]
+
+
+def s3_failure(
+    answer: Response, error: S3Error, shown: str, bucket: str, secrets: tuple[str, ...] = ()
+) -> StoreFailure:
+    """The failure that an answer stands for: told by its code, else by its status.
+
+    A text of the store's own is shown for codes that are not known here, and not if it holds one
+    of the `secrets`.
+    """
+    code = error.code
+    detail = _detail(answer, error, bucket, secrets)
+    if code in _PASSING:
+        return StoreFailure(
+            ErrorCode.STORE_UNAVAILABLE,
+            f"{shown} answered {answer.status} {detail}",
+            transient=True,
+            retry_after=retry_after(answer),
+            slow_down=code in _SLOW_DOWN or answer.status in (429, 503),
+            http_status=answer.status,
+        )
+    known = _known(code)
+    if known is None:
+        return refusal(answer, shown, detail)
+    return StoreFailure(
+        known,
+        f"{shown} answered {answer.status} {detail}",
+        transient=known is ErrorCode.CHUNK_CORRUPT,
+        http_status=answer.status,
+    )
+
+
+def _known(code: str) -> ErrorCode | None:
+    if code in _DENIED:
+        return ErrorCode.STORE_ACCESS_DENIED
+    if code in _REJECTED:
+        return ErrorCode.STORE_REJECTED
+    return ErrorCode.CHUNK_CORRUPT if code in _DAMAGED else None
+
+
+def _detail(answer: Response, error: S3Error, bucket: str, secrets: tuple[str, ...]) -> str:
+    """The code and what it means, in words that hold no secret; "" where nothing is known."""
+    region = answer.headers.get("x-amz-bucket-region", "") or error.region
+    if error.code == "NoSuchBucket":
+        return f"NoSuchBucket: there is no bucket {bucket}"
+    if error.code == SKEWED:
+        return f"{SKEWED}: {_skew(answer)}"
+    if answer.status in (301, 307, 400) and region.replace("-", "").isalnum() and region.isascii():
+        return f"{error.code or 'Redirect'}: the bucket is in the region {region[:_LONGEST_CODE]}"
+    words = _WORDS.get(error.code) or _shown_text(error.text, secrets)
+    return f"{error.code}: {words}" if error.code and words else error.code or words
+
+
+def _shown_text(text: str, secrets: tuple[str, ...]) -> str:
+    text = " ".join(text.split())
+    if not text.isprintable() or any(secret in text for secret in secrets if secret):
+        return ""
+    return text if len(text) <= _LONGEST_TEXT else text[: _LONGEST_TEXT - 1] + "…"
+
+
+def _skew(answer: Response) -> str:
+    """How far this host's clock is from the store's."""
+    import time
+    from email.utils import parsedate_to_datetime
+
+    try:
+        theirs = parsedate_to_datetime(answer.headers.get("Date", "")).timestamp()
+    except (ValueError, OverflowError, TypeError):
+        return "this host's clock and the store's are too far apart"
+    seconds = round(time.time() - theirs)
+    side = "ahead of" if seconds > 0 else "behind"
+    return f"this host's clock is {abs(seconds)} s {side} the store's: set it right"

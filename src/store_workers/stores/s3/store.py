@@ -1,0 +1,170 @@
+"""Chunks in an object store that speaks S3: the key is `<prefix>/<hash>`.
+
+A PUT is plain and signed, and what is signed as the body's digest is the chunk's hash: the store
+verifies what it stores. Its body is never cut into signed pieces.
+"""
+
+from __future__ import annotations
+
+from store_workers.errors import ErrorCode, StoreFailure
+from store_workers.stores.base import LONGEST_ANSWER
+from store_workers.stores.http.transport import LONGEST_REFUSAL, refusal
+from store_workers.stores.s3.errors import EXPIRED, S3Error, read_error, s3_failure
+from store_workers.stores.s3.signing import NO_BODY
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Protocol
+
+    from store_workers.stores.base import Chunk
+    from store_workers.stores.http.transport import Response, Transport
+    from store_workers.stores.s3.signing import Keys, Signer
+
+    class Keyring(Protocol):
+        """Where the keys of a run come from. Safe from many threads."""
+
+        def current(self) -> Keys:
+            """The keys to sign a request with now. Raises `StoreFailure`."""
+
+        def renew(self, used: Keys) -> bool:
+            """Get other keys than those that expired; are there any? Raises `StoreFailure`."""
+
+
+OK = 200
+STORED = frozenset({200, 201, 204})
+HEAD_CANNOT_SAY = frozenset({301, 307, 400, 401, 403, 405, 501})
+"""Answers to HEAD, which has no body to explain them, that leave the word to the PUT.
+
+S3 answers 403 for what is not there to those who may not list, and 400 for expired keys.
+"""
+PRECONDITION_FAILED = 412
+_UNKNOWN_CONDITION = frozenset({"NotImplemented", "InvalidArgument", "UnsupportedHeader"})
+
+
+class FixedKeys:
+    """Keys that were given, and stay as they are."""
+
+    def __init__(self, keys: Keys) -> None:
+        self._keys = keys
+
+    def current(self) -> Keys:
+        return self._keys
+
+    def renew(self, used: Keys) -> bool:
+        return False
+
+
+class S3Store:
+    """A bucket, below a prefix.
+
+    `base` is the encoded path before the hash, without a slash at its end; `shown` names the
+    store in messages.
+    """
+
+    asking_is_free = False
+
+    def __init__(
+        self,
+        transport: Transport,
+        base: str,
+        signer: Signer,
+        keyring: Keyring,
+        bucket: str,
+        shown: str,
+    ) -> None:
+        self._transport = transport
+        self._base = base
+        self._signer = signer
+        self._keyring = keyring
+        self._bucket = bucket
+        self._shown = shown
+        self._conditions_work = True
+        self._damaged: set[str] = set()
+        """The hashes under which something of another length lies."""
+
+    def has(self, hash: str, size: int) -> bool:
+        answer, _ = self._request("HEAD", hash)
+        if answer.status == OK:
+            if answer.content_length() == size:
+                return True
+            self._damaged.add(hash)
+            return False
+        if answer.status == 404 or answer.status in HEAD_CANNOT_SAY:
+            return False
+        raise refusal(answer, self._shown)
+
+    def put(self, chunk: Chunk) -> bool:
+        if self._conditions_work and chunk.hash not in self._damaged:
+            answer, error = self._request("PUT", chunk.hash, chunk, condition="*")
+            if answer.status in STORED:
+                return True
+            if answer.status == PRECONDITION_FAILED:
+                if self.has(chunk.hash, chunk.size):
+                    return False
+                # What lies there is no whole chunk, or nobody can say: it is replaced.
+            elif _is_unknown_condition(answer, error):
+                self._conditions_work = False
+            else:
+                raise self._failure(answer, error)
+        answer, error = self._request("PUT", chunk.hash, chunk)
+        if answer.status not in STORED:
+            raise self._failure(answer, error)
+        self._damaged.discard(chunk.hash)
+        return True
+
+    def get(self, hash: str) -> bytes:
+        answer, error = self._request("GET", hash)
+        if answer.status == OK:
+            return answer.body
+        if answer.status == 404 and error.code in ("NoSuchKey", ""):
+            raise StoreFailure(
+                ErrorCode.CHUNK_NOT_FOUND,
+                f"{self._shown} does not have this chunk",
+                http_status=answer.status,
+            )
+        raise self._failure(answer, error)
+
+    def close(self) -> None:
+        self._transport.close()
+
+    def _request(
+        self, method: str, hash: str, chunk: Chunk | None = None, condition: str | None = None
+    ) -> tuple[Response, S3Error]:
+        """Make a signed request, with renewed keys a second time if they were found expired."""
+        keys = self._keyring.current()
+        answer = self._send(method, hash, keys, chunk, condition)
+        if answer.status < 300:
+            return answer, _NO_ERROR
+        error = read_error(answer.body)
+        if error.code in EXPIRED and self._keyring.renew(keys):
+            answer = self._send(method, hash, self._keyring.current(), chunk, condition)
+            error = read_error(answer.body) if answer.status >= 300 else _NO_ERROR
+        return answer, error
+
+    def _send(
+        self, method: str, hash: str, keys: Keys, chunk: Chunk | None, condition: str | None
+    ) -> Response:
+        path = f"{self._base}/{hash}"
+        digest = NO_BODY if chunk is None else chunk.hash
+        headers = self._signer.headers(method, path, digest, keys, condition)
+        if chunk is None:
+            return self._transport.request(method, path, headers, longest=_longest)
+        headers["content-length"] = str(chunk.size)
+        return self._transport.request(method, path, headers, body=chunk.pieces)
+
+    def _failure(self, answer: Response, error: S3Error) -> StoreFailure:
+        keys = self._keyring.current()
+        secrets = (keys.access_key_id, keys.secret_access_key, keys.session_token or "")
+        return s3_failure(answer, error, self._shown, self._bucket, secrets)
+
+
+_NO_ERROR = S3Error({})
+
+
+def _longest(status: int) -> int:
+    return LONGEST_ANSWER if status == OK else LONGEST_REFUSAL
+
+
+def _is_unknown_condition(answer: Response, error: S3Error) -> bool:
+    """Does the store say that it does not know `If-None-Match`?"""
+    return answer.status == 501 or (answer.status == 400 and error.code in _UNKNOWN_CONDITION)

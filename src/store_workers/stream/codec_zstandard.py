@@ -1,0 +1,89 @@
+"""The binding that the artifact bundles."""
+
+from __future__ import annotations
+
+import zstandard
+
+from store_workers.stream.codec_common import LARGEST_WINDOW, TABLE_LOGS, CodecError
+
+LIBZSTD: tuple[int, ...] = tuple(zstandard.ZSTD_VERSION)
+"""The version of the library behind the binding."""
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+def frame_compressor(level: int) -> Callable[[memoryview], bytes]:
+    """A function that compresses bytes to one frame with checksum and content size.
+
+    Raises `MemoryError`: with parameters that were checked nothing else can fail. Not to be shared
+    between threads.
+    """
+    # 0: what the level has for a span of that length.
+    hash_log, chain_log = TABLE_LOGS.get(level, (0, 0))
+    parameters = zstandard.ZstdCompressionParameters(
+        compression_level=level,
+        hash_log=hash_log,
+        chain_log=chain_log,
+        write_checksum=True,
+        write_content_size=True,
+    )
+    compress = zstandard.ZstdCompressor(compression_params=parameters).compress
+
+    def whole(span: memoryview) -> bytes:
+        try:
+            return compress(span)
+        except zstandard.ZstdError as error:
+            raise MemoryError(str(error)) from None
+
+    return whole
+
+
+def frame_decompressor() -> Callable[[bytes, int], bytes]:
+    """A function of (frame, size) that decompresses one whole frame of `size` bytes.
+
+    The content's checksum is verified. Raises `CodecError`. Not to be shared between threads.
+    """
+    decompressor = zstandard.ZstdDecompressor(max_window_size=LARGEST_WINDOW)
+    decompress = decompressor.decompress
+
+    def whole(frame: bytes, size: int) -> bytes:
+        try:
+            if size:
+                return decompress(frame, max_output_size=size, allow_extra_data=False)
+            # Of a frame that declares to be empty the binding looks at nothing but that.
+            stream = decompressor.decompressobj()
+            content = stream.decompress(frame)
+        except zstandard.ZstdError as error:
+            raise CodecError(str(error)) from None
+        if content or not stream.eof or stream.unused_data:
+            raise CodecError("a frame is not as long as it declares")
+        return content
+
+    return whole
+
+
+def stream_decompressor() -> Callable[[bytes], bytes]:
+    """A function that decompresses one frame, fed to it block by block.
+
+    Each call returns what its input decodes to: never more than a block's 128 KiB where it is
+    fed a block at a time. Raises `CodecError`.
+    """
+    decompress = (
+        zstandard.ZstdDecompressor(max_window_size=LARGEST_WINDOW).decompressobj().decompress
+    )
+
+    def piece(data: bytes) -> bytes:
+        try:
+            return decompress(data)
+        except zstandard.ZstdError as error:
+            raise CodecError(str(error)) from None
+
+    return piece
+
+
+def library_version() -> str:
+    """The binding and the version of libzstd behind it."""
+    libzstd = ".".join(str(part) for part in zstandard.ZSTD_VERSION)
+    return f"zstandard {zstandard.__version__} (libzstd {libzstd})"

@@ -1,0 +1,110 @@
+"""When a failed try is made again: the decision, and the loop that obeys it.
+
+There is no other retry layer: the HTTP library's own is off, so that the attempts that are told
+are the attempts that were made.
+"""
+
+from __future__ import annotations
+
+import time
+
+from store_workers.errors import ChunkFailure, StoreFailure
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import TypeVar
+
+    from store_workers.transfer.limiter import Limiter
+    from store_workers.wire.messages import Settings
+
+    T = TypeVar("T")
+
+
+class RetryPolicy:
+    """How often and how long: a pure decision, with neither clock nor I/O. Times in seconds."""
+
+    def __init__(self, max_attempts: int, delay: float, longest_delay: float) -> None:
+        self.max_attempts = max_attempts
+        self.delay = delay
+        self.longest_delay = longest_delay
+
+    @classmethod
+    def of(cls, settings: Settings) -> RetryPolicy:
+        """The policy that a message asks for."""
+        return cls(
+            settings.max_attempts,
+            settings.retry_delay_ms / 1000,
+            settings.retry_max_delay_ms / 1000,
+        )
+
+    def pause_after(self, failure: ChunkFailure, fraction: float) -> float | None:
+        """The pause before the next try, or None where there is none.
+
+        Full jitter: a uniform part of a ceiling that doubles from try to try; `fraction`, from 0
+        to 1, is the caller's random number. A store's `Retry-After` is a lower bound to that.
+        Neither exceeds the longest delay.
+        """
+        if not failure.cause.transient or failure.attempt >= self.max_attempts:
+            return None
+        doublings = min(failure.attempt - 1, 60)
+        pause = fraction * min(self.delay * (1 << doublings), self.longest_delay)
+        asked = failure.cause.retry_after
+        return pause if asked is None else max(pause, min(asked, self.longest_delay))
+
+
+class Retrier:
+    """Tries what a store is asked for until it succeeds or the policy gives up."""
+
+    def __init__(
+        self,
+        policy: RetryPolicy,
+        limiter: Limiter,
+        on_retry: Callable[[ChunkFailure, float], None],
+        *,
+        on_try: Callable[[int, str, int, float, StoreFailure | None], None] = lambda *_told: None,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+        fraction: Callable[[], float] | None = None,
+    ) -> None:
+        self._policy = policy
+        self._limiter = limiter
+        self._on_retry = on_retry
+        self._on_try = on_try
+        self._clock = clock
+        self._sleep = sleep
+        self._fraction = fraction or _random_fraction
+
+    def run(self, index: int, hash: str, work: Callable[[], T]) -> tuple[T, int]:
+        """Do `work` for one chunk: (its result, the number of tries).
+
+        Raises the `ChunkFailure` of the last try. Every failure that is tried again is told
+        before the pause. A store that asks for fewer requests slows the whole run down. `on_try`
+        is called with each try's chunk, number, seconds and failure, if it was one.
+        """
+        attempt = 1
+        while True:
+            try:
+                with self._limiter:
+                    began = self._clock()
+                    result = work()
+            except StoreFailure as cause:
+                self._on_try(index, hash, attempt, self._clock() - began, cause)
+                failure = ChunkFailure(cause, index, hash, attempt)
+            else:
+                self._on_try(index, hash, attempt, self._clock() - began, None)
+                return result, attempt
+            pause = self._policy.pause_after(failure, self._fraction())
+            if pause is None:
+                raise failure from failure.cause
+            if failure.cause.slow_down:
+                self._limiter.slow_down(pause, began)
+            self._on_retry(failure, pause)
+            self._sleep(pause)
+            attempt += 1
+
+
+def _random_fraction() -> float:
+    from random import random
+
+    return random()  # noqa: S311 - jitter needs no secrecy

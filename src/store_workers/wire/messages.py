@@ -1,0 +1,181 @@
+"""The wire, in types: the messages in.
+
+`docs/protocol.md` says the same to people, and `schema.py` to programs.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+
+from store_workers.errors import BadMessage
+from store_workers.wire.records import (
+    Array,
+    Boolean,
+    Choice,
+    Digest,
+    Integer,
+    Nested,
+    Path,
+    Record,
+    String,
+    field,
+    is_encodable,
+    json_type,
+)
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, TypeAlias
+
+    Message: TypeAlias = "UploadStart | DownloadStart"
+
+FILE_SIZE = Integer(0, (1 << 63) - 1)
+MILLISECONDS = Integer(0, 86_400_000)
+CONCURRENCY_LIMIT = 256
+
+
+class MessageType(str, Enum):
+    """What the owner can ask for."""
+
+    UPLOAD_START = "UPLOAD_START"
+    DOWNLOAD_START = "DOWNLOAD_START"
+
+
+class Settings(Record):
+    """How a run behaves; every field has a default that fits most hosts."""
+
+    max_attempts: int = field(Integer(1, 100), default=5, doc="tries per chunk, the first included")
+    retry_delay_ms: int = field(
+        MILLISECONDS, default=200, doc="the pause before the second try; it doubles, with jitter"
+    )
+    retry_max_delay_ms: int = field(
+        MILLISECONDS, default=10_000, doc="the longest pause, a store's Retry-After included"
+    )
+    timeout_ms: int = field(
+        Integer(1, 86_400_000),
+        default=30_000,
+        doc="the longest silence of the store, and the time in which 1 KiB/s has to be moved",
+    )
+    concurrency: int = field(
+        Integer(1, CONCURRENCY_LIMIT), default=8, doc="chunks in flight at once"
+    )
+    compression_level: int = field(Integer(1, 19), default=3, doc="zstd's level")
+    compression_threads: int = field(
+        Integer(0, 256), default=0, doc="0: as many as there are usable cores"
+    )
+    progress_interval_ms: int = field(
+        MILLISECONDS, default=500, doc="between two PROGRESS events; 0 turns them off"
+    )
+
+
+class Auth(Record):
+    """Secrets for the store: a bearer token, a user with a password, or S3's keys."""
+
+    bearer_token: str | None = field(
+        String(least=1, secret=True), default=None, doc="sent as Authorization: Bearer"
+    )
+    username: str | None = field(String(least=1), default=None, doc="for HTTP's basic scheme")
+    password: str | None = field(String(), default=None, doc="for HTTP's basic scheme")
+    access_key_id: str | None = field(
+        String(least=1, secret=True), default=None, doc="S3's access key"
+    )
+    secret_access_key: str | None = field(
+        String(least=1, secret=True), default=None, doc="S3's secret key"
+    )
+    session_token: str | None = field(
+        String(least=1, secret=True), default=None, doc="S3's token of temporary keys"
+    )
+
+
+class Tls(Record):
+    """Whom to trust and who we are, as PEM files."""
+
+    ca_file: str | None = field(
+        Path(), default=None, doc="certificates of a private authority, instead of the system's"
+    )
+    cert_file: str | None = field(Path(), default=None, doc="the client's certificate")
+    key_file: str | None = field(Path(), default=None, doc="its key, where it is not in cert_file")
+
+
+AUTH_FORMS = (
+    frozenset({"bearer_token"}),
+    frozenset({"username", "password"}),
+    frozenset({"access_key_id", "secret_access_key"}),
+    frozenset({"access_key_id", "secret_access_key", "session_token"}),
+)
+
+
+class Start(Record):
+    """What both messages have in common."""
+
+    type: MessageType = field(Choice(MessageType), doc="what to do")
+    path: str = field(Path(), doc="the file to read, or to write")
+    store: str | None = field(String(least=1), default=None, doc="where chunks live")
+    id: str | None = field(String(), default=None, doc="echoed in every event of the run")
+    auth: Auth | None = field(Nested(Auth), default=None, doc="secrets for the store")
+    tls: Tls | None = field(Nested(Tls), default=None, doc="a private CA, a client certificate")
+    settings: Settings = field(Nested(Settings), default=Settings(), doc="how the run behaves")
+    size: int | None = field(FILE_SIZE, default=None, doc="the bytes that the file must have")
+
+
+class UploadStart(Start):
+    """Put the file at `path` into the store."""
+
+    sha256: bool = field(Boolean(), default=False, doc="compute the file's own digest too")
+    verify: bool = field(
+        Boolean(), default=False, doc="decode every frame again before its chunks are told"
+    )
+
+
+class DownloadStart(Start):
+    """Get the file back from the store and write it to `path`."""
+
+    hashes: tuple[str, ...] = field(Array(Digest(), least=1), doc="the chunks, in order")
+    sha256: str | None = field(Digest(), default=None, doc="the digest that the file must have")
+
+
+MESSAGES: dict[MessageType, type[UploadStart | DownloadStart]] = {
+    MessageType.UPLOAD_START: UploadStart,
+    MessageType.DOWNLOAD_START: DownloadStart,
+}
+
+
+def decode_message(value: Any) -> Message:
+    """Make the message from its decoded JSON; raise `BadMessage` naming the field at fault."""
+    if not isinstance(value, dict):
+        raise BadMessage("", f"expected one JSON object, got {json_type(value)}")
+    kind = Choice(MessageType)
+    if "type" not in value:
+        raise BadMessage("type", f"is missing: expected {kind.expected}")
+    message = MESSAGES[MessageType(kind.check(value["type"], "type"))].decode(value)
+    _check_auth(message.auth)
+    _check_tls(message.tls)
+    return message
+
+
+def message_id(value: Any) -> str | None:
+    """The `id` of a message, also of one that cannot be accepted: its refusal carries it too."""
+    found = value.get("id") if isinstance(value, dict) else None
+    return found if isinstance(found, str) else None
+
+
+def _check_auth(auth: Auth | None) -> None:
+    if auth is None:
+        return
+    given = frozenset(auth.encode())
+    if given not in AUTH_FORMS:
+        raise BadMessage(
+            "auth",
+            "expected bearer_token, or username and password, or access_key_id and"
+            " secret_access_key, where session_token may stand beside them",
+        )
+    for name in ("username", "password"):
+        if not is_encodable(getattr(auth, name) or ""):
+            raise BadMessage(f"auth.{name}", "holds a lone surrogate that stands for no byte")
+    if auth.username is not None and ":" in auth.username:
+        raise BadMessage("auth.username", "a user name cannot hold a colon (RFC 7617)")
+
+
+def _check_tls(tls: Tls | None) -> None:
+    if tls is not None and tls.key_file is not None and tls.cert_file is None:
+        raise BadMessage("tls.key_file", "needs tls.cert_file beside it")

@@ -1,0 +1,325 @@
+"""Immutable records that are declared once: checked on the way in, encoded on the way out.
+
+A record is a class whose attributes are made by `field`. The declaration serves the decoder, the
+encoder and the JSON Schema (`schema.py`), so none of the three can drift from the others. It does
+what a dataclass would, without the imports that a dataclass costs at every start.
+"""
+
+from __future__ import annotations
+
+from store_workers.errors import BadMessage
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from enum import Enum
+    from typing import Any, ClassVar, TypeVar
+
+    from typing_extensions import Self, dataclass_transform
+
+    R = TypeVar("R", bound="Record")
+else:
+
+    def dataclass_transform(**_options):
+        """Stand in for typing's at run time: only type checkers read it."""
+        return lambda decorated: decorated
+
+
+REQUIRED: Any = object()
+"""The default of a field that has none."""
+
+
+class Kind:
+    """What a JSON value has to be. `check` returns the value as the program uses it."""
+
+    expected = "a value"
+
+    def check(self, value: Any, where: str) -> Any:
+        """Return `value` if it is of this kind; raise `BadMessage` naming `where` if not."""
+        raise NotImplementedError
+
+    def schema(self) -> dict[str, Any]:
+        """This kind in JSON Schema (draft 2020-12)."""
+        raise NotImplementedError
+
+    def refuse(self, where: str, value: Any, *, show: bool = False) -> BadMessage:
+        """The refusal of `value`: shown only where it is short and can be no secret."""
+        got = brief(value) if show else json_type(value)
+        return BadMessage(where, f"expected {self.expected}, got {got}")
+
+
+class Boolean(Kind):
+    """`true` or `false`."""
+
+    expected = "true or false"
+
+    def check(self, value: Any, where: str) -> bool:
+        if not isinstance(value, bool):
+            raise self.refuse(where, value)
+        return value
+
+    def schema(self) -> dict[str, Any]:
+        return {"type": "boolean"}
+
+
+class Integer(Kind):
+    """A whole number within bounds, both included; JSON's `5.0` is none."""
+
+    def __init__(self, minimum: int, maximum: int | None = None) -> None:
+        self.minimum = minimum
+        self.maximum = maximum
+        bounds = f"from {minimum} to {maximum}" if maximum is not None else f"of at least {minimum}"
+        self.expected = f"an integer {bounds}"
+
+    def check(self, value: Any, where: str) -> int:
+        if type(value) is not int:
+            raise self.refuse(where, value)
+        if value < self.minimum or (self.maximum is not None and value > self.maximum):
+            raise self.refuse(where, value, show=True)
+        return value
+
+    def schema(self) -> dict[str, Any]:
+        bounds: dict[str, Any] = {"type": "integer", "minimum": self.minimum}
+        if self.maximum is not None:
+            bounds["maximum"] = self.maximum
+        return bounds
+
+
+COUNT = Integer(0)
+"""A number of things or bytes."""
+
+
+class String(Kind):
+    """Text. `secret` text is never shown, and must be fit to stand in a header."""
+
+    def __init__(self, *, least: int = 0, secret: bool = False) -> None:
+        self.least = least
+        self.secret = secret
+        self.expected = "a non-empty string" if least else "a string"
+
+    def check(self, value: Any, where: str) -> str:
+        if not isinstance(value, str) or len(value) < self.least:
+            raise self.refuse(where, value)
+        if self.secret and not (value.isascii() and value.isprintable()):
+            raise BadMessage(where, "expected printable ASCII characters only")
+        return value
+
+    def schema(self) -> dict[str, Any]:
+        text: dict[str, Any] = {"type": "string"}
+        if self.least:
+            text["minLength"] = self.least
+        if self.secret:
+            text["pattern"] = "^[ -~]*$"  # printable ASCII
+        return text
+
+
+class Path(String):
+    """A file's name: not empty, no NUL; bytes that are not UTF-8 come as PEP 383 surrogates."""
+
+    def __init__(self) -> None:
+        super().__init__(least=1)
+
+    def check(self, value: Any, where: str) -> str:
+        path = super().check(value, where)
+        if "\0" in path:
+            raise BadMessage(where, "a file name cannot hold a NUL character")
+        if not is_encodable(path):
+            raise BadMessage(where, "holds a lone surrogate that stands for no byte of a file name")
+        return path
+
+
+class Digest(Kind):
+    """A SHA-256 in hex."""
+
+    expected = "64 lower-case hex digits"
+
+    def check(self, value: Any, where: str) -> str:
+        if not isinstance(value, str):
+            raise self.refuse(where, value)
+        if len(value) != 64 or not HEX_DIGITS.issuperset(value):
+            raise self.refuse(where, value, show=True)
+        return value
+
+    def schema(self) -> dict[str, Any]:
+        return {"type": "string", "pattern": "^[0-9a-f]{64}$"}
+
+
+class Array(Kind):
+    """A list of one kind."""
+
+    def __init__(self, item: Kind, *, least: int = 0) -> None:
+        self.item = item
+        self.least = least
+        self.expected = f"a list of at least {least}" if least else "a list"
+
+    def check(self, value: Any, where: str) -> tuple[Any, ...]:
+        if not isinstance(value, list):
+            raise self.refuse(where, value)
+        if len(value) < self.least:
+            raise BadMessage(where, f"expected {self.expected}, got {len(value)}")
+        check = self.item.check
+        return tuple([check(item, f"{where}[{i}]") for i, item in enumerate(value)])
+
+    def schema(self) -> dict[str, Any]:
+        items: dict[str, Any] = {"type": "array", "items": self.item.schema()}
+        if self.least:
+            items["minItems"] = self.least
+        return items
+
+
+class Choice(Kind):
+    """One word of a closed set."""
+
+    def __init__(self, words: type[Enum]) -> None:
+        self.words = words
+        self.expected = " or ".join(f'"{word.value}"' for word in words)
+
+    def check(self, value: Any, where: str) -> Enum:
+        if not isinstance(value, str):
+            raise self.refuse(where, value)
+        try:
+            return self.words(value)
+        except ValueError:
+            raise self.refuse(where, value, show=True) from None
+
+    def schema(self) -> dict[str, Any]:
+        return {"type": "string", "enum": [word.value for word in self.words]}
+
+
+class Nested(Kind):
+    """An object with fields of its own."""
+
+    expected = "an object"
+
+    def __init__(self, record: type[Record]) -> None:
+        self.record = record
+
+    def check(self, value: Any, where: str) -> Record:
+        return self.record.decode(value, where)
+
+    def schema(self) -> dict[str, Any]:
+        return {"$ref": f"#/$defs/{self.record.__name__}"}
+
+
+class Nullable(Kind):
+    """Another kind, or `null`, which is told and not left out."""
+
+    def __init__(self, kind: Kind) -> None:
+        self.kind = kind
+        self.expected = f"{kind.expected} or null"
+
+    def check(self, value: Any, where: str) -> Any:
+        return None if value is None else self.kind.check(value, where)
+
+    def schema(self) -> dict[str, Any]:
+        return {"anyOf": [self.kind.schema(), {"type": "null"}]}
+
+
+class Field:
+    """One field of a record. A field with the default `None` is left out where it is `None`."""
+
+    __slots__ = ("default", "doc", "encoded_as_null", "kind")
+
+    def __init__(self, kind: Kind, default: Any, doc: str) -> None:
+        self.kind = kind
+        self.default = default
+        self.doc = doc
+        self.encoded_as_null = isinstance(kind, Nullable)
+
+
+def field(kind: Kind, *, default: Any = REQUIRED, doc: str) -> Any:
+    """Declare a field of a record: its kind, its default if it has one, and what it means."""
+    return Field(kind, default, doc)
+
+
+@dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(field,))
+class Record:
+    """The base of all records: keyword arguments in, attributes out, never changed."""
+
+    FIELDS: ClassVar[dict[str, Field]] = {}
+
+    def __init_subclass__(cls) -> None:
+        own = {name: value for name, value in vars(cls).items() if isinstance(value, Field)}
+        cls.FIELDS = {**cls.FIELDS, **own}
+
+    def __init__(self, **values: Any) -> None:
+        slots = self.__dict__
+        for name, spec in self.FIELDS.items():
+            value = values.pop(name, spec.default)
+            if value is REQUIRED:
+                raise TypeError(f"{type(self).__name__} needs {name}")
+            slots[name] = value
+        if values:
+            raise TypeError(f"{type(self).__name__} has no {', '.join(values)}")
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        raise AttributeError(f"{type(self).__name__} is immutable")
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is type(self) and self.__dict__ == other.__dict__
+
+    __hash__ = None  # type: ignore[assignment]
+
+    @classmethod
+    def decode(cls, value: Any, where: str = "") -> Self:
+        """Make the record from a decoded JSON object; raise `BadMessage` naming what is wrong."""
+        if not isinstance(value, dict):
+            raise BadMessage(where, f"expected an object, got {json_type(value)}")
+        prefix = f"{where}." if where else ""
+        for name in value:
+            if name not in cls.FIELDS:
+                raise BadMessage(f"{prefix}{printable(name)}", "there is no such field")
+        values = {}
+        for name, spec in cls.FIELDS.items():
+            if name in value:
+                values[name] = spec.kind.check(value[name], f"{prefix}{name}")
+            elif spec.default is REQUIRED:
+                raise BadMessage(f"{prefix}{name}", f"is missing: expected {spec.kind.expected}")
+        return cls(**values)
+
+    def encode(self) -> dict[str, Any]:
+        """The record as a JSON object, in the order in which its fields are declared."""
+        slots = self.__dict__
+        return {
+            name: slots[name]
+            for name, spec in self.FIELDS.items()
+            if slots[name] is not None or spec.encoded_as_null
+        }
+
+
+HEX_DIGITS = frozenset("0123456789abcdef")
+_SHOWN_AT_MOST = 80
+
+
+def is_encodable(text: str) -> bool:
+    """Has the text bytes: UTF-8, and PEP 383 surrogates for bytes that are none?"""
+    try:
+        text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def json_type(value: Any) -> str:
+    """The JSON name of a value's type, with its article."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "a boolean"
+    if isinstance(value, (int, float)):
+        return "a number"
+    if isinstance(value, str):
+        return "a string" if value else "an empty string"
+    return "a list" if isinstance(value, (list, tuple)) else "an object"
+
+
+def brief(value: Any) -> str:
+    """A number or a string as it can stand in a sentence, never long."""
+    if isinstance(value, int) and abs(value) >= 1 << 64:
+        return "a number far outside"
+    return printable(value) if isinstance(value, str) else str(value)
+
+
+def printable(text: str) -> str:
+    """Foreign text on one line, cut where it is long."""
+    cut = text if len(text) <= _SHOWN_AT_MOST else text[:_SHOWN_AT_MOST] + "…"
+    return ascii(cut)[1:-1] if not cut.isprintable() else cut

@@ -1,0 +1,89 @@
+"""The JSON Schema (draft 2020-12) of the wire, made from the types that speak it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from store_workers.wire.events import EVENTS
+from store_workers.wire.messages import AUTH_FORMS, MESSAGES, Auth, Settings, Tls
+from store_workers.wire.records import REQUIRED, Kind, Record
+
+if TYPE_CHECKING:
+    from enum import Enum
+
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
+IDENTIFIER = "urn:store-workers:wire:1"
+
+
+def schema() -> dict[str, Any]:
+    """One schema for every line of either direction, with each message and event in `$defs`.
+
+    Messages are closed, since the worker refuses what it does not know. Events are open: readers
+    ignore what they do not know, so that later versions can add to them.
+    """
+    definitions = {record.__name__: _settings(record) for record in (Auth, Settings, Tls)}
+    definitions["Auth"]["oneOf"] = [_exactly(form) for form in AUTH_FORMS]
+    # A key is of no use without the certificate that it belongs to.
+    definitions["Tls"]["dependentRequired"] = {"key_file": ["cert_file"]}
+    for word, message in MESSAGES.items():
+        definitions[message.__name__] = _line(message, word, closed=True)
+    for event in EVENTS:
+        definitions[event.__name__] = _line(event, event.type, closed=False)
+    messages = [message.__name__ for message in MESSAGES.values()]
+    events = [event.__name__ for event in EVENTS]
+    return {
+        "$schema": DIALECT,
+        "$id": IDENTIFIER,
+        "title": "store-workers wire contract, version 1",
+        "$defs": {
+            **definitions,
+            "Message": {"oneOf": [_reference(name) for name in messages]},
+            "Event": {"anyOf": [_reference(name) for name in events]},
+        },
+        "anyOf": [_reference("Message"), _reference("Event")],
+    }
+
+
+def _exactly(names: frozenset[str]) -> dict[str, Any]:
+    """These fields, all of them, and no other."""
+    return {"required": sorted(names), "propertyNames": {"enum": sorted(names)}}
+
+
+def _settings(record: type[Record]) -> dict[str, Any]:
+    return {**_object(record), "additionalProperties": False}
+
+
+def _line(record: type[Record], word: Enum, *, closed: bool) -> dict[str, Any]:
+    line = _object(record)
+    kind = {"const": word.value, "description": "what this line is"}
+    properties = {**line["properties"], "type": kind}
+    if not closed:
+        properties["id"] = {"type": "string", "description": "the message's id"}
+    line["properties"] = properties
+    line["required"] = ["type", *(name for name in line["required"] if name != "type")]
+    if closed:
+        line["additionalProperties"] = False
+    return line
+
+
+def _object(record: type[Record]) -> dict[str, Any]:
+    return {
+        "type": "object",
+        "description": (record.__doc__ or "").strip().splitlines()[0],
+        "properties": {
+            name: _property(spec.kind, spec.default, spec.doc)
+            for name, spec in record.FIELDS.items()
+        },
+        "required": [name for name, spec in record.FIELDS.items() if spec.default is REQUIRED],
+    }
+
+
+def _property(kind: Kind, default: Any, doc: str) -> dict[str, Any]:
+    described = {**kind.schema(), "description": doc}
+    if default is not REQUIRED and isinstance(default, (bool, int, str)):
+        described["default"] = default
+    return described
+
+
+def _reference(name: str) -> dict[str, str]:
+    return {"$ref": f"#/$defs/{name}"}

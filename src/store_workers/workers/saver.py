@@ -1,0 +1,164 @@
+"""Saves chunks side by side, each distinct one once, and tells each when it is in the store."""
+
+from __future__ import annotations
+
+import time
+
+from store_workers.transfer.probing import Probing
+from store_workers.wire.events import ChunkStored
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from store_workers.stores.base import Chunk, Store
+    from store_workers.threads import ThreadGroup
+    from store_workers.transfer.retry import Retrier
+    from store_workers.wire.events import Event
+
+
+HAND_OVER_AFTER = 0.002
+"""Seconds that a save may take on the thread that made the chunk."""
+
+
+class Saver:
+    """Takes chunks from the threads that made them; holds `concurrency` of them at most.
+
+    `hashes` are those of the chunks that were taken, by their place in the stream.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        retrier: Retrier,
+        group: ThreadGroup,
+        emit: Callable[[Event], None],
+        concurrency: int,
+    ) -> None:
+        self._store = store
+        self._retrier = retrier
+        self._group = group
+        self._emit = emit
+        self._concurrency = concurrency
+        self._probing = Probing(store.asking_is_free, concurrency)
+        self._condition = group.condition()  # for all below
+        self._waiting: list[tuple[int, Chunk]] = []
+        self._idle = 0
+        self._threads = 0
+        self._unfinished = 0
+        # How long a save takes, as a moving average; a store that answers over a network is slow.
+        self._seconds = 0.0 if store.asking_is_free else float("inf")
+        self._open = not self._probing.first_goes_alone()
+        self._stored: set[str] = set()
+        self._followers: dict[str, list[int]] = {}  # by the hash of a chunk that is being saved
+        self.hashes: dict[int, str] = {}
+        self.stored_bytes = 0
+        self.stored_chunks = 0
+        self.new_bytes = 0
+        self.new_chunks = 0
+
+    def save(self, index: int, chunk: Chunk) -> None:
+        """Take a chunk; waits while as many as may be are in flight.
+
+        Where the store is found to be faster than handing over to another thread (a directory in
+        memory, or on a disk with a cache of its own), the chunk is saved here and now, while it
+        is in this core's cache.
+        """
+        with self._condition:
+            self._condition.wait_while(
+                lambda: self._unfinished >= self._concurrency or not (self._open or index == 0)
+            )
+            self.hashes[index] = chunk.hash
+            self._unfinished += 1
+            here = self._seconds < HAND_OVER_AFTER
+            if not here:
+                self._hand_over(index, chunk)
+        if here:
+            self._save(index, chunk)
+
+    def _hand_over(self, index: int, chunk: Chunk) -> None:
+        self._waiting.append((index, chunk))
+        if self._idle < len(self._waiting) and self._threads < self._concurrency:
+            name = f"save-{self._threads + 1}"
+            self._threads += self._group.start(self._work, name, spare=self._threads > 0)
+        self._condition.notify_all()
+
+    def finish(self) -> None:
+        """Wait until every chunk is in the store."""
+        with self._condition:
+            self._condition.wait_while(lambda: self._unfinished > 0)
+
+    def _work(self) -> None:
+        while True:
+            with self._condition:
+                self._idle += 1
+                self._condition.wait_while(lambda: not self._waiting)
+                self._idle -= 1
+                index, chunk = self._waiting.pop(0)
+            self._save(index, chunk)
+
+    def _save(self, index: int, chunk: Chunk) -> None:
+        if not self._is_first_of_its_kind(index, chunk):
+            return
+        tries = _Tries(self._store, self._probing, index, chunk)
+        began = time.monotonic()
+        new, attempts = self._retrier.run(index, chunk.hash, tries.make)
+        seconds = time.monotonic() - began
+        with self._condition:
+            self._seconds = (self._seconds + seconds) / 2
+            self._open = True
+            self._stored.add(chunk.hash)
+            followers = self._followers.pop(chunk.hash)
+            self.new_chunks += new
+            self.new_bytes += chunk.size if new else 0
+        self._finished(index, chunk, new, attempts)
+        for follower in followers:
+            self._finished(follower, chunk, False, 1)
+
+    def _is_first_of_its_kind(self, index: int, chunk: Chunk) -> bool:
+        """Is the chunk neither in the store by this run's doing nor being saved by it?"""
+        with self._condition:
+            if chunk.hash in self._followers:
+                self._followers[chunk.hash].append(index)
+                return False
+            stored = chunk.hash in self._stored
+            if not stored:
+                self._followers[chunk.hash] = []
+        if stored:
+            self._finished(index, chunk, False, 1)
+        return not stored
+
+    def _finished(self, index: int, chunk: Chunk, new: bool, attempts: int) -> None:
+        with self._condition:
+            self.stored_bytes += chunk.size
+            self.stored_chunks += 1
+        # Told before it counts as finished: no chunk's line may come behind the last one.
+        self._emit(
+            ChunkStored(index=index, hash=chunk.hash, size=chunk.size, new=new, attempts=attempts)
+        )
+        with self._condition:
+            self._unfinished -= 1
+            self._condition.notify_all()
+
+
+class _Tries:
+    """The tries of one chunk: asked for where that can pay, sent where it is not there."""
+
+    def __init__(self, store: Store, probing: Probing, index: int, chunk: Chunk) -> None:
+        self._store = store
+        self._probing = probing
+        self._index = index
+        self._chunk = chunk
+        self._ask = probing.should_ask(index)
+
+    def make(self) -> bool:
+        """One try; is the chunk new to the store?"""
+        ask = self._ask
+        # A try that fails may have stored the chunk all the same: the next one asks first.
+        self._ask = True
+        if ask:
+            found = self._store.has(self._chunk.hash, self._chunk.size)
+            self._probing.answered(self._index, found)
+            if found:
+                return False
+        return self._store.put(self._chunk)

@@ -1,0 +1,154 @@
+"""The upload worker: a file is read as a stream, compressed, cut, and saved chunk by chunk."""
+
+from __future__ import annotations
+
+import time
+from hashlib import sha256
+
+from store_workers.errors import ErrorCode, shown
+from store_workers.files.source import FileSource
+from store_workers.stores.base import Chunk
+from store_workers.stream import codec
+from store_workers.stream.chunking import Cutter
+from store_workers.stream.compression import ParallelCompressor, frame_maker
+from store_workers.stream.frames import SeekTable
+from store_workers.wire.events import FileUploaded, UploadProgress, Warning
+from store_workers.workers.saver import Saver
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from store_workers.stores.base import Store
+    from store_workers.stream.compression import Frame
+    from store_workers.threads import ThreadGroup
+    from store_workers.transfer.retry import Retrier
+    from store_workers.wire.events import Event
+    from store_workers.wire.messages import UploadStart
+
+    Cut = tuple[int, list[memoryview]]  # a chunk's place in the stream, and its pieces
+
+MOST_PIECES = 64
+"""Pieces of a chunk beyond which they are joined: over HTTP each is sent by a call of its own."""
+
+
+class Upload:
+    """One file on its way into a store.
+
+    Memory: `threads` spans and `2 * threads` frames in the compressor, and `concurrency` chunks
+    in flight, which keep alive the frames that they are slices of.
+    """
+
+    def __init__(
+        self,
+        message: UploadStart,
+        store: Store,
+        retrier: Retrier,
+        group: ThreadGroup,
+        emit: Callable[[Event], None],
+        threads: int,
+    ) -> None:
+        self._message = message
+        self._group = group
+        self._emit = emit
+        self._threads = threads
+        self._saver = Saver(store, retrier, group, emit, message.settings.concurrency)
+        self._cutter = Cutter()
+        self._cut_chunks = 0
+        self._table = SeekTable()
+        self._digest = sha256() if message.sha256 else None
+        self._source: FileSource | None = None
+        self._started = time.monotonic()
+
+    def run(self) -> FileUploaded:
+        """Upload the file; returns what is told at the end, once every chunk is durable."""
+        settings = self._message.settings
+        source = FileSource(self._message.path, self._message.size, self._digest)
+        self._source = source
+        if not codec.is_expected():
+            self._emit(other_codec())
+        compressor = ParallelCompressor(
+            source,
+            frame_maker(settings.compression_level, self._message.verify),
+            self._threads,
+            self._group,
+            in_order=self._cut,
+            then=self._save,
+        )
+        compressor.run()
+        self._cutter.feed(self._table.encode())
+        self._save(self._cuts(ended=True))
+        self._saver.finish()
+        changed = source.changed()
+        source.close()
+        if changed:
+            self._emit(file_changed(self._message.path))
+        return self._result(source.read_bytes, changed)
+
+    def progress(self) -> UploadProgress:
+        """How far the upload is."""
+        source, saver = self._source, self._saver
+        return UploadProgress(
+            read_bytes=source.read_bytes if source else 0,
+            total_bytes=source.total if source else self._message.size,
+            stored_bytes=saver.stored_bytes,
+            stored_chunks=saver.stored_chunks,
+        )
+
+    def _cut(self, frame: Frame) -> list[Cut]:
+        """Append the stream's next frame, and cut what can be cut now."""
+        self._table.add(len(frame.data), frame.size, frame.checksum)
+        self._cutter.feed(frame.data)
+        return self._cuts(ended=False)
+
+    def _cuts(self, ended: bool) -> list[Cut]:
+        cuts = list(enumerate(self._cutter.cut(ended), self._cut_chunks))
+        self._cut_chunks += len(cuts)
+        return cuts
+
+    def _save(self, cuts: list[Cut]) -> None:
+        """Hash chunks while their bytes are at hand, and give them to the saver."""
+        for index, pieces in cuts:
+            self._saver.save(index, _hashed(pieces))
+
+    def _result(self, size: int, changed: bool) -> FileUploaded:
+        saver = self._saver
+        return FileUploaded(
+            path=self._message.path,
+            size=size,
+            compressed_size=saver.stored_bytes,
+            hashes=tuple(saver.hashes[index] for index in range(self._cut_chunks)),
+            new_chunks=saver.new_chunks,
+            new_bytes=saver.new_bytes,
+            changed=changed,
+            duration_ms=int((time.monotonic() - self._started) * 1000),
+            sha256=self._digest.hexdigest() if self._digest else None,
+        )
+
+
+def _hashed(pieces: list[memoryview]) -> Chunk:
+    if len(pieces) > MOST_PIECES:
+        pieces = [memoryview(b"".join(pieces))]
+    digest = sha256()
+    for piece in pieces:
+        digest.update(piece)
+    return Chunk(digest.hexdigest(), pieces)
+
+
+def other_codec() -> Warning:
+    """What is told where the codec may not make the chunks that all other hosts make."""
+    expected = ".".join(str(part) for part in codec.EXPECTED_LIBZSTD)
+    return Warning(
+        code=ErrorCode.HOST_UNSUPPORTED,
+        message=f"this host compresses with {codec.library_version()}, not libzstd {expected}: the"
+        " hashes may differ from those of other hosts",
+    )
+
+
+def file_changed(path: str) -> Warning:
+    """What is told of a file that moved while it was read: it may be no state it ever was in."""
+    return Warning(
+        code=ErrorCode.FILE_MISMATCH,
+        message=f"{shown(path)}: changed while it was read: what is stored may mix two states",
+        path=path,
+    )
