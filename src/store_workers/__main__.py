@@ -13,7 +13,7 @@ from store_workers.errors import (
     StoreFailure,
     WorkerError,
 )
-from store_workers.run.limits import save_address_space, within_limits
+from store_workers.run.limits import within_limits
 from store_workers.run.supervisor import Heartbeat, Mailbox, Supervisor
 from store_workers.threads import Abandoned, ThreadGroup
 from store_workers.wire.events import ChunkRetry, ErrorEvent, Warning, error_event
@@ -75,7 +75,6 @@ class Run:
         value = read_message(sys.stdin.fileno() if sys.stdin else 0)
         self._owner.id = message_id(value)
         message = within_limits(decode_message(value))
-        save_address_space()
         refuse_reserved_paths(message)
         location = find_store(message)
         self._slow_store = SlowStore(message.settings.timeout_ms / 1000)
@@ -92,22 +91,34 @@ class Run:
         from store_workers.files.atomic_file import TemporaryFiles
         from store_workers.transfer.limiter import Limiter
         from store_workers.transfer.retry import Retrier, RetryPolicy
+        from store_workers.workers.context import Context
 
         settings = message.settings
         self._files = TemporaryFiles()
         store = open_store(location, message, self._files)
         limiter = Limiter(settings.concurrency, self._group)
         policy = RetryPolicy.of(settings)
-        retrier = Retrier(policy, limiter, self._emit_retry, on_try=self._observe_try)
+        retrier = Retrier(
+            policy, limiter, self._emit_retry, on_try=self._observe_try, sleep=self._group.sleep
+        )
         threads = settings.compression_threads or usable_cores()
+        context = Context(
+            group=self._group,
+            emit=self._owner.emit,
+            store=store,
+            limiter=limiter,
+            retrier=retrier,
+            files=self._files,
+            threads=threads,
+        )
         if isinstance(message, DownloadStart):
             from store_workers.workers.download import Download
 
-            return Download(message, store, retrier, self._group, self._files, threads)
+            return Download(message, context)
         from store_workers.workers.upload import Upload
 
         self._tidy_up(store)
-        return Upload(message, store, retrier, self._group, self._owner.emit, threads)
+        return Upload(message, context)
 
     def _tidy_up(self, store: Store) -> None:
         removed = getattr(store, "remove_stale_files", lambda: 0)()

@@ -7,11 +7,12 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from store_workers.files.atomic_file import TemporaryFiles
-from store_workers.threads import Abandoned, ThreadGroup
+from store_workers.threads import ThreadGroup
 from store_workers.transfer.limiter import Limiter
 from store_workers.transfer.retry import Retrier, RetryPolicy
 from store_workers.wire.events import ChunkStored, FileDownloaded, FileUploaded
 from store_workers.wire.messages import DownloadStart, decode_message
+from store_workers.workers.context import Context
 from store_workers.workers.download import Download
 from store_workers.workers.upload import Upload
 
@@ -44,23 +45,33 @@ class InProcess:
         self.group = ThreadGroup(self._ended.put)
         decoded = decode_message(message)
         settings = decoded.settings
+        limiter = Limiter(settings.concurrency, self.group)
         retrier = Retrier(
             RetryPolicy.of(settings),
-            Limiter(settings.concurrency, self.group),
+            limiter,
             lambda failure, pause: self.retries.append((failure, pause)),
             sleep=sleep,
         )
+        context = Context(
+            group=self.group,
+            emit=self.events.append,
+            store=store,
+            limiter=limiter,
+            retrier=retrier,
+            files=self.files,
+            threads=threads,
+        )
         self.worker: Upload | Download
         if isinstance(decoded, DownloadStart):
-            self.worker = Download(decoded, store, retrier, self.group, self.files, threads)
+            self.worker = Download(decoded, context)
         else:
-            self.worker = Upload(decoded, store, retrier, self.group, self.events.append, threads)
+            self.worker = Upload(decoded, context)
         self.group.start(lambda: self._ended.put(self.worker.run()), "work")
 
     def finish(self, timeout: float = TIMEOUT) -> FileUploaded | FileDownloaded:
         """The last event; raises what the run failed with."""
         end = self._ended.get(timeout=timeout)
-        self.group.fail(Abandoned())
+        self.group.close()
         self.files.close()
         if isinstance(end, BaseException):
             raise end

@@ -7,7 +7,8 @@ from queue import SimpleQueue
 
 import pytest
 
-from store_workers.threads import Abandoned, ThreadGroup
+from store_workers.errors import ErrorCode, WorkerError
+from store_workers.threads import Abandoned, ThreadGroup, ThreadPool
 from tests.unit.in_process import TIMEOUT, beside
 
 
@@ -135,3 +136,80 @@ def test_threads_do_not_hold_the_exit_up() -> None:
     thread = found.get(timeout=TIMEOUT)
     assert thread.daemon
     assert thread.name == "a name"
+
+
+def test_a_thread_of_the_pool_serves_again() -> None:
+    pool = ThreadPool()
+    found: SimpleQueue[threading.Thread] = SimpleQueue()
+    for number in range(20):
+        group = ThreadGroup(pool=pool)
+        group.start(lambda: found.put(threading.current_thread()), f"work-{number}")
+        found.get(timeout=TIMEOUT)
+        assert group.close(TIMEOUT)
+    assert len(pool._threads) <= 2
+    assert pool.close(TIMEOUT)
+
+
+def test_what_is_closed_leaves_no_thread() -> None:
+    before = set(threading.enumerate())
+    group = ThreadGroup()
+    guard = group.condition()
+
+    def work() -> None:
+        with guard:
+            guard.wait_while(lambda: True)
+
+    for _ in range(5):
+        group.start(work, "waits")
+    group.start(lambda: group.sleep(TIMEOUT), "sleeps")
+    assert group.close(TIMEOUT)
+    assert set(threading.enumerate()) <= before
+    with pytest.raises(Abandoned):
+        group.start(work, "too late")
+
+
+def test_the_size_of_stacks_is_left_as_it_was() -> None:
+    before = threading.stack_size()
+    group = ThreadGroup()
+    group.start(lambda: None, "a name")
+    assert group.close(TIMEOUT)
+    assert threading.stack_size() == before
+
+
+def test_the_end_of_a_message_wakes_its_threads_where_all_messages_wait() -> None:
+    run = ThreadGroup()
+    shared = run.condition()
+    ended: SimpleQueue[str] = SimpleQueue()
+
+    def wait(name: str) -> None:
+        try:
+            with shared:
+                shared.wait_while(lambda: True)
+        except Abandoned:
+            ended.put(name)
+            raise
+
+    one, other = ThreadGroup(parent=run), ThreadGroup(parent=run)
+    one.start(lambda: wait("one"), "one")
+    other.start(lambda: wait("other"), "other")
+    one.fail(ValueError())
+    assert ended.get(timeout=TIMEOUT) == "one"
+    assert other.failure is None
+    run.fail(ValueError())
+    assert ended.get(timeout=TIMEOUT) == "other"
+    late = ThreadGroup(parent=run)
+    with pytest.raises(Abandoned):
+        late.check()
+
+
+def test_a_host_without_threads_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refused)
+    group = ThreadGroup()
+    assert not group.start(lambda: None, "spare", spare=True)
+    with pytest.raises(WorkerError) as told:
+        group.start(lambda: None, "needed")
+    assert told.value.code is ErrorCode.HOST_UNSUPPORTED
+    assert group.close()

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import threading
-from contextlib import suppress
 
 from store_workers.wire.messages import Settings
 
@@ -17,9 +15,6 @@ RESERVED_DESCRIPTORS = 16
 
 DESCRIPTORS_PER_CHUNK = 2
 """A connection, or a temporary file and its directory; and one more while a host is looked up."""
-
-THREAD_STACK = 1024 * 1024
-"""Bytes of address space for each thread's stack: the usual 8 MiB make `ulimit -v` very dear."""
 
 
 def within_limits(message: Message) -> Message:
@@ -46,9 +41,3 @@ def open_files_limit() -> int | None:
     except (AttributeError, ValueError, OSError):
         return None
     return limit if limit > 0 else None
-
-
-def save_address_space() -> None:
-    """Give the threads to come small stacks: none of them calls deep."""
-    with suppress(ValueError, RuntimeError):  # the system wants them as they are
-        threading.stack_size(THREAD_STACK)

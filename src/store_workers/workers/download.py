@@ -17,12 +17,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from store_workers.files.atomic_file import TemporaryFiles
     from store_workers.files.target import Target
-    from store_workers.stores.base import Store
-    from store_workers.threads import ThreadGroup
-    from store_workers.transfer.retry import Retrier
     from store_workers.wire.messages import DownloadStart
+    from store_workers.workers.context import Context
 
 
 FIRST_FETCHES = 2
@@ -41,20 +38,12 @@ class Download:
     content in the decompressor.
     """
 
-    def __init__(
-        self,
-        message: DownloadStart,
-        store: Store,
-        retrier: Retrier,
-        group: ThreadGroup,
-        files: TemporaryFiles,
-        threads: int,
-    ) -> None:
+    def __init__(self, message: DownloadStart, context: Context) -> None:
         self._message = message
-        self._group = group
-        self._files = files
-        self._threads = threads
-        self._fetcher = _Fetcher(message, store, retrier, group)
+        self._group = context.group
+        self._files = context.files
+        self._threads = context.threads
+        self._fetcher = _Fetcher(message, context)
         self._digest = sha256() if message.sha256 else None
         self._output: Output | None = None
         self._started = time.monotonic()
@@ -120,15 +109,13 @@ class Download:
 class _Fetcher:
     """Fetches chunks side by side, a bounded number ahead, and hands them out in order."""
 
-    def __init__(
-        self, message: DownloadStart, store: Store, retrier: Retrier, group: ThreadGroup
-    ) -> None:
+    def __init__(self, message: DownloadStart, context: Context) -> None:
         self._hashes = message.hashes
         self._concurrency = min(message.settings.concurrency, len(message.hashes))
-        self._store = store
-        self._retrier = retrier
-        self._group = group
-        self._changed = group.condition()  # guards all below
+        self._store = context.store
+        self._retrier = context.retrier
+        self._group = context.group
+        self._changed = context.group.condition()  # guards all below
         self._threads = 0
         self._claimed = 0
         self._handed_out = 0

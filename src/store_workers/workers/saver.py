@@ -9,12 +9,8 @@ from store_workers.wire.events import ChunkStored
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from store_workers.stores.base import Chunk, Store
-    from store_workers.threads import ThreadGroup
-    from store_workers.transfer.retry import Retrier
-    from store_workers.wire.events import Event
+    from store_workers.workers.context import Context
 
 
 HAND_OVER_AFTER = 0.002
@@ -27,21 +23,14 @@ class Saver:
     `hashes` are those of the chunks that were taken, by their place in the stream.
     """
 
-    def __init__(
-        self,
-        store: Store,
-        retrier: Retrier,
-        group: ThreadGroup,
-        emit: Callable[[Event], None],
-        concurrency: int,
-    ) -> None:
-        self._store = store
-        self._retrier = retrier
-        self._group = group
-        self._emit = emit
+    def __init__(self, context: Context, concurrency: int) -> None:
+        self._store = store = context.store
+        self._retrier = context.retrier
+        self._group = context.group
+        self._emit = context.emit
         self._concurrency = concurrency
         self._probing = Probing(store.asking_is_free, concurrency)
-        self._condition = group.condition()  # for all below
+        self._condition = context.group.condition()  # for all below
         self._waiting: list[tuple[int, Chunk]] = []
         self._idle = 0
         self._threads = 0

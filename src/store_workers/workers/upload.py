@@ -17,14 +17,9 @@ from store_workers.workers.saver import Saver
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from store_workers.stores.base import Store
     from store_workers.stream.compression import Frame
-    from store_workers.threads import ThreadGroup
-    from store_workers.transfer.retry import Retrier
-    from store_workers.wire.events import Event
     from store_workers.wire.messages import UploadStart
+    from store_workers.workers.context import Context
 
     Cut = tuple[int, list[memoryview]]  # a chunk's place in the stream, and its pieces
 
@@ -39,20 +34,12 @@ class Upload:
     in flight, which keep alive the frames that they are slices of.
     """
 
-    def __init__(
-        self,
-        message: UploadStart,
-        store: Store,
-        retrier: Retrier,
-        group: ThreadGroup,
-        emit: Callable[[Event], None],
-        threads: int,
-    ) -> None:
+    def __init__(self, message: UploadStart, context: Context) -> None:
         self._message = message
-        self._group = group
-        self._emit = emit
-        self._threads = threads
-        self._saver = Saver(store, retrier, group, emit, message.settings.concurrency)
+        self._group = context.group
+        self._emit = context.emit
+        self._threads = context.threads
+        self._saver = Saver(context, message.settings.concurrency)
         self._cutter = Cutter()
         self._cut_chunks = 0
         self._table = SeekTable()

@@ -1,0 +1,45 @@
+"""What a worker is given for one message, besides the message itself."""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from store_workers.files.atomic_file import TemporaryFiles
+    from store_workers.stores.base import Store
+    from store_workers.threads import ThreadGroup
+    from store_workers.transfer.limiter import Limiter
+    from store_workers.transfer.retry import Retrier
+    from store_workers.wire.events import Event
+
+
+class Context:
+    """The surroundings of one message's work.
+
+    Of the process's run, and shared with other messages: `store` and `limiter`, which says how
+    many requests may be in flight. Of this message alone: its thread `group`, which is over when
+    the message is; `emit`, for its events; its `retrier`, which goes by `limiter`; its temporary
+    `files`. `threads` is how many may compress or decompress at once.
+    """
+
+    __slots__ = ("emit", "files", "group", "limiter", "retrier", "store", "threads")
+
+    def __init__(
+        self,
+        *,
+        group: ThreadGroup,
+        emit: Callable[[Event], None],
+        store: Store,
+        limiter: Limiter,
+        retrier: Retrier,
+        files: TemporaryFiles,
+        threads: int,
+    ) -> None:
+        self.group = group
+        self.emit = emit
+        self.store = store
+        self.limiter = limiter
+        self.retrier = retrier
+        self.files = files
+        self.threads = threads
