@@ -96,17 +96,18 @@ class Run:
         settings = message.settings
         self._files = TemporaryFiles()
         store = open_store(location, message, self._files)
-        limiter = Limiter(settings.concurrency, self._group)
+        limiter = Limiter(settings.concurrency)
+        places = limiter.places(self._group, quick=store.asking_is_free)
         policy = RetryPolicy.of(settings)
         retrier = Retrier(
-            policy, limiter, self._emit_retry, on_try=self._observe_try, sleep=self._group.sleep
+            policy, places, self._emit_retry, on_try=self._observe_try, sleep=self._group.sleep
         )
         threads = settings.compression_threads or usable_cores()
         context = Context(
             group=self._group,
             emit=self._owner.emit,
             store=store,
-            limiter=limiter,
+            places=places,
             retrier=retrier,
             files=self._files,
             threads=threads,

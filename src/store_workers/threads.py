@@ -35,8 +35,8 @@ class NoThread(Exception):
 class Condition(threading.Condition):
     """A lock with a condition, whose waiters also wake when their work is over."""
 
-    def __init__(self, group: ThreadGroup) -> None:
-        super().__init__(threading.Lock())
+    def __init__(self, group: ThreadGroup, lock: threading.Lock | None = None) -> None:
+        super().__init__(lock or threading.Lock())
         self._group = group
 
     def wait_while(self, holds: Callable[[], bool]) -> None:
@@ -157,9 +157,12 @@ class ThreadGroup:
         if parent is not None:
             parent.adopt(self)
 
-    def condition(self) -> Condition:
-        """A lock with a condition for what threads of this group, and of those below it, share."""
-        condition = Condition(self)
+    def condition(self, lock: threading.Lock | None = None) -> Condition:
+        """A lock with a condition for what threads of this group, and of those below it, share.
+
+        `lock` is one that they share with others, too.
+        """
+        condition = Condition(self, lock)
         self._conditions.append(condition)
         return condition
 

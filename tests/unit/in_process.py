@@ -45,10 +45,11 @@ class InProcess:
         self.group = ThreadGroup(self._ended.put)
         decoded = decode_message(message)
         settings = decoded.settings
-        limiter = Limiter(settings.concurrency, self.group)
+        limiter = Limiter(settings.concurrency)
+        places = limiter.places(self.group, quick=store.asking_is_free)
         retrier = Retrier(
             RetryPolicy.of(settings),
-            limiter,
+            places,
             lambda failure, pause: self.retries.append((failure, pause)),
             sleep=sleep,
         )
@@ -56,7 +57,7 @@ class InProcess:
             group=self.group,
             emit=self.events.append,
             store=store,
-            limiter=limiter,
+            places=places,
             retrier=retrier,
             files=self.files,
             threads=threads,

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import threading
+import time
+from contextlib import suppress
+from queue import SimpleQueue
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from store_workers.threads import Abandoned, ThreadGroup
-from store_workers.transfer.limiter import Limiter
+from store_workers.transfer.limiter import Limiter, Places
 from tests.unit.in_process import TIMEOUT, beside
 
 
@@ -19,12 +22,14 @@ class Paced:
     def __init__(self, concurrency: int = 8) -> None:
         self.now = 100.0
         self.group = ThreadGroup()
-        self.limiter = Limiter(concurrency, self.group, clock=lambda: self.now)
+        self.limiter = Limiter(concurrency, clock=lambda: self.now)
+        self.places = self.limiter.places(self.group)
 
     def request(self, error: Exception | None = None) -> None:
         """One request from beginning to end."""
-        self.limiter.__enter__()
-        self.limiter.__exit__(type(error) if error else None, error, None)
+        place = self.places.one()
+        place.__enter__()
+        place.__exit__(type(error) if error else None, error, None)
 
 
 def test_it_begins_with_all() -> None:
@@ -108,7 +113,7 @@ def test_no_more_than_the_limit_are_under_way() -> None:
 
     def work() -> None:
         for _ in range(50):
-            with paced.limiter:
+            with paced.places.one():
                 with lock:
                     state["now"] += 1
                     state["peak"] = max(state["peak"], state["now"])
@@ -125,12 +130,13 @@ def test_no_more_than_the_limit_are_under_way() -> None:
 
 def test_a_hold_keeps_all_back_until_it_has_passed() -> None:
     group = ThreadGroup()
-    limiter = Limiter(8, group)
+    limiter = Limiter(8)
     limiter.slow_down(0.3)
+    places = limiter.places(group)
     entered = threading.Event()
 
     def work() -> None:
-        with limiter:
+        with places.one():
             entered.set()
 
     beside(work)
@@ -146,30 +152,31 @@ def test_a_longer_hold_counts_and_a_shorter_one_does_not() -> None:
     entered = threading.Event()
 
     def work() -> None:
-        with paced.limiter:
+        with paced.places.one():
             entered.set()
 
     beside(work)
     assert not entered.wait(0.1), "the shorter hold replaced the longer one"
     paced.now += 3.0
-    with paced.limiter._changed:
-        paced.limiter._changed.notify_all()
+    with paced.places._condition:
+        paced.places._condition.notify_all()
     assert entered.wait(TIMEOUT)
 
 
 @pytest.mark.parametrize("waits_for", ["a place", "the end of a hold"])
 def test_the_end_of_the_run_wakes_who_waits(waits_for: str) -> None:
     group = ThreadGroup()
-    limiter = Limiter(1, group)
+    limiter = Limiter(1)
+    places = limiter.places(group)
     if waits_for == "a place":
-        limiter.__enter__()
+        places.take()
     else:
         limiter.slow_down(10 * TIMEOUT)
     met: list[BaseException] = []
 
     def work() -> None:
         try:
-            limiter.__enter__()
+            places.take()
         except Abandoned as abandoned:
             met.append(abandoned)
 
@@ -179,3 +186,47 @@ def test_the_end_of_the_run_wakes_who_waits(waits_for: str) -> None:
     group.fail(ValueError())
     thread.join(TIMEOUT)
     assert met
+
+
+def test_messages_take_turns() -> None:
+    limiter = Limiter(1)
+    first, second = limiter.places(ThreadGroup()), limiter.places(ThreadGroup())
+    held = first.one()
+    held.__enter__()
+    order: SimpleQueue[str] = SimpleQueue()
+
+    def work(places: Places, name: str) -> None:
+        with places.one():
+            order.put(name)
+
+    for count, (places, name) in enumerate([(first, "first")] * 4 + [(second, "second")] * 2):
+        beside(lambda places=places, name=name: work(places, name))  # type: ignore[misc]
+        while first.waiting + second.waiting <= count:
+            time.sleep(0.001)
+    held.__exit__(None, None, None)
+    told = [order.get(timeout=TIMEOUT) for _ in range(6)]
+    assert told == ["first", "second", "first", "second", "first", "first"]
+
+
+def test_the_end_of_one_message_takes_no_place_from_another() -> None:
+    limiter = Limiter(2)
+    groups = [ThreadGroup(), ThreadGroup()]
+    cancelled, other = (limiter.places(group) for group in groups)
+    held = [cancelled.one(), cancelled.one()]
+    for place in held:
+        place.__enter__()
+
+    def wait() -> None:
+        with suppress(Abandoned):
+            cancelled.take()
+
+    threads = [beside(wait) for _ in range(3)]
+    while cancelled.waiting < 3:
+        time.sleep(0.001)
+    groups[0].fail(Abandoned())
+    for thread in threads:
+        thread.join(TIMEOUT)
+    for place in held:
+        place.__exit__(None, None, None)
+    other.take()
+    other.take()

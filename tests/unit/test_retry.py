@@ -117,10 +117,10 @@ class Loop:
         self.told: list[tuple[int, str, int, float]] = []
         self.group = ThreadGroup()
         self.now = 0.0
-        self.limiter = Limiter(concurrency, self.group, clock=lambda: self.now)
+        self.limiter = Limiter(concurrency, clock=lambda: self.now)
         self.retrier = Retrier(
             RetryPolicy(max_attempts, 0.2, 10.0),
-            self.limiter,
+            self.limiter.places(self.group),
             lambda failed, pause: self.told.append(
                 (failed.index or 0, failed.hash or "", failed.attempt, pause)
             ),
@@ -215,7 +215,7 @@ def test_jitter_is_spread_over_the_whole_range() -> None:
     pauses: list[float] = []
     retrier = Retrier(
         RetryPolicy(2, 1.0, 1.0),
-        Limiter(8, group),
+        Limiter(8).places(group),
         lambda _failed, pause: pauses.append(pause),
         sleep=lambda _seconds: None,
     )

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import TypeVar
 
-    from store_workers.transfer.limiter import Limiter
+    from store_workers.transfer.limiter import Places
     from store_workers.wire.messages import Settings
 
     T = TypeVar("T")
@@ -54,12 +54,15 @@ class RetryPolicy:
 
 
 class Retrier:
-    """Tries what a store is asked for until it succeeds or the policy gives up."""
+    """Tries what a store is asked for until it succeeds or the policy gives up.
+
+    Each try takes one of the message's `places`, and gives it back for the pause before the next.
+    """
 
     def __init__(
         self,
         policy: RetryPolicy,
-        limiter: Limiter,
+        places: Places,
         on_retry: Callable[[ChunkFailure, float], None],
         *,
         on_try: Callable[[int, str, int, float, StoreFailure | None], None] = lambda *_told: None,
@@ -68,7 +71,7 @@ class Retrier:
         fraction: Callable[[], float] | None = None,
     ) -> None:
         self._policy = policy
-        self._limiter = limiter
+        self.places = places
         self._on_retry = on_retry
         self._on_try = on_try
         self._clock = clock
@@ -84,21 +87,21 @@ class Retrier:
         """
         attempt = 1
         while True:
+            place = self.places.one()
             try:
-                with self._limiter:
-                    began = self._clock()
+                with place:
                     result = work()
             except StoreFailure as cause:
-                self._on_try(index, hash, attempt, self._clock() - began, cause)
+                self._on_try(index, hash, attempt, self._clock() - place.began, cause)
                 failure = ChunkFailure(cause, index, hash, attempt)
             else:
-                self._on_try(index, hash, attempt, self._clock() - began, None)
+                self._on_try(index, hash, attempt, self._clock() - place.began, None)
                 return result, attempt
             pause = self._policy.pause_after(failure, self._fraction())
             if pause is None:
                 raise failure from failure.cause
             if failure.cause.slow_down:
-                self._limiter.slow_down(pause, began)
+                self.places.limiter.slow_down(pause, place.began)
             self._on_retry(failure, pause)
             self._sleep(pause)
             attempt += 1

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from store_workers.files.atomic_file import TemporaryFiles
     from store_workers.stores.base import Store
     from store_workers.threads import ThreadGroup
-    from store_workers.transfer.limiter import Limiter
+    from store_workers.transfer.limiter import Places
     from store_workers.transfer.retry import Retrier
     from store_workers.wire.events import Event
 
@@ -17,13 +17,14 @@ if TYPE_CHECKING:
 class Context:
     """The surroundings of one message's work.
 
-    Of the process's run, and shared with other messages: `store` and `limiter`, which says how
-    many requests may be in flight. Of this message alone: its thread `group`, which is over when
-    the message is; `emit`, for its events; its `retrier`, which goes by `limiter`; its temporary
-    `files`. `threads` is how many may compress or decompress at once.
+    Of the process's run, and shared with other messages: `store`, and the limiter behind `places`,
+    which says how many requests may be in flight. Of this message alone: its thread `group`, which
+    is over when the message is; `emit`, for its events; its `retrier`, which takes one of the
+    `places` for each try; its temporary `files`. `threads` is how many may compress or decompress
+    at once.
     """
 
-    __slots__ = ("emit", "files", "group", "limiter", "retrier", "store", "threads")
+    __slots__ = ("emit", "files", "group", "places", "retrier", "store", "threads")
 
     def __init__(
         self,
@@ -31,7 +32,7 @@ class Context:
         group: ThreadGroup,
         emit: Callable[[Event], None],
         store: Store,
-        limiter: Limiter,
+        places: Places,
         retrier: Retrier,
         files: TemporaryFiles,
         threads: int,
@@ -39,7 +40,7 @@ class Context:
         self.group = group
         self.emit = emit
         self.store = store
-        self.limiter = limiter
+        self.places = places
         self.retrier = retrier
         self.files = files
         self.threads = threads

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 from store_workers.transfer.probing import Probing
 from store_workers.wire.events import ChunkStored
 
@@ -13,30 +11,25 @@ if TYPE_CHECKING:
     from store_workers.workers.context import Context
 
 
-HAND_OVER_AFTER = 0.002
-"""Seconds that a save may take on the thread that made the chunk."""
-
-
 class Saver:
-    """Takes chunks from the threads that made them; holds `concurrency` of them at most.
+    """Takes chunks from the threads that made them; holds as many as may be in flight.
 
     `hashes` are those of the chunks that were taken, by their place in the stream.
     """
 
-    def __init__(self, context: Context, concurrency: int) -> None:
+    def __init__(self, context: Context) -> None:
         self._store = store = context.store
         self._retrier = context.retrier
+        self._places = context.places
         self._group = context.group
         self._emit = context.emit
-        self._concurrency = concurrency
-        self._probing = Probing(store.asking_is_free, concurrency)
+        self._probing = Probing(store.asking_is_free, self._places.limiter.most)
         self._condition = context.group.condition()  # for all below
         self._waiting: list[tuple[int, Chunk]] = []
         self._idle = 0
         self._threads = 0
         self._unfinished = 0
-        # How long a save takes, as a moving average; a store that answers over a network is slow.
-        self._seconds = 0.0 if store.asking_is_free else float("inf")
+        self._finishing = False
         self._open = not self._probing.first_goes_alone()
         self._stored: set[str] = set()
         self._followers: dict[str, list[int]] = {}  # by the hash of a chunk that is being saved
@@ -49,17 +42,17 @@ class Saver:
     def save(self, index: int, chunk: Chunk) -> None:
         """Take a chunk; waits while as many as may be are in flight.
 
-        Where the store is found to be faster than handing over to another thread (a directory in
-        memory, or on a disk with a cache of its own), the chunk is saved here and now, while it
-        is in this core's cache.
+        Where requests are quicker than handing over to another thread (to a directory in memory,
+        or on a disk with a cache of its own), the chunk is saved here and now, while it is in this
+        core's cache.
         """
         with self._condition:
             self._condition.wait_while(
-                lambda: self._unfinished >= self._concurrency or not (self._open or index == 0)
+                lambda: self._unfinished >= self._places.limit or not (self._open or index == 0)
             )
             self.hashes[index] = chunk.hash
             self._unfinished += 1
-            here = self._seconds < HAND_OVER_AFTER
+            here = self._places.is_quick
             if not here:
                 self._hand_over(index, chunk)
         if here:
@@ -67,34 +60,36 @@ class Saver:
 
     def _hand_over(self, index: int, chunk: Chunk) -> None:
         self._waiting.append((index, chunk))
-        if self._idle < len(self._waiting) and self._threads < self._concurrency:
+        if self._idle < len(self._waiting) and self._threads < self._places.limit:
             name = f"save-{self._threads + 1}"
             self._threads += self._group.start(self._work, name, spare=self._threads > 0)
         self._condition.notify_all()
 
     def finish(self) -> None:
-        """Wait until every chunk is in the store."""
+        """Wait until every chunk is in the store; no more may come. Ends the saver's threads."""
         with self._condition:
+            self._finishing = True
+            self._condition.notify_all()
             self._condition.wait_while(lambda: self._unfinished > 0)
 
     def _work(self) -> None:
-        while True:
-            with self._condition:
-                self._idle += 1
-                self._condition.wait_while(lambda: not self._waiting)
-                self._idle -= 1
-                index, chunk = self._waiting.pop(0)
-            self._save(index, chunk)
+        while (next_one := self._next()) is not None:
+            self._save(*next_one)
+
+    def _next(self) -> tuple[int, Chunk] | None:
+        """Wait for a chunk to be saved; None where no more will come."""
+        with self._condition:
+            self._idle += 1
+            self._condition.wait_while(lambda: not (self._waiting or self._finishing))
+            self._idle -= 1
+            return self._waiting.pop(0) if self._waiting else None
 
     def _save(self, index: int, chunk: Chunk) -> None:
         if not self._is_first_of_its_kind(index, chunk):
             return
         tries = _Tries(self._store, self._probing, index, chunk)
-        began = time.monotonic()
         new, attempts = self._retrier.run(index, chunk.hash, tries.make)
-        seconds = time.monotonic() - began
         with self._condition:
-            self._seconds = (self._seconds + seconds) / 2
             self._open = True
             self._stored.add(chunk.hash)
             followers = self._followers.pop(chunk.hash)
