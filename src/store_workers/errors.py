@@ -145,6 +145,12 @@ class ChunkFailure(WorkerError):
         self.cause = cause
         self.attempt = attempt
 
+    def of_manifest(self) -> ChunkFailure:
+        """The same failure, told as that of a manifest's chunk: it has no place in the file."""
+        self.message = f"the file's manifest: {self.message}"
+        self.index = None
+        return self
+
 
 def file_error(error: OSError, path: str, otherwise: ErrorCode) -> WorkerError:
     """The error of the file that a message names; `otherwise` is its code in the general case."""

@@ -39,6 +39,7 @@ def test_the_corpus(name: str, path: Path) -> None:
 
 FIELDS = [
     *("type", "path", "store", "id", "auth", "tls", "settings", "size", "sha256", "verify"),
+    "manifest",
     *("hashes", "max_attempts", "timeout_ms", "concurrency", "bearer_token", "username"),
     *("password", "ca_file", "cert_file", "access_key_id", "secret_access_key"),
 ]

@@ -154,6 +154,7 @@ def test_summaries() -> None:
         path="a",
         size=4 << 20,
         compressed_size=1 << 20,
+        chunks=2,
         hashes=(HASH, HASH),
         new_chunks=1,
         new_bytes=1 << 19,

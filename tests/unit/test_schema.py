@@ -46,6 +46,7 @@ SAMPLES: list[Event] = [
         path="/f",
         size=0,
         compressed_size=1,
+        chunks=1,
         hashes=(HASH,),
         new_chunks=0,
         new_bytes=0,

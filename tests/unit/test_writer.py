@@ -31,6 +31,7 @@ def uploaded(hashes: int = 1) -> FileUploaded:
         path="/f",
         size=0,
         compressed_size=0,
+        chunks=hashes,
         hashes=(HASH,) * hashes,
         new_chunks=0,
         new_bytes=0,

@@ -174,7 +174,7 @@ class ProgressBar:
         if isinstance(event, FileUploaded):
             notes = [
                 f"{size_text(event.compressed_size)} stored",
-                f"{event.new_chunks} of {count_text(len(event.hashes), 'chunk', 'chunks')} new",
+                f"{event.new_chunks} of {count_text(event.chunks, 'chunk', 'chunks')} new",
             ]
             return self._told("uploaded", event, seconds, notes)
         if isinstance(event, FileDownloaded):

@@ -99,7 +99,14 @@ class FileUploaded(Event):
     path: str = field(String(), doc="the file, as the message spelled it")
     size: int = field(COUNT, doc="bytes read from the file")
     compressed_size: int = field(COUNT, doc="bytes of all chunks")
-    hashes: tuple[str, ...] = field(Array(Digest(), least=1), doc="the chunks, in order")
+    chunks: int = field(COUNT, doc="chunks of the file")
+    # Typed as what nearly every reader wants: it is None only where there is a manifest.
+    hashes: tuple[str, ...] = field(
+        Array(Digest(), least=1), default=None, doc="the chunks, in order"
+    )
+    manifest: str | None = field(
+        Digest(), default=None, doc="in place of the hashes: the one hash that names their list"
+    )
     new_chunks: int = field(COUNT, doc="chunks that the store did not have")
     new_bytes: int = field(COUNT, doc="their bytes")
     changed: bool = field(

@@ -125,6 +125,9 @@ class UploadStart(Start):
     verify: bool = field(
         Boolean(), default=False, doc="decode every frame again before its chunks are told"
     )
+    manifest: bool = field(
+        Boolean(), default=False, doc="store the list of chunks too, and tell its one hash"
+    )
 
 
 class DownloadStart(Start):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from store_workers.wire.events import EVENTS
+from store_workers.wire.events import EVENTS, FileUploaded
 from store_workers.wire.messages import AUTH_FORMS, MESSAGES, Auth, Settings, Tls
 from store_workers.wire.records import REQUIRED, Kind, Record
 
@@ -29,6 +29,7 @@ def schema() -> dict[str, Any]:
         definitions[message.__name__] = _line(message, word, closed=True)
     for event in EVENTS:
         definitions[event.__name__] = _line(event, event.type, closed=False)
+    definitions[FileUploaded.__name__]["oneOf"] = _one_of("hashes", "manifest")
     messages = [message.__name__ for message in MESSAGES.values()]
     events = [event.__name__ for event in EVENTS]
     return {
@@ -47,6 +48,11 @@ def schema() -> dict[str, Any]:
 def _exactly(names: frozenset[str]) -> dict[str, Any]:
     """These fields, all of them, and no other."""
     return {"required": sorted(names), "propertyNames": {"enum": sorted(names)}}
+
+
+def _one_of(*names: str) -> list[dict[str, Any]]:
+    """Exactly one of these fields."""
+    return [{"required": [name]} for name in names]
 
 
 def _settings(record: type[Record]) -> dict[str, Any]:

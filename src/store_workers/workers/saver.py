@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from store_workers.stream.chunk_list import ChunkList, Found
 from store_workers.transfer.probing import Probing
 from store_workers.wire.events import ChunkStored
 
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 class Saver:
     """Takes chunks from the threads that made them; holds as many as may be in flight.
 
-    `hashes` are those of the chunks that were taken, by their place in the stream.
+    `chunks` lists those that were taken, by their place in the stream.
     """
 
     def __init__(self, context: Context) -> None:
@@ -31,9 +32,9 @@ class Saver:
         self._unfinished = 0
         self._finishing = False
         self._open = not self._probing.first_goes_alone()
-        self._stored: set[str] = set()
+        self.chunks = ChunkList()
+        self._stored = Found(self.chunks)
         self._followers: dict[str, list[int]] = {}  # by the hash of a chunk that is being saved
-        self.hashes: dict[int, str] = {}
         self.stored_bytes = 0
         self.stored_chunks = 0
         self.new_bytes = 0
@@ -50,13 +51,20 @@ class Saver:
             self._condition.wait_while(
                 lambda: self._unfinished >= self._places.limit or not (self._open or index == 0)
             )
-            self.hashes[index] = chunk.hash
+            self.chunks.put(index, bytes.fromhex(chunk.hash), chunk.size)
             self._unfinished += 1
             here = self._places.is_quick
             if not here:
                 self._hand_over(index, chunk)
         if here:
             self._save(index, chunk)
+
+    def save_alone(self, index: int, chunk: Chunk) -> None:
+        """Save a chunk here and now that is none of the file's: it is neither listed nor told.
+
+        `index` goes on where the file's end, and stands in the event of a try that failed.
+        """
+        self._retrier.run(index, chunk.hash, _Tries(self._store, self._probing, index, chunk).make)
 
     def _hand_over(self, index: int, chunk: Chunk) -> None:
         self._waiting.append((index, chunk))
@@ -91,7 +99,7 @@ class Saver:
         new, attempts = self._retrier.run(index, chunk.hash, tries.make)
         with self._condition:
             self._open = True
-            self._stored.add(chunk.hash)
+            self._stored.add(index)
             followers = self._followers.pop(chunk.hash)
             self.new_chunks += new
             self.new_bytes += chunk.size if new else 0
@@ -105,7 +113,7 @@ class Saver:
             if chunk.hash in self._followers:
                 self._followers[chunk.hash].append(index)
                 return False
-            stored = chunk.hash in self._stored
+            stored = bytes.fromhex(chunk.hash) in self._stored
             if not stored:
                 self._followers[chunk.hash] = []
         if stored:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 from hashlib import sha256
+from itertools import count
 
-from store_workers.errors import ErrorCode, shown
+from store_workers.errors import ChunkFailure, ErrorCode, shown
 from store_workers.files.source import FileSource
 from store_workers.stores.base import Chunk
 from store_workers.stream import codec
-from store_workers.stream.chunking import Cutter
+from store_workers.stream.chunking import LARGEST_CHUNK, Cutter
 from store_workers.stream.compression import ParallelCompressor, frame_maker
 from store_workers.stream.frames import SeekTable
 from store_workers.wire.events import FileUploaded, UploadProgress, Warning
@@ -17,6 +18,8 @@ from store_workers.workers.saver import Saver
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from store_workers.stream.compression import Frame
     from store_workers.wire.messages import UploadStart
     from store_workers.workers.context import Context
@@ -70,7 +73,8 @@ class Upload:
         source.close()
         if changed:
             self._emit(file_changed(self._message.path))
-        return self._result(source.read_bytes, changed)
+        manifest = self._save_manifest(source.read_bytes) if self._message.manifest else None
+        return self._result(source.read_bytes, changed, manifest)
 
     def progress(self) -> UploadProgress:
         """How far the upload is."""
@@ -98,13 +102,42 @@ class Upload:
         for index, pieces in cuts:
             self._saver.save(index, _hashed(pieces))
 
-    def _result(self, size: int, changed: bool) -> FileUploaded:
+    def _save_manifest(self, size: int) -> str:
+        """Store the list of the file's chunks, all of which are durable by now: its hash."""
+        from store_workers.stream.manifest import Header, Listed, write_manifest
+
+        header = Header(
+            of=Listed.FILE,
+            size=size,
+            compressed_size=self._saver.stored_bytes,
+            chunks=self._cut_chunks,
+            chunk_size=LARGEST_CHUNK,
+            boundaries="fixed",
+            sha256=self._digest.hexdigest() if self._digest else None,
+        )
+        numbers = count(self._cut_chunks)
+
+        def save(piece: bytes) -> bytes:
+            chunk = _hashed([memoryview(piece)])
+            self._saver.save_alone(next(numbers), chunk)
+            return bytes.fromhex(chunk.hash)
+
+        try:
+            return write_manifest(header, self._saver.chunks, save)
+        except ChunkFailure as failure:
+            raise failure.of_manifest() from failure.cause
+
+    def _result(self, size: int, changed: bool, manifest: str | None) -> FileUploaded:
         saver = self._saver
+        listed: dict[str, Any] = {"manifest": manifest}
+        if manifest is None:
+            listed = {"hashes": tuple(saver.chunks)}
         return FileUploaded(
             path=self._message.path,
             size=size,
             compressed_size=saver.stored_bytes,
-            hashes=tuple(saver.hashes[index] for index in range(self._cut_chunks)),
+            chunks=self._cut_chunks,
+            **listed,
             new_chunks=saver.new_chunks,
             new_bytes=saver.new_bytes,
             changed=changed,

@@ -1,0 +1,134 @@
+"""A file's list of chunks as a file of its own, and back: what makes one hash a file's name.
+
+The text is a first line with a JSON object (`Header`), then a line a chunk, `<hash> <size>`. It is
+compressed as a file is, and cut at every `LARGEST_PIECE` bytes. One piece is the manifest; the
+list of several is put into a manifest of its own, `"of": "manifest"`, until one is left.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from json import dumps
+
+from store_workers.stream.chunk_list import ChunkList
+from store_workers.stream.compression import FRAME_SPAN, frame_maker
+from store_workers.stream.frames import SeekTable
+from store_workers.wire.records import COUNT, Choice, Digest, Integer, Record, String, field
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+LEVEL = 3
+"""The zstd level of every manifest, whatever the file's is."""
+
+LARGEST_PIECE = 512 * 1024
+"""Bytes of a manifest's compressed text that are one chunk: of some 14,000 lines."""
+
+LARGEST_LISTED = 8 * 1024 * 1024
+"""Bytes of the largest chunk that a list may name."""
+
+LINES_AT_ONCE = 4096
+
+
+class Listed(str, Enum):
+    """What a manifest is the list of."""
+
+    FILE = "file"
+    MANIFEST = "manifest"
+
+
+class Header(Record):
+    """A manifest's first line: what the chunks give together. It has no time, path or host."""
+
+    store_workers_manifest: int = field(Integer(1, 1), default=1, doc="the version of the form")
+    of: Listed = field(Choice(Listed), doc="a file, or the text of another manifest")
+    size: int = field(Integer(0, (1 << 63) - 1), doc="bytes of that")
+    compressed_size: int = field(COUNT, doc="bytes of all chunks")
+    chunks: int = field(Integer(1), doc="how many there are")
+    chunk_size: int = field(Integer(1, LARGEST_LISTED), doc="bytes of the largest that may occur")
+    boundaries: str = field(String(least=1), doc="how the frames were marked off")
+    sha256: str | None = field(Digest(), default=None, doc="the file's digest, if it was asked for")
+
+    def line(self) -> bytes:
+        """The header as it stands in the text."""
+        return dumps(self.encode(), separators=(",", ":")).encode("ascii") + b"\n"
+
+
+def write_manifest(header: Header, chunks: ChunkList, store: Callable[[bytes], bytes]) -> str:
+    """Store the list of a file's chunks, and lists of its pieces as long as needed: its hash.
+
+    `store` takes one piece and returns its digest once it is durable: so nothing that a manifest
+    names is missing at the moment it is stored. Memory: one span of text and its frame, beside
+    the lists.
+    """
+    while True:
+        pieces = ChunkList()
+        text = ManifestText(header, chunks)
+        for piece in cut(text.compressed()):
+            pieces.extend(store(piece), [len(piece)])
+        if len(pieces) == 1:
+            return pieces[0]
+        header = Header(
+            of=Listed.MANIFEST,
+            size=text.size,
+            compressed_size=sum(pieces.sizes()),
+            chunks=len(pieces),
+            chunk_size=LARGEST_PIECE,
+            boundaries="fixed",
+        )
+        chunks = pieces
+
+
+class ManifestText:
+    """The text of one manifest; `size` counts its bytes as they are made."""
+
+    def __init__(self, header: Header, chunks: ChunkList) -> None:
+        self._header = header
+        self._chunks = chunks
+        self.size = 0
+
+    def compressed(self) -> Iterator[bytes]:
+        """The text as a stream of frames with its seek table, as an upload of it would make it."""
+        compress = frame_maker(LEVEL, verify=False)()
+        table = SeekTable()
+        for span in self._spans():
+            frame = compress(memoryview(span))
+            table.add(len(frame.data), frame.size, frame.checksum)
+            self.size += frame.size
+            yield frame.data
+        yield table.encode()
+
+    def _spans(self) -> Iterator[bytes]:
+        buffer = bytearray()
+        for block in self._blocks():
+            buffer += block
+            while len(buffer) >= FRAME_SPAN:
+                yield bytes(buffer[:FRAME_SPAN])
+                del buffer[:FRAME_SPAN]
+        if buffer:
+            yield bytes(buffer)
+
+    def _blocks(self) -> Iterator[bytes]:
+        yield self._header.line()
+        chunks = self._chunks
+        for start in range(0, len(chunks), LINES_AT_ONCE):
+            end = min(start + LINES_AT_ONCE, len(chunks))
+            hexes = chunks.hexes(start, end)
+            lines = [
+                f"{hexes[64 * n : 64 * n + 64]} {chunks.size(start + n)}\n"
+                for n in range(end - start)
+            ]
+            yield "".join(lines).encode("ascii")
+
+
+def cut(stream: Iterable[bytes]) -> Iterator[bytes]:
+    """Cut a stream at every `LARGEST_PIECE` bytes; the rest is one piece."""
+    buffer = bytearray()
+    for data in stream:
+        buffer += data
+        while len(buffer) >= LARGEST_PIECE:
+            yield bytes(buffer[:LARGEST_PIECE])
+            del buffer[:LARGEST_PIECE]
+    if buffer:
+        yield bytes(buffer)
