@@ -81,16 +81,16 @@ def last_failed() -> list[str]:
     return sorted(json.loads(record.read_text())) if record.is_file() else []
 
 
-def environment() -> str:
-    """Make the tests' own environment, or find it made; return its interpreter."""
-    folder = BUILD / f"test-env-{tag()}"
-    contents = b"".join(pins.read_bytes() for pins in REQUIREMENTS)
+def environment(name: str = "test", requirements: Sequence[Path] = REQUIREMENTS) -> str:
+    """Make an environment of pinned packages, or find it made; return its interpreter."""
+    folder = BUILD / f"{name}-env-{tag()}"
+    contents = b"".join(pins.read_bytes() for pins in requirements)
     with made_once(folder, contents) as missing:
         if missing:
             say("environment: installing the pinned tools, once")
             run("environment", sys.executable, "-m", "venv", str(folder), quiet=True)
             pip = (interpreter(folder), "-m", "pip", "--disable-pip-version-check", "install")
-            pins = [argument for file in REQUIREMENTS for argument in ("-r", str(file))]
+            pins = [argument for file in requirements for argument in ("-r", str(file))]
             exact = ("--require-hashes", "--only-binary=:all:")
             run("environment", *pip, *exact, *pins, quiet=True)
     return interpreter(folder)

@@ -1,0 +1,68 @@
+#!/usr/bin/env python3
+"""Build the documentation as a site, or serve it.
+
+    python3 tools/site.py           builds build/site; a warning fails
+    python3 tools/site.py --serve   shows it at http://127.0.0.1:8000, and again after a change
+
+The pages are the Markdown files of the repository. They are copied to ``build/site-source`` at
+their own relative places, with all that they link to, so that one link serves both readers: of the
+site and of the repository.
+"""
+
+from __future__ import annotations
+
+import argparse
+import runpy
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+SOURCE = ROOT / "build" / "site-source"
+PINS = ROOT / "tools" / "requirements" / "site.txt"
+LEFT_OUT = (".github/", ".ci/", "tests/", "dist/", "tools/requirements/")
+
+
+def main(arguments: list[str]) -> int:
+    """Build or serve; return the exit status of the generator."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--serve", action="store_true", help="serve the site on loopback")
+    options = parser.parse_args(arguments)
+    tools: dict[str, Any] = runpy.run_path(str(ROOT / "tools" / "test.py"))
+    python = tools["environment"]("site", [PINS])
+    copy_pages()
+    if options.serve:
+        command = ["serve", "--quiet", *watched()]
+    else:
+        command = ["build", "--quiet", "--strict"]
+    # The generator advertises its successor at every start.
+    environ = {**tools["clean_environ"](), "NO_MKDOCS_2_WARNING": "1"}
+    return subprocess.call([python, "-m", "mkdocs", *command], cwd=ROOT, env=environ)
+
+
+def copy_pages() -> None:
+    """Copy every file that a page may link to."""
+    shutil.rmtree(SOURCE, ignore_errors=True)
+    for name in tracked():
+        if not name.startswith(LEFT_OUT) and (ROOT / name).is_file():
+            target = SOURCE / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(ROOT / name, target)
+
+
+def tracked() -> list[str]:
+    """Return the repository's files, those not yet committed among them."""
+    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
+    listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    return [name for name in listed.split("\0") if name]
+
+
+def watched() -> list[str]:
+    """Return the options that have the generator look at the pages themselves."""
+    return [option for folder in ("docs", "examples") for option in ("--watch", str(ROOT / folder))]
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
