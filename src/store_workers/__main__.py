@@ -27,8 +27,7 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
     from store_workers.files.atomic_file import TemporaryFiles
-    from store_workers.stores.base import Store
-    from store_workers.stores.location import Location
+    from store_workers.stores.base import Location, Store
     from store_workers.wire.messages import Message
     from store_workers.wire.writer import Observer
     from store_workers.workers.download import Download
@@ -49,6 +48,7 @@ class Run:
         self._group = ThreadGroup(self._mailbox.failed)
         self._supervisor = Supervisor(owner, self._mailbox)
         self._files: TemporaryFiles | None = None
+        self._store: Store | None = None
         self._slow_store: SlowStore | None = None
         owner.observer = find_observer(os.environ, owner)
         if owner.observer is not None:
@@ -95,9 +95,9 @@ class Run:
 
         settings = message.settings
         self._files = TemporaryFiles()
-        store = open_store(location, message, self._files)
+        store = self._store = open_store(location, message)
         limiter = Limiter(settings.concurrency)
-        places = limiter.places(self._group, quick=store.asking_is_free)
+        places = limiter.places(self._group, quick=store.properties.asking_is_free)
         policy = RetryPolicy.of(settings)
         retrier = Retrier(
             policy, places, self._emit_retry, on_try=self._observe_try, sleep=self._group.sleep
@@ -122,7 +122,7 @@ class Run:
         return Upload(message, context)
 
     def _tidy_up(self, store: Store) -> None:
-        removed = getattr(store, "remove_stale_files", lambda: 0)()
+        removed = store.remove_stale_files()
         if removed:
             self._owner.emit(
                 Warning(
@@ -182,6 +182,8 @@ class Run:
     def _discard(self) -> None:
         if self._files is not None:
             self._files.close()
+        if self._store is not None:
+            self._store.close()
 
 
 class SlowStore:
@@ -242,10 +244,10 @@ def find_store(message: Message) -> Location:
     return locate(message, os.environ)
 
 
-def open_store(location: Location, message: Message, files: TemporaryFiles) -> Store:
+def open_store(location: Location, message: Message) -> Store:
     """Open the store; what it needs of this host may be missing."""
     try:
-        return location.open(message.settings, files)
+        return location.open(message.settings)
     except StoreFailure as failure:
         raise WorkerError(failure.code, failure.message) from failure
 

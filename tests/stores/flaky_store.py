@@ -46,7 +46,7 @@ class FlakyStore:
         after: bool = False,
         only: Container[str] | None = None,
     ) -> None:
-        self.asking_is_free = store.asking_is_free
+        self.properties = store.properties
         self.failed: Counter[tuple[str, str]] = Counter()
         self._store = store
         self._failures = failures
@@ -59,11 +59,20 @@ class FlakyStore:
     def has(self, hash: str, size: int) -> bool:
         return self._do("has", hash, lambda: self._store.has(hash, size))
 
-    def put(self, chunk: Chunk) -> bool:
-        return self._do("put", chunk.hash, lambda: self._store.put(chunk))
+    def length(self, hash: str) -> int | None:
+        return self._do("has", hash, lambda: self._store.length(hash))
+
+    def put(self, chunk: Chunk, *, overwrite: bool = False) -> bool:
+        return self._do("put", chunk.hash, lambda: self._store.put(chunk, overwrite=overwrite))
 
     def get(self, hash: str) -> bytes:
         return self._do("get", hash, lambda: self._store.get(hash))
+
+    def get_range(self, hash: str, offset: int, length: int) -> bytes:
+        return self._do("get", hash, lambda: self._store.get_range(hash, offset, length))
+
+    def remove_stale_files(self) -> int:
+        return self._store.remove_stale_files()
 
     def close(self) -> None:
         self._store.close()

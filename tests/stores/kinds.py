@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING, Any
 
-from store_workers.files.atomic_file import TemporaryFiles
 from store_workers.stores.location import locate
 from store_workers.wire.messages import decode_message
 from tests.stores.memory_store import MemoryStore
@@ -75,7 +74,7 @@ def open_store(url: str, **fields: Any) -> Store:
     settings = {"timeout_ms": 5000, **fields.pop("settings", {})}
     start = {"type": "UPLOAD_START", "path": "file", "store": url, "settings": settings, **fields}
     message = decode_message(start)
-    return locate(message, {}).open(message.settings, TemporaryFiles())
+    return locate(message, {}).open(message.settings)
 
 
 @contextlib.contextmanager

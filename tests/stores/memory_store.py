@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING
 
 from store_workers.errors import ErrorCode, StoreFailure
-from store_workers.stores.base import LONGEST_ANSWER
+from store_workers.stores.base import LONGEST_ANSWER, Properties
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,7 +27,7 @@ class MemoryStore:
     """
 
     def __init__(self, *, asking_is_free: bool = False, delay: float = 0.0) -> None:
-        self.asking_is_free = asking_is_free
+        self.properties = Properties(asking_is_free=asking_is_free, serves_ranges=True)
         self.chunks: dict[str, bytes] = {}
         self.asked: list[str] = []
         self.sent: list[str] = []
@@ -44,16 +44,25 @@ class MemoryStore:
         with _Call(self, self.asked, hash):
             return len(self.chunks.get(hash, b"")) == size
 
-    def put(self, chunk: Chunk) -> bool:
+    def length(self, hash: str) -> int | None:
+        with _Call(self, self.asked, hash):
+            return len(self._found(hash))
+
+    def put(self, chunk: Chunk, *, overwrite: bool = False) -> bool:
         with _Call(self, self.sent, chunk.hash):
             self.chunks[chunk.hash] = b"".join(chunk.pieces)
             return True
 
     def get(self, hash: str) -> bytes:
         with _Call(self, self.fetched, hash):
-            if hash not in self.chunks:
-                raise StoreFailure(ErrorCode.CHUNK_NOT_FOUND, "the store does not have this chunk")
-            return self.chunks[hash][:LONGEST_ANSWER]
+            return self._found(hash)[:LONGEST_ANSWER]
+
+    def get_range(self, hash: str, offset: int, length: int) -> bytes:
+        with _Call(self, self.fetched, hash):
+            return self._found(hash)[offset : offset + length]
+
+    def remove_stale_files(self) -> int:
+        return 0
 
     def close(self) -> None:
         self.closed += 1
@@ -61,6 +70,11 @@ class MemoryStore:
     def stream(self, hashes: Iterator[str] | list[str] | tuple[str, ...]) -> bytes:
         """The bytes of chunks, one after the other."""
         return b"".join(self.chunks[hash] for hash in hashes)
+
+    def _found(self, hash: str) -> bytes:
+        if hash not in self.chunks:
+            raise StoreFailure(ErrorCode.CHUNK_NOT_FOUND, "the store does not have this chunk")
+        return self.chunks[hash]
 
     def _enter(self, calls: list[str], hash: str) -> None:
         with self._lock:

@@ -185,9 +185,34 @@ def test_a_store_that_goes_away_is_unavailable(opened: Opened, call: str) -> Non
 
 
 def test_what_asking_costs_is_told(opened: Opened) -> None:
-    assert opened.store.asking_is_free in {True, False}
-    if opened.go_away is not None:
-        assert not opened.store.asking_is_free
+    assert not (opened.go_away is not None and opened.store.properties.asking_is_free)
+
+
+def test_a_range_of_a_chunk(opened: Opened) -> None:
+    hash = put(opened, bytes(range(100)))
+    assert opened.store.get_range(hash, 10, 5) == bytes(range(10, 15))
+    assert opened.store.get_range(hash, 0, 1000) == bytes(range(100))
+    assert opened.store.get_range(hash, 95, 10) == bytes(range(95, 100))
+    assert opened.store.get_range(hash, 100, 10) == b""
+    with pytest.raises(StoreFailure) as raised:
+        opened.store.get_range(digest(b"absent"), 0, 5)
+    assert raised.value.code is ErrorCode.CHUNK_NOT_FOUND
+
+
+def test_the_length_of_a_chunk(opened: Opened) -> None:
+    assert opened.store.length(put(opened, noise(5000))) == 5000
+    with pytest.raises(StoreFailure) as raised:
+        opened.store.length(digest(b"absent"))
+    assert raised.value.code is ErrorCode.CHUNK_NOT_FOUND
+
+
+def test_a_chunk_is_overwritten_where_that_is_asked_for(opened: Opened) -> None:
+    """Bytes that were damaged, the length being right, are not seen by asking."""
+    data = noise(5000)
+    hash = put(opened, data)
+    opened.objects[hash] = bytes(5000)
+    assert opened.store.put(chunk_of(data), overwrite=True) is True
+    assert opened.store.get(hash) == data
 
 
 def until_it_works(call: Callable[[], object]) -> object:

@@ -9,15 +9,17 @@ import os
 import stat
 import threading
 import time
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from store_workers.errors import ErrorCode, StoreFailure
-from store_workers.files.atomic_file import STALE_AFTER, TemporaryFiles, temporary_name
-from store_workers.stores import directory
+from store_workers.files.atomic_file import STALE_AFTER, temporary_name
 from store_workers.stores.base import Chunk
-from store_workers.stores.directory import DirectoryStore, make_directories
+from store_workers.stores.directory import store as directory
+from store_workers.stores.directory import syncing
+from store_workers.stores.directory.store import DirectoryStore, make_directories
 from store_workers.threads import Abandoned
 
 if TYPE_CHECKING:
@@ -35,7 +37,7 @@ def chunk() -> Chunk:
 
 
 def opened(root: Path) -> DirectoryStore:
-    return DirectoryStore(str(root), TemporaryFiles())
+    return DirectoryStore(str(root))
 
 
 def failing(call: Callable[[], object]) -> StoreFailure:
@@ -139,7 +141,7 @@ def test_errors_of_the_system(
     def fail(*_arguments: object) -> None:
         raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr(directory, step, fail)
+    monkeypatch.setattr(syncing if step == "sync_directory" else directory, step, fail)
     failure = failing(lambda: store.put(chunk()))
     assert (failure.code, failure.transient) == (code, transient)
     assert os.strerror(number) in failure.message
@@ -216,7 +218,8 @@ def test_a_chunk_of_another_run_is_synced_before_it_counts(
 ) -> None:
     opened(tmp_path).put(chunk())
     synced: list[str] = []
-    monkeypatch.setattr(directory, "sync_directory", synced.append)
+    for module in (directory, syncing):
+        monkeypatch.setattr(module, "sync_directory", synced.append)
     store = opened(tmp_path)
     assert store.has(HASH, len(DATA))
     assert str(tmp_path / HASH[:2]) in synced
@@ -227,11 +230,10 @@ def test_a_chunk_of_another_run_is_synced_before_it_counts(
 
 
 def test_a_run_that_is_over_leaves_nothing(tmp_path: Path) -> None:
-    files = TemporaryFiles()
-    store = DirectoryStore(str(tmp_path), files)
-    descriptor, _ = files.create(str(tmp_path))
+    store = opened(tmp_path)
+    descriptor, _ = store._files.create(str(tmp_path))
     os.close(descriptor)
-    files.close()
+    store.close()
     assert list(tmp_path.iterdir()) == []
     with pytest.raises(Abandoned):
         store.put(chunk())
@@ -265,3 +267,145 @@ def test_what_killed_workers_left_is_removed_once_it_is_old(tmp_path: Path) -> N
     assert store.remove_stale_files() == 1
     names = {entry.name for entry in tmp_path.iterdir()}
     assert names == {young.name, other.name, HASH[:2]}
+
+
+def chunks(count: int) -> list[Chunk]:
+    data = [bytes([number]) * 1000 for number in range(count)]
+    return [Chunk(hashlib.sha256(piece).hexdigest(), [memoryview(piece)]) for piece in data]
+
+
+def all_at_once(works: list[Callable[[], object]]) -> None:
+    threads = [threading.Thread(target=work, daemon=True) for work in works]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(TIMEOUT)
+    assert not any(thread.is_alive() for thread in threads)
+
+
+@pytest.mark.parametrize("call", ["open", "replace", "fsync"])
+def test_no_call_of_the_system_waits_for_another_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    """Each call comes back only once 16 are under way: a lock across it would hold them up."""
+    store = opened(tmp_path)
+    for number in range(256):
+        (tmp_path / f"{number:02x}").mkdir()
+    store.put(chunk())
+    together = threading.Barrier(16)
+    real = getattr(os, call)
+
+    def together_with_others(*arguments: Any) -> Any:
+        aside = call == "replace" or "-workers-" in (
+            str(arguments[0]) if call == "open" else os.readlink(f"/proc/self/fd/{arguments[0]}")
+        )
+        if aside:
+            together.wait(TIMEOUT)
+        return real(*arguments)
+
+    monkeypatch.setattr(os, call, together_with_others)
+    wanted = chunks(16)
+    all_at_once([partial(store.put, each) for each in wanted])
+    assert all(store.has(each.hash, each.size) for each in wanted)
+
+
+def test_one_sync_of_a_directory_serves_all_who_came_before_it_began(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    began, go_on = threading.Semaphore(0), threading.Semaphore(0)
+    synced: list[str] = []
+
+    def sync(directory: str) -> None:
+        began.release()
+        go_on.acquire(timeout=TIMEOUT)
+        synced.append(directory)
+
+    monkeypatch.setattr(syncing, "sync_directory", sync)
+    group = syncing.GroupSync()
+    ended: list[int] = []
+
+    def ask(number: int) -> None:
+        group.sync("d")
+        ended.append(number)
+
+    threads = [threading.Thread(target=ask, args=(number,), daemon=True) for number in range(9)]
+    threads[0].start()
+    assert began.acquire(timeout=TIMEOUT)
+    for thread in threads[1:]:
+        thread.start()
+    while group._next.get("d") is None:
+        time.sleep(0.001)
+    go_on.release()  # the first, which may not have covered the others' names
+    assert began.acquire(timeout=TIMEOUT)
+    assert ended in ([], [0])
+    for _ in range(9):
+        go_on.release()
+    for thread in threads:
+        thread.join(TIMEOUT)
+    assert sorted(ended) == list(range(9))
+    assert 2 <= len(synced) <= 9
+
+
+def test_a_sync_that_fails_fails_for_all_who_share_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    group = syncing.GroupSync()
+    failures: list[int | None] = []
+    entered = threading.Semaphore(0)
+    go_on = threading.Event()
+
+    def fail(_directory: str) -> None:
+        entered.release()
+        go_on.wait(TIMEOUT)
+        raise OSError(errno.EDQUOT, "full")
+
+    monkeypatch.setattr(syncing, "sync_directory", fail)
+
+    def ask() -> None:
+        with pytest.raises(OSError, match="full") as raised:
+            group.sync("d")
+        failures.append(raised.value.errno)
+
+    threads = [threading.Thread(target=ask, daemon=True) for _ in range(3)]
+    threads[0].start()
+    assert entered.acquire(timeout=TIMEOUT)
+    for thread in threads[1:]:
+        thread.start()
+    go_on.set()
+    for thread in threads:
+        thread.join(TIMEOUT)
+    assert failures == [errno.EDQUOT] * 3
+    assert not group._running
+    assert not group._next
+
+
+def test_what_a_closed_store_has_under_way_is_undone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file system that hangs does not hold closing up, and what comes of it later goes too."""
+    monkeypatch.setattr("store_workers.files.atomic_file.LONGEST_CLOSE", 0.01)
+    store = opened(tmp_path)
+    inside, go_on = threading.Event(), threading.Event()
+    real = os.open
+
+    def hanging(path: Any, flags: int, *more: Any) -> int:
+        if "-workers-" in str(path):
+            inside.set()
+            go_on.wait(TIMEOUT)
+        return real(path, flags, *more)
+
+    monkeypatch.setattr(os, "open", hanging)
+    ended: list[BaseException] = []
+
+    def put() -> None:
+        try:
+            store.put(chunk())
+        except BaseException as error:  # noqa: BLE001 - looked at below
+            ended.append(error)
+
+    thread = threading.Thread(target=put, daemon=True)
+    thread.start()
+    assert inside.wait(TIMEOUT)
+    store.close()
+    go_on.set()
+    thread.join(TIMEOUT)
+    assert [type(error) for error in ended] == [Abandoned]
+    assert list(tmp_path.iterdir()) == []

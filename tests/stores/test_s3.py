@@ -16,6 +16,7 @@ from store_workers.stores.s3.location import read_s3_url
 from store_workers.stores.s3.signing import Keys
 from store_workers.stores.s3.store import S3Store
 from store_workers.wire.messages import Auth, Settings
+from tests.stores.messages import start
 from tests.stores.scripted_server import Reply, ScriptedServer
 
 DATA = b"chunk" * 100
@@ -33,8 +34,8 @@ EXISTS = error(412, "PreconditionFailed")
 
 def store_at(server: ScriptedServer) -> S3Store:
     url = f"s3://bucket/prefix?endpoint={server.url}&region=r-1"
-    location = read_s3_url(url, "store", AUTH, None, {})
-    store: Any = location.open(Settings(timeout_ms=5000), None)  # type: ignore[arg-type]
+    location = read_s3_url(url, "store", start(auth=AUTH), {})
+    store: Any = location.open(Settings(timeout_ms=5000))
     assert isinstance(store, S3Store)
     return store
 
@@ -218,8 +219,8 @@ def test_many_requests_with_expired_keys_ask_the_chain_once() -> None:
 )
 def test_why_there_is_no_connection(place: str, word: str) -> None:
     url = f"s3://bucket/prefix?endpoint=http://{place}&region=r-1"
-    location = read_s3_url(url, "store", AUTH, None, {})
-    store: Any = location.open(Settings(timeout_ms=5000), None)  # type: ignore[arg-type]
+    location = read_s3_url(url, "store", start(auth=AUTH), {})
+    store: Any = location.open(Settings(timeout_ms=5000))
     with pytest.raises(StoreFailure, match=word) as caught:
         store.get(CHUNK.hash)
     assert caught.value.code is ErrorCode.STORE_UNAVAILABLE

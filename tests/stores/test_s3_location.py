@@ -10,6 +10,7 @@ import pytest
 from store_workers.errors import BadMessage, ErrorCode, StoreFailure
 from store_workers.stores.s3.location import S3Location, read_s3_url
 from store_workers.wire.messages import Auth, Settings, Tls
+from tests.stores.messages import start
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,12 +24,12 @@ HASH = "ab" * 32
 def read(
     url: str, environment: dict[str, str] | None = None, auth: Auth | None = None
 ) -> S3Location:
-    return read_s3_url(url, "store", auth, None, {**KEYS, **(environment or {})})
+    return read_s3_url(url, "store", start(auth=auth), {**KEYS, **(environment or {})})
 
 
 def opened(location: S3Location) -> S3Store:
     """Open a store, which asks nobody anything as long as the keys are known."""
-    store: Any = location.open(Settings(), None)  # type: ignore[arg-type]  # it makes no files
+    store: Any = location.open(Settings())
     return store  # type: ignore[no-any-return]
 
 
@@ -206,7 +207,7 @@ def test_named_profile_gives_keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         "[backup]\naws_access_key_id = mine\naws_secret_access_key = m\naws_session_token = t\n"
     )
     monkeypatch.setenv("AWS_PROFILE", "backup")
-    store = opened(read_s3_url(f"s3://bucket{AT}&region=r-1", "store", None, None, {}))
+    store = opened(read_s3_url(f"s3://bucket{AT}&region=r-1", "store", start(), {}))
     keys = store._keyring.current()
     assert (keys.access_key_id, keys.secret_access_key, keys.session_token) == ("mine", "m", "t")
     assert not store._keyring.renew(keys)
@@ -248,7 +249,7 @@ def test_no_credentials(
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     environment = {**environment, **profile(tmp_path, text)}
-    location = read_s3_url(f"s3://bucket{AT}", "store", None, None, environment)
+    location = read_s3_url(f"s3://bucket{AT}", "store", start(), environment)
     with pytest.raises(StoreFailure) as caught:
         opened(location)
     assert caught.value.code is ErrorCode.STORE_ACCESS_DENIED
@@ -259,15 +260,15 @@ def test_no_credentials(
 def test_a_silent_source_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("store_workers.stores.s3.aws.SHORTEST_LOOK_UP", 0.3)
     environment = profile(tmp_path, "[default]\ncredential_process = sleep 3\n")
-    location = read_s3_url(f"s3://bucket{AT}", "store", None, None, environment)
+    location = read_s3_url(f"s3://bucket{AT}", "store", start(), environment)
     with pytest.raises(StoreFailure, match="stayed silent") as caught:
-        location.open(Settings(timeout_ms=1), None)  # type: ignore[arg-type]
+        location.open(Settings(timeout_ms=1))
     assert caught.value.code is ErrorCode.STORE_UNAVAILABLE
 
 
 def test_authorities() -> None:
     environment = {**KEYS, "AWS_CA_BUNDLE": "/aws.pem", "SSL_CERT_FILE": "/ssl.pem"}
     own = Tls(ca_file="/own.pem", cert_file="/cert.pem")
-    trust = read_s3_url("s3://bucket", "store", None, own, environment)._tls
+    trust = read_s3_url("s3://bucket", "store", start(tls=own), environment)._tls
     assert (trust.ca_file, trust.cert_file) == ("/own.pem", "/cert.pem")
-    assert read_s3_url("s3://bucket", "store", None, None, environment)._tls.ca_file == "/aws.pem"
+    assert read_s3_url("s3://bucket", "store", start(), environment)._tls.ca_file == "/aws.pem"

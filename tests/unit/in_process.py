@@ -46,7 +46,7 @@ class InProcess:
         decoded = decode_message(message)
         settings = decoded.settings
         limiter = Limiter(settings.concurrency)
-        places = limiter.places(self.group, quick=store.asking_is_free)
+        places = limiter.places(self.group, quick=store.properties.asking_is_free)
         retrier = Retrier(
             RetryPolicy.of(settings),
             places,

@@ -11,16 +11,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from store_workers.errors import BadMessage
-from store_workers.files.atomic_file import TemporaryFiles
 from store_workers.files.paths import system_path
+from store_workers.stores.directory.location import DirectoryLocation, default_directory
 from store_workers.stores.http.location import HttpLocation
-from store_workers.stores.location import DirectoryLocation, default_directory, locate
+from store_workers.stores.location import locate
 from store_workers.wire.messages import Settings, decode_message
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from store_workers.stores.location import Location
+    from store_workers.stores.base import Location
 
 KEYS = {"access_key_id": "a", "secret_access_key": "s"}
 
@@ -40,6 +40,13 @@ def place(store: str | None, environment: dict[str, str] | None = None, **more: 
         ("chunks", "chunks"),
         ("new\nline\x7f", "new\nline\x7f"),
         ("./a://b", "./a://b"),
+        ("./s3:/bucket", "./s3:/bucket"),
+        ("C:\\chunks", "C:\\chunks"),
+        ("c:/chunks", "c:/chunks"),
+        ("C:chunks", "C:chunks"),
+        ("12:30", "12:30"),
+        ("a b:c", "a b:c"),
+        (":x", ":x"),
         ("/a/b://c", "/a/b://c"),
         ("file:///srv/chunks", "/srv/chunks"),
         ("FILE:///srv/chunks", "/srv/chunks"),
@@ -69,6 +76,18 @@ def test_a_file_url_and_a_path_mean_the_same_directory(tmp_path: Path, name: str
     "store",
     [
         "ftp://host/x",
+        "s3:/bucket/prefix",
+        "s3:bucket",
+        "S3:/bucket",
+        "http:/host/x",
+        "https:host",
+        "file:/srv/chunks",
+        "file:srv",
+        " s3://bucket",
+        "localhost:8080",
+        "gs://bucket",
+        "svn+ssh:host",
+        "x://h",
         "://x",
         "s4://bucket",
         "file://host/x",
@@ -138,7 +157,13 @@ def test_urls(store: str, shown: str) -> None:
     location = place(store)
     assert isinstance(location, HttpLocation)
     assert location.shown == shown
-    location.open(Settings(), TemporaryFiles()).close()
+    location.open(Settings()).close()
+
+
+@pytest.mark.parametrize("store", ["s3:/b/p", "http:host"])
+def test_a_url_with_a_slash_too_few_says_how_it_is_written(store: str) -> None:
+    with pytest.raises(BadMessage, match=f"{store.partition(':')[0]}:// with two slashes"):
+        place(store)
 
 
 def test_no_refusal_shows_a_secret_of_the_url() -> None:
@@ -202,7 +227,7 @@ def test_keys_of_s3_are_refused_elsewhere() -> None:
 
 def test_reading_a_location_touches_nothing(tmp_path: Path) -> None:
     location = place(str(tmp_path / "a" / "b"))
-    location.open(Settings(), TemporaryFiles()).close()
+    location.open(Settings()).close()
     assert list(tmp_path.iterdir()) == []
 
 

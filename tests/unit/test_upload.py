@@ -171,7 +171,7 @@ def test_a_far_store_that_takes_nothing_more_makes_the_reader_wait(tmp_path: Pat
     class Stalling(MemoryStore):
         """Takes the first chunk, and no other until its gate is opened."""
 
-        def put(self, chunk: Chunk) -> bool:
+        def put(self, chunk: Chunk, *, overwrite: bool = False) -> bool:
             new = super().put(chunk)
             if len(self.sent) == 1:
                 self.gate.clear()

@@ -49,56 +49,95 @@ class TemporaryFiles:
     """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.Lock()  # guards what follows, never held across I/O
+        self._quiet = threading.Condition(self._lock)
         self._paths: set[str] = set()
+        self._under_way = 0  # calls of the system that make or rename a file
         self._closed = False
+        self._forsaken = False  # closed, and what is added now nobody would remove
 
     def create(self, directory: str, mode: int = 0o666) -> tuple[int, str]:
         """Create an empty file in `directory`: (its descriptor, its path). Raises `OSError`."""
-        with self._lock:
-            if self._closed:
-                raise Abandoned
-            path = os.path.join(directory, temporary_name())
+        path = os.path.join(directory, temporary_name())
+        self._begin()
+        try:
             descriptor = os.open(path, _FLAGS, mode)
-            self._paths.add(path)
-            return descriptor, path
+        except BaseException:
+            self._end()
+            raise
+        try:
+            self._end(added=path)
+        except Abandoned:
+            os.close(descriptor)
+            raise
+        return descriptor, path
 
     def name(self, descriptor: int, directory: str) -> str:
         """Give a file that was opened without a name a temporary one in its directory."""
-        with self._lock:
-            if self._closed:
-                raise Abandoned
-            path = os.path.join(directory, temporary_name())
+        path = os.path.join(directory, temporary_name())
+        self._begin()
+        try:
             _link_descriptor(descriptor, path)
-            self._paths.add(path)
-            return path
+        except BaseException:
+            self._end()
+            raise
+        self._end(added=path)
+        return path
 
     def rename(self, path: str, target: str) -> None:
         """Move a file to its name, replacing what is there."""
-        with self._lock:
-            if self._closed:
-                raise Abandoned
+        self._begin()
+        try:
             os.replace(path, target)
-            self._paths.discard(path)
+        except BaseException:
+            self._end()
+            raise
+        self._end(removed=path)
 
     def discard(self, path: str) -> None:
         """Remove a file that is not wanted any more."""
+        _unlink(path)
         with self._lock:
             self._paths.discard(path)
-            _unlink(path)
 
     def close(self) -> None:
         """Remove every file that has not got its name, and let none be made or renamed any more.
 
         A file system that hangs in another thread's call does not hold this up for long.
         """
-        locked = self._lock.acquire(timeout=LONGEST_CLOSE)
-        self._closed = True
-        for path in tuple(self._paths):
+        with self._lock:
+            self._closed = True
+            self._quiet.wait_for(lambda: not self._under_way, LONGEST_CLOSE)
+            paths = tuple(self._paths)
+            self._paths.clear()
+            self._forsaken = True
+        for path in paths:
             _unlink(path)
-        self._paths.clear()
-        if locked:
-            self._lock.release()
+
+    def _begin(self) -> None:
+        """Note a call of the system, which closing waits for."""
+        with self._lock:
+            if self._closed:
+                raise Abandoned
+            self._under_way += 1
+
+    def _end(self, added: str | None = None, removed: str | None = None) -> None:
+        """Note that the call is over, and what became of a file by it.
+
+        What closing did not wait for any longer is undone here.
+        """
+        with self._lock:
+            self._under_way -= 1
+            if added is not None:
+                self._paths.add(added)
+            if removed is not None:
+                self._paths.discard(removed)
+            if self._closed:
+                self._quiet.notify_all()
+            forsaken = self._forsaken
+        if forsaken and added is not None:
+            _unlink(added)
+            raise Abandoned
 
 
 class AtomicFile:

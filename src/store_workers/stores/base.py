@@ -1,4 +1,4 @@
-"""What a store is: three verbs, and how it speaks of failure.
+"""What a store is: a few verbs, a record of what it can do, and how it speaks of failure.
 
 Reading, writing and asking are apart: a store knows no worker, no retry and no event. It is
 called from many threads at once. It raises `StoreFailure` and nothing else, and classifies what
@@ -13,17 +13,21 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Protocol
 
-    class Store(Protocol):
-        """Chunks by their hash."""
+    from store_workers.wire.messages import Settings
 
-        asking_is_free: bool
-        """Does `has` cost next to nothing, or a round trip?"""
+    class ReadStore(Protocol):
+        """Chunks by their hash, to be read."""
+
+        properties: Properties
 
         def has(self, hash: str, size: int) -> bool:
             """Is the chunk there, whole and durable? One of another length is not."""
 
-        def put(self, chunk: Chunk) -> bool:
-            """Store the chunk durably, replacing what is there; False where it was there."""
+        def length(self, hash: str) -> int | None:
+            """The bytes of what lies under a hash; None where only fetching it would tell.
+
+            What is not there is `CHUNK_NOT_FOUND`.
+            """
 
         def get(self, hash: str) -> bytes:
             """The chunk's bytes, unverified, at most `LONGEST_ANSWER`.
@@ -31,12 +35,78 @@ if TYPE_CHECKING:
             What is not there is `CHUNK_NOT_FOUND`.
             """
 
+        def get_range(self, hash: str, offset: int, length: int) -> bytes:
+            """At most `length` bytes from `offset` on, fewer where the chunk ends before.
+
+            A store that serves no ranges fetches the whole chunk for it.
+            """
+
         def close(self) -> None:
-            """Let go of what the store holds open."""
+            """Let go of what the store holds, and remove what it has under way.
+
+            It may be closed twice, and while other threads call it; what they began is undone, or
+            complete.
+            """
+
+    class Store(ReadStore, Protocol):
+        """A store that also takes chunks."""
+
+        def put(self, chunk: Chunk, *, overwrite: bool = False) -> bool:
+            """Store the chunk durably; False where it was there.
+
+            What is there is replaced where it has another length, and with `overwrite` always.
+            """
+
+        def remove_stale_files(self) -> int:
+            """Remove what killed workers left behind, once it is old enough; how many it was."""
+
+    class Location(Protocol):
+        """A place where chunks live, known but not yet touched.
+
+        `shown` names it without secrets.
+        """
+
+        shown: str
+
+        def open(self, settings: Settings) -> Store:
+            """The store itself. Raises `StoreFailure` for what it needs and this host lacks."""
 
 
 LONGEST_ANSWER = LARGEST_CHUNK + 1
 """Bytes of an answer that are looked at: one more than a chunk can have shows that it is none."""
+
+
+class Properties:
+    """What a kind of store can do.
+
+    `asking_is_free`: does `has` cost next to nothing, or a round trip? `verifies_content`: does
+    the store compare what it stores with its hash? `conditional_put`: can it store a chunk only
+    where there is none? `serves_ranges`: does `get_range` fetch no more than it gives?
+    `longest_object`: the bytes of the longest chunk that it takes, None without a limit.
+    """
+
+    __slots__ = (
+        "asking_is_free",
+        "conditional_put",
+        "longest_object",
+        "serves_ranges",
+        "verifies_content",
+    )
+
+    def __init__(
+        self,
+        *,
+        asking_is_free: bool = False,
+        verifies_content: bool = False,
+        conditional_put: bool = False,
+        serves_ranges: bool = False,
+        longest_object: int | None = None,
+    ) -> None:
+        self.asking_is_free = asking_is_free
+        self.verifies_content = verifies_content
+        self.conditional_put = conditional_put
+        self.serves_ranges = serves_ranges
+        self.longest_object = longest_object
 
 
 class Chunk:

@@ -24,7 +24,7 @@ class Saver:
         self._places = context.places
         self._group = context.group
         self._emit = context.emit
-        self._probing = Probing(store.asking_is_free, self._places.limiter.most)
+        self._probing = Probing(store.properties.asking_is_free, self._places.limiter.most)
         self._condition = context.group.condition()  # for all below
         self._waiting: list[tuple[int, Chunk]] = []
         self._idle = 0

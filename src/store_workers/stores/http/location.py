@@ -11,9 +11,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from store_workers.files.atomic_file import TemporaryFiles
     from store_workers.stores.base import Store
-    from store_workers.wire.messages import Auth, Settings, Tls
+    from store_workers.wire.messages import Auth, Settings, Start
 
 TOKEN_VARIABLE = "STORE_WORKERS_TOKEN"  # noqa: S105 - a name, not a token
 
@@ -28,7 +27,7 @@ class HttpLocation:
         self.authorization = authorization
         self.shown = server.origin + path
 
-    def open(self, settings: Settings, files: TemporaryFiles) -> Store:
+    def open(self, settings: Settings) -> Store:
         transport = self.server.open(settings, self.shown)
         from store_workers.stores.http.store import HttpStore
 
@@ -36,11 +35,7 @@ class HttpLocation:
 
 
 def read_http_url(
-    url: str,
-    field: str,
-    auth: Auth | None,
-    tls: Tls | None,
-    environment: Mapping[str, str],
+    url: str, field: str, message: Start, environment: Mapping[str, str]
 ) -> HttpLocation:
     """Take a base URL apart; raise `BadMessage`, which never shows the URL: it may hold secrets."""
     from urllib.parse import quote, urlsplit
@@ -54,13 +49,16 @@ def read_http_url(
         raise BadMessage(field, "expected a host after http:// or https://")
     if parts.fragment:
         raise BadMessage(field, "a store's URL has no fragment")
+    auth = message.auth
     if auth is not None and auth.access_key_id is not None:
         raise BadMessage("auth", "S3's keys are for s3:// stores")
     # What is percent-encoded already stays as it is.
     path = quote(_bytes(parts.path.rstrip("/")), safe="/%:@!$&'()*+,;=~")
     query = quote(_bytes(parts.query), safe="/%:@!$&'()*+,;=~?")
     authorization = _authorization(auth, parts.username, parts.password, environment)
-    server = Server(parts.scheme.lower(), host, port, tls_files(tls, environment), environment)
+    server = Server(
+        parts.scheme.lower(), host, port, tls_files(message.tls, environment), environment
+    )
     return HttpLocation(server, path, query, authorization)
 
 

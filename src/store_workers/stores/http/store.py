@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from store_workers.errors import ErrorCode, StoreFailure
-from store_workers.stores.base import LONGEST_ANSWER
+from store_workers.stores.base import LONGEST_ANSWER, Properties
 from store_workers.stores.http.transport import LONGEST_REFUSAL, refusal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from store_workers.stores.base import Chunk
-    from store_workers.stores.http.transport import Transport
+    from store_workers.stores.http.transport import Response, Transport
 
-OK, CREATED, NO_CONTENT = 200, 201, 204
+OK, CREATED, NO_CONTENT, PARTIAL = 200, 201, 204, 206
+BEYOND_THE_END = 416
 STORED = frozenset({OK, CREATED, NO_CONTENT})
 """The answers to a PUT that mean "it is stored"; 202, say, only promises it."""
 
@@ -27,7 +28,7 @@ class HttpStore:
     messages, without secrets.
     """
 
-    asking_is_free = False
+    properties = Properties()
 
     def __init__(
         self, transport: Transport, base: str, query: str, authorization: str | None, shown: str
@@ -47,7 +48,15 @@ class HttpStore:
             return False
         raise refusal(answer, self._shown)
 
-    def put(self, chunk: Chunk) -> bool:
+    def length(self, hash: str) -> int | None:
+        answer = self._transport.request("HEAD", self._path(hash), self._headers)
+        if answer.status == OK:
+            return answer.content_length()
+        if answer.status in CANNOT_SAY:
+            return None
+        raise self._no_chunk(answer)
+
+    def put(self, chunk: Chunk, *, overwrite: bool = False) -> bool:
         headers = {
             **self._headers,
             "Content-Length": str(chunk.size),
@@ -59,24 +68,44 @@ class HttpStore:
         return True
 
     def get(self, hash: str) -> bytes:
-        answer = self._transport.request(
-            "GET",
-            self._path(hash),
-            self._headers,
-            longest=lambda status: LONGEST_ANSWER if status == OK else LONGEST_REFUSAL,
-        )
+        answer = self._get(hash, {})
         if answer.status == OK:
             return answer.body
-        if answer.status in ABSENT:
-            raise StoreFailure(
-                ErrorCode.CHUNK_NOT_FOUND,
-                f"{self._shown} does not have this chunk",
-                http_status=answer.status,
-            )
-        raise refusal(answer, self._shown)
+        raise self._no_chunk(answer)
+
+    def get_range(self, hash: str, offset: int, length: int) -> bytes:
+        answer = self._get(hash, {"Range": f"bytes={offset}-{offset + length - 1}"})
+        if answer.status == PARTIAL:
+            return answer.body[:length]
+        if answer.status == OK:  # a server that serves no ranges
+            return answer.body[offset : offset + length]
+        if answer.status == BEYOND_THE_END:
+            return b""
+        raise self._no_chunk(answer)
+
+    def remove_stale_files(self) -> int:
+        """What is under way at a server is the server's to remove."""
+        return 0
 
     def close(self) -> None:
         self._transport.close()
+
+    def _get(self, hash: str, headers: dict[str, str]) -> Response:
+        return self._transport.request(
+            "GET",
+            self._path(hash),
+            {**self._headers, **headers},
+            longest=lambda status: LONGEST_ANSWER if status in (OK, PARTIAL) else LONGEST_REFUSAL,
+        )
+
+    def _no_chunk(self, answer: Response) -> StoreFailure:
+        if answer.status not in ABSENT:
+            return refusal(answer, self._shown)
+        return StoreFailure(
+            ErrorCode.CHUNK_NOT_FOUND,
+            f"{self._shown} does not have this chunk",
+            http_status=answer.status,
+        )
 
     def _path(self, hash: str) -> str:
         return f"{self._base}/{hash}{self._query}"

@@ -17,13 +17,12 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from store_workers.files.atomic_file import TemporaryFiles
     from store_workers.stores.base import Store
     from store_workers.stores.http.tls import TlsFiles
     from store_workers.stores.s3.aws import AwsProfile
     from store_workers.stores.s3.signing import Keys
     from store_workers.stores.s3.store import Keyring
-    from store_workers.wire.messages import Auth, Settings, Tls
+    from store_workers.wire.messages import Auth, Settings, Start
 
 DEFAULT_REGION = "us-east-1"
 ENDPOINT_VARIABLES = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
@@ -72,7 +71,7 @@ class S3Location:
         self._environment = environment
         self.shown = shown(f"s3://{bucket}/{prefix}".rstrip("/"))
 
-    def open(self, settings: Settings, files: TemporaryFiles) -> Store:
+    def open(self, settings: Settings) -> Store:
         profile = self._profile(settings)
         region = self.region
         if region is None:
@@ -136,13 +135,7 @@ class S3Location:
         return f"/{encoded}" if encoded else ""
 
 
-def read_s3_url(
-    url: str,
-    field: str,
-    auth: Auth | None,
-    tls: Tls | None,
-    environment: Mapping[str, str],
-) -> S3Location:
+def read_s3_url(url: str, field: str, message: Start, environment: Mapping[str, str]) -> S3Location:
     """Take a bucket's URL apart; raise `BadMessage`, which never shows what may hold a secret.
 
     Percent-encoded characters of the prefix are decoded, so that it can hold a `?` or a `%`.
@@ -164,8 +157,8 @@ def read_s3_url(
         _prefix(prefix, field),
         endpoint or _environment_endpoint(environment),
         region or _environment_region(environment),
-        _keys(auth, environment),
-        tls_files(tls, environment, CA_VARIABLES),
+        _keys(message.auth, environment),
+        tls_files(message.tls, environment, CA_VARIABLES),
         environment,
     )
 

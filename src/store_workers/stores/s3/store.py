@@ -7,7 +7,7 @@ verifies what it stores. Its body is never cut into signed pieces.
 from __future__ import annotations
 
 from store_workers.errors import ErrorCode, StoreFailure
-from store_workers.stores.base import LONGEST_ANSWER
+from store_workers.stores.base import LONGEST_ANSWER, Properties
 from store_workers.stores.http.transport import LONGEST_REFUSAL, refusal
 from store_workers.stores.s3.errors import EXPIRED, S3Error, read_error, s3_failure
 from store_workers.stores.s3.signing import NO_BODY
@@ -31,6 +31,11 @@ if TYPE_CHECKING:
 
 
 OK = 200
+PARTIAL = 206
+BEYOND_THE_END = 416
+LONGEST_OBJECT = 5 << 30
+"""Bytes that one PUT may carry."""
+
 STORED = frozenset({200, 201, 204})
 HEAD_CANNOT_SAY = frozenset({301, 307, 400, 401, 403, 405, 501})
 """Answers to HEAD, which has no body to explain them, that leave the word to the PUT.
@@ -61,7 +66,12 @@ class S3Store:
     store in messages.
     """
 
-    asking_is_free = False
+    properties = Properties(
+        verifies_content=True,
+        conditional_put=True,
+        serves_ranges=True,
+        longest_object=LONGEST_OBJECT,
+    )
 
     def __init__(
         self,
@@ -93,8 +103,16 @@ class S3Store:
             return False
         raise refusal(answer, self._shown)
 
-    def put(self, chunk: Chunk) -> bool:
-        if self._conditions_work and chunk.hash not in self._damaged:
+    def length(self, hash: str) -> int | None:
+        answer, error = self._request("HEAD", hash)
+        if answer.status == OK:
+            return answer.content_length()
+        if answer.status in HEAD_CANNOT_SAY:
+            return None
+        raise self._no_chunk(answer, error)
+
+    def put(self, chunk: Chunk, *, overwrite: bool = False) -> bool:
+        if self._conditions_work and not overwrite and chunk.hash not in self._damaged:
             answer, error = self._request("PUT", chunk.hash, chunk, condition="*")
             if answer.status in STORED:
                 return True
@@ -116,41 +134,73 @@ class S3Store:
         answer, error = self._request("GET", hash)
         if answer.status == OK:
             return answer.body
-        if answer.status == 404 and error.code in ("NoSuchKey", ""):
-            raise StoreFailure(
-                ErrorCode.CHUNK_NOT_FOUND,
-                f"{self._shown} does not have this chunk",
-                http_status=answer.status,
-            )
-        raise self._failure(answer, error)
+        raise self._no_chunk(answer, error)
+
+    def get_range(self, hash: str, offset: int, length: int) -> bytes:
+        asked = f"bytes={offset}-{offset + length - 1}"
+        answer, error = self._request("GET", hash, byte_range=asked)
+        if answer.status == PARTIAL:
+            return answer.body[:length]
+        if answer.status == OK:  # a server that serves no ranges
+            return answer.body[offset : offset + length]
+        if answer.status == BEYOND_THE_END:
+            return b""
+        raise self._no_chunk(answer, error)
+
+    def remove_stale_files(self) -> int:
+        """An object is there or not: nothing is left of what was cut off."""
+        return 0
 
     def close(self) -> None:
         self._transport.close()
 
     def _request(
-        self, method: str, hash: str, chunk: Chunk | None = None, condition: str | None = None
+        self,
+        method: str,
+        hash: str,
+        chunk: Chunk | None = None,
+        condition: str | None = None,
+        byte_range: str | None = None,
     ) -> tuple[Response, S3Error]:
         """Make a signed request, with renewed keys a second time if they were found expired."""
         keys = self._keyring.current()
-        answer = self._send(method, hash, keys, chunk, condition)
+        answer = self._send(method, hash, keys, chunk, condition, byte_range)
         if answer.status < 300:
             return answer, _NO_ERROR
         error = read_error(answer.body)
         if error.code in EXPIRED and self._keyring.renew(keys):
-            answer = self._send(method, hash, self._keyring.current(), chunk, condition)
+            keys = self._keyring.current()
+            answer = self._send(method, hash, keys, chunk, condition, byte_range)
             error = read_error(answer.body) if answer.status >= 300 else _NO_ERROR
         return answer, error
 
     def _send(
-        self, method: str, hash: str, keys: Keys, chunk: Chunk | None, condition: str | None
+        self,
+        method: str,
+        hash: str,
+        keys: Keys,
+        chunk: Chunk | None,
+        condition: str | None,
+        byte_range: str | None,
     ) -> Response:
         path = f"{self._base}/{hash}"
         digest = NO_BODY if chunk is None else chunk.hash
         headers = self._signer.headers(method, path, digest, keys, condition)
+        if byte_range is not None:
+            headers["range"] = byte_range
         if chunk is None:
             return self._transport.request(method, path, headers, longest=_longest)
         headers["content-length"] = str(chunk.size)
         return self._transport.request(method, path, headers, body=chunk.pieces)
+
+    def _no_chunk(self, answer: Response, error: S3Error) -> StoreFailure:
+        if answer.status != 404 or error.code not in ("NoSuchKey", ""):
+            return self._failure(answer, error)
+        return StoreFailure(
+            ErrorCode.CHUNK_NOT_FOUND,
+            f"{self._shown} does not have this chunk",
+            http_status=answer.status,
+        )
 
     def _failure(self, answer: Response, error: S3Error) -> StoreFailure:
         keys = self._keyring.current()
@@ -162,7 +212,7 @@ _NO_ERROR = S3Error({})
 
 
 def _longest(status: int) -> int:
-    return LONGEST_ANSWER if status == OK else LONGEST_REFUSAL
+    return LONGEST_ANSWER if status in (OK, PARTIAL) else LONGEST_REFUSAL
 
 
 def _is_unknown_condition(answer: Response, error: S3Error) -> bool:

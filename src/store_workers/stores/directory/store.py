@@ -10,7 +10,7 @@ import errno
 import os
 import stat
 import threading
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 
 from store_workers.errors import DENIED, MISSING, ErrorCode, StoreFailure, reason, shown
 from store_workers.files.atomic_file import (
@@ -21,10 +21,13 @@ from store_workers.files.atomic_file import (
     sync_file,
     write_all,
 )
-from store_workers.stores.base import LONGEST_ANSWER
+from store_workers.stores.base import LONGEST_ANSWER, Properties
+from store_workers.stores.directory.syncing import GroupSync
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from store_workers.stores.base import Chunk
 
 _PASSING = frozenset({errno.EIO, errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM})
@@ -36,14 +39,16 @@ class DirectoryStore:
     """A directory, on this host or mounted.
 
     `root` need not exist before the first chunk is put; a `get` from a root that does not exist
-    is `STORE_UNAVAILABLE`. Files and directories get the modes that the umask leaves.
+    is `STORE_UNAVAILABLE`. Files and directories get the modes that the umask leaves. No lock is
+    held while the file system works, but for the first look at the root.
     """
 
-    asking_is_free = True
+    properties = Properties(asking_is_free=True, serves_ranges=True)
 
-    def __init__(self, root: str, files: TemporaryFiles) -> None:
+    def __init__(self, root: str) -> None:
         self._root = root
-        self._files = files
+        self._files = TemporaryFiles()
+        self._syncing = GroupSync()
         self._lock = threading.Lock()  # guards what follows
         self._identity: tuple[int, int] | None = None  # of the root, once it was used
         self._known: set[str] = set()  # directories that are durable in the root
@@ -63,7 +68,16 @@ class DirectoryStore:
             raise self._failure(error) from None
         return True
 
-    def put(self, chunk: Chunk) -> bool:
+    def length(self, hash: str) -> int | None:
+        try:
+            found = os.stat(self._path(hash))
+        except OSError as error:
+            raise self._absent(error) from None
+        if not stat.S_ISREG(found.st_mode):
+            raise _no_file()
+        return found.st_size
+
+    def put(self, chunk: Chunk, *, overwrite: bool = False) -> bool:
         try:
             self._write(chunk)
         except OSError as error:
@@ -71,6 +85,27 @@ class DirectoryStore:
         return True
 
     def get(self, hash: str) -> bytes:
+        with self._reading(hash) as descriptor:
+            return _read_up_to(descriptor, LONGEST_ANSWER)
+
+    def get_range(self, hash: str, offset: int, length: int) -> bytes:
+        with self._reading(hash) as descriptor:
+            os.lseek(descriptor, offset, os.SEEK_SET)
+            return _read_up_to(descriptor, length)
+
+    def close(self) -> None:
+        """Remove what was written and has not got its name; nothing gets one any more."""
+        self._files.close()
+
+    def remove_stale_files(self) -> int:
+        return remove_stale_files(self._root)
+
+    def _path(self, hash: str) -> str:
+        return os.path.join(self._root, hash[:2], hash)
+
+    @contextmanager
+    def _reading(self, hash: str) -> Iterator[int]:
+        """A chunk's file, opened."""
         try:
             # A FIFO planted under a hash must not hold the worker up.
             flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
@@ -79,22 +114,13 @@ class DirectoryStore:
             raise self._absent(error) from None
         try:
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                raise StoreFailure(ErrorCode.CHUNK_CORRUPT, "what lies there is no file")
-            return _read_up_to(descriptor, LONGEST_ANSWER)
+                raise _no_file()
+            yield descriptor
         except OSError as error:
             raise self._failure(error) from None
         finally:
-            os.close(descriptor)
-
-    def close(self) -> None:
-        """Nothing is held open."""
-
-    def remove_stale_files(self) -> int:
-        """Remove what killed workers left behind, once it is old enough; how many files it was."""
-        return remove_stale_files(self._root)
-
-    def _path(self, hash: str) -> str:
-        return os.path.join(self._root, hash[:2], hash)
+            with suppress(OSError):  # nothing was written that it could lose
+                os.close(descriptor)
 
     def _write(self, chunk: Chunk) -> None:
         prefix = chunk.hash[:2]
@@ -114,7 +140,7 @@ class DirectoryStore:
         # A sync that failed may succeed the second time without having written anything: then
         # only another rename makes the directory's names worth another sync.
         self._doubtful.add(chunk.hash)
-        sync_directory(os.path.join(self._root, prefix))
+        self._syncing.sync(os.path.join(self._root, prefix))
         self._doubtful.discard(chunk.hash)
 
     def _create(self) -> tuple[int, str]:
@@ -130,6 +156,8 @@ class DirectoryStore:
         """
         found = os.stat(self._root)
         identity = (found.st_dev, found.st_ino)
+        if identity == self._identity:
+            return
         with self._lock:
             if self._identity is None:
                 names = os.listdir(self._root)
@@ -151,14 +179,14 @@ class DirectoryStore:
         with suppress(FileExistsError):
             os.mkdir(os.path.join(self._root, prefix))
         # Also where another worker made it: that one may be killed before it comes to this.
-        sync_directory(self._root)
+        self._syncing.sync(self._root)
         self._known.add(prefix)
 
     def _sync_once(self, prefix: str) -> None:
         """Sync a directory whose names another run may have left unsynced, once a run."""
         if prefix not in self._synced:
             self._make_directory(prefix)
-            sync_directory(os.path.join(self._root, prefix))
+            self._syncing.sync(os.path.join(self._root, prefix))
             self._synced.add(prefix)
 
     def _absent(self, error: OSError) -> StoreFailure:
@@ -181,6 +209,10 @@ class DirectoryStore:
             return StoreFailure(ErrorCode.STORE_REJECTED, message)
         # It was there a moment ago: a mount that went away, and may come back.
         return StoreFailure(ErrorCode.STORE_UNAVAILABLE, message, transient=True)
+
+
+def _no_file() -> StoreFailure:
+    return StoreFailure(ErrorCode.CHUNK_CORRUPT, "what lies there is no file")
 
 
 def make_directories(path: str) -> None:

@@ -1,0 +1,66 @@
+"""Paths and `file:` URLs: the directory that they mean."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from store_workers.errors import BadMessage, shown
+from store_workers.files.paths import system_path
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from store_workers.stores.base import Store
+    from store_workers.wire.messages import Settings
+
+
+class DirectoryLocation:
+    """A directory that holds chunks."""
+
+    def __init__(self, root: str) -> None:
+        self.root = root
+        self.shown = shown(root)
+
+    def open(self, settings: Settings) -> Store:
+        from store_workers.stores.directory.store import DirectoryStore
+
+        return DirectoryStore(system_path(self.root))
+
+
+def read_path(path: str, field: str) -> DirectoryLocation:
+    """The directory of a plain path."""
+    if "\0" in path:
+        raise BadMessage(field, "a file name cannot hold a NUL character")
+    return DirectoryLocation(path)
+
+
+def read_file_url(url: str, field: str) -> DirectoryLocation:
+    """The directory of a `file:` URL (RFC 8089), percent-encoded bytes decoded."""
+    from urllib.parse import unquote_to_bytes
+
+    host, slash, rest = url[len("file://") :].partition("/")
+    if host not in ("", "localhost") or not slash:
+        raise BadMessage(field, "expected file:///directory: a file URL has neither user nor host")
+    if "?" in rest or "#" in rest:
+        raise BadMessage(field, "a file URL has neither query nor fragment")
+    data = unquote_to_bytes(b"/" + rest.encode("utf-8", "surrogateescape"))
+    return read_path(data.decode("utf-8", "surrogateescape"), field)
+
+
+def default_directory(environment: Mapping[str, str]) -> str | None:
+    """Where chunks live with nothing configured: below the user's data directory, if there is one.
+
+    On Linux that is by the XDG base directory specification.
+    """
+    if sys.platform == "win32":
+        base = environment.get("LOCALAPPDATA") or os.path.expanduser("~\\AppData\\Local")
+    elif sys.platform == "darwin":
+        base = os.path.expanduser("~/Library/Application Support")
+    else:
+        # A relative path there is to be ignored.
+        base = environment.get("XDG_DATA_HOME", "")
+        if not base.startswith("/"):
+            base = os.path.expanduser("~/.local/share")
+    return None if base.startswith("~") else os.path.join(base, "store-workers", "chunks")

@@ -1,0 +1,71 @@
+"""Group commit: one sync of a directory serves every name that was made in it before it began."""
+
+from __future__ import annotations
+
+import errno
+import threading
+
+from store_workers.files.atomic_file import sync_directory
+
+
+class GroupSync:
+    """Syncs directories for many threads; each call returns once its names are durable.
+
+    At most one sync of a directory is under way. Those who come meanwhile share the next one,
+    since the one that has begun may not cover their names.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()  # guards what follows, never held across I/O
+        self._next: dict[str, _Round] = {}
+        self._running: dict[str, _Round] = {}
+
+    def sync(self, directory: str) -> None:
+        """Make every name durable that is in the directory now. Raises `OSError`."""
+        with self._lock:
+            shared = self._next.get(directory)
+            if shared is None:
+                mine = self._next[directory] = _Round()
+                before = self._running.get(directory)
+        if shared is not None:
+            shared.wait()
+            if shared.failure is not None:
+                raise OSError(shared.failure.errno, shared.failure.strerror)
+            return
+        if before is not None:
+            before.wait()
+        self._lead(mine, directory)
+
+    def _lead(self, mine: _Round, directory: str) -> None:
+        with self._lock:
+            del self._next[directory]
+            self._running[directory] = mine
+        mine.failure = OSError(errno.EIO, "the directory could not be synced")
+        try:
+            sync_directory(directory)
+            mine.failure = None
+        except OSError as error:
+            mine.failure = error
+            raise
+        finally:
+            with self._lock:
+                del self._running[directory]
+            mine.end()
+
+
+class _Round:
+    """One sync, which one thread does and others may wait for."""
+
+    __slots__ = ("_latch", "failure")
+
+    def __init__(self) -> None:
+        self.failure: OSError | None = None
+        self._latch = threading.Lock()
+        self._latch.acquire()
+
+    def wait(self) -> None:
+        with self._latch:
+            pass
+
+    def end(self) -> None:
+        self._latch.release()
