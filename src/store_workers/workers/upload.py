@@ -42,7 +42,7 @@ class Upload:
         self._group = context.group
         self._emit = context.emit
         self._threads = context.threads
-        self._saver = Saver(context)
+        self._saver = Saver(context, overwrite=message.settings.overwrite)
         self._cutter = Cutter()
         self._cut_chunks = 0
         self._table = SeekTable()
