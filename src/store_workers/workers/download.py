@@ -7,8 +7,8 @@ from hashlib import sha256
 
 from store_workers.errors import ErrorCode, StreamCorrupt, WorkerError, shown
 from store_workers.files.target import ReplacedFile, open_target
+from store_workers.stream.chunk_stream import ChunkStream
 from store_workers.stream.decompression import Output, decompress_stream
-from store_workers.stream.frames import ChunkStream
 from store_workers.wire.events import DownloadProgress, FileDownloaded
 from store_workers.workers.fetcher import Fetcher
 
@@ -43,8 +43,8 @@ class Download:
             self._group.start(target.tidy_up, "tidy-up", spare=True)
         output = self._output = self._output_to(target)
         stream = ChunkStream(self._fetcher.chunks())
-        verified = decompress_stream(stream, output, self._threads, self._group)
-        self._check(output.size, verified)
+        doubt = decompress_stream(stream, output, self._threads, self._group)
+        self._check(output.size, doubt)
         target.commit()
         return FileDownloaded(
             path=self._message.path,
@@ -76,18 +76,15 @@ class Download:
 
         return Output(write, message.size, path=message.path)
 
-    def _check(self, size: int, verified: bool) -> None:
+    def _check(self, size: int, doubt: str | None) -> None:
         """See to it that the file is the one that was meant, before it gets its name."""
         message = self._message
         if message.size is not None and size != message.size:
             raise self._mismatch(f"has {size} bytes, {message.size} were expected")
         if self._digest is not None and self._digest.hexdigest() != message.sha256:
             raise self._mismatch(f"its SHA-256 is {self._digest.hexdigest()}, not the given one")
-        if not verified and message.size is None and message.sha256 is None:
-            raise StreamCorrupt(
-                "the stream has no seek table at its end: its last chunks are missing, or it is"
-                " another tool's, and then needs size or sha256 in the message"
-            )
+        if doubt is not None and message.size is None and message.sha256 is None:
+            raise StreamCorrupt(doubt)
 
     def _mismatch(self, problem: str) -> WorkerError:
         path = self._message.path
