@@ -40,15 +40,8 @@ class Upload:
         self._group = context.group
         self._emit = context.emit
         self._threads = context.threads
-<<<<<<< HEAD
         self._saver = Saver(context, overwrite=message.settings.overwrite)
-        self._cutter = Cutter()
-        self._cut_chunks = 0
-        self._table = SeekTable()
-=======
-        self._saver = Saver(context)
         self._assembler = Assembler()
->>>>>>> d12e42f (Read streams by an iterator of frames, and compress without callbacks)
         self._digest = sha256() if message.sha256 else None
         self._source: FileSource | None = None
         self._started = time.monotonic()
