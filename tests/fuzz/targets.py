@@ -16,8 +16,8 @@ import zstandard
 
 from store_workers.errors import BadMessage, ErrorCode, WorkerError
 from store_workers.stores.location import locate
-from store_workers.stream.chunk_stream import ChunkStream
 from store_workers.stream.decompression import Output, decompress_stream
+from store_workers.stream.frames import ChunkStream
 from store_workers.threads import Abandoned, ThreadGroup
 from store_workers.wire.messages import MESSAGES, decode_message, message_id
 from store_workers.wire.reader import read_message
@@ -93,7 +93,7 @@ def decoded(chunks: list[bytes], *, vouched_only: bool = False) -> bytes | None:
     group = ThreadGroup()
     output = Output(written.append, LONGEST_CONTENT)
     try:
-        verified = decompress_stream(ChunkStream(chunks), output, 2, group) is None
+        verified = decompress_stream(ChunkStream(iter(chunks)), output, 2, group)
     except (WorkerError, Abandoned) as failure:
         check_refusal(group.failure or failure)
         return None

@@ -13,13 +13,8 @@ import zstandard
 from store_workers.errors import ErrorCode, WorkerError
 from store_workers.stream import compression
 from store_workers.stream.codec import frame_compressor
-from store_workers.stream.compression import (
-    FRAME_SPAN,
-    CompressedSpan,
-    ParallelCompressor,
-    frame_maker,
-)
-from store_workers.stream.frames import LARGEST_WHOLE
+from store_workers.stream.compression import FRAME_SPAN, Frame, ParallelCompressor, frame_maker
+from store_workers.stream.decompression import LARGEST_WHOLE
 from store_workers.threads import Abandoned, ThreadGroup
 from tests.unit.in_process import TIMEOUT, beside
 
@@ -68,31 +63,26 @@ def compress(
     threads: int = 2,
     level: int = 3,
     verify: bool = False,
-    then: Callable[[CompressedSpan], None] = lambda _frame: None,
-) -> list[CompressedSpan]:
-    """Compress a source to its frames, in order; raises what any of the threads failed with."""
+    then: Callable[[Frame], None] = lambda _frame: None,
+) -> list[Frame]:
+    """Compress a source to its frames; raises what any of the threads failed with."""
     group = ThreadGroup()
-    frames: dict[int, CompressedSpan] = {}
-    work = ParallelCompressor(source, frame_maker(level, verify), 2 * threads, group)
+    frames: list[Frame] = []
 
-    def go_through() -> None:
-        for number, frame in work.frames():
-            frames[number] = frame
-            then(frame)
-            work.done()
+    def in_order(frame: Frame) -> Frame:
+        frames.append(frame)
+        return frame
 
+    maker = frame_maker(level, verify)
+    work = ParallelCompressor(source, maker, threads, group, in_order, then)
     try:
-        for _ in range(threads - 1):
-            group.start(go_through, "compress")
-        go_through()
-        work.finish()
+        work.run()
     except Abandoned:
         assert group.failure is not None
         raise group.failure from None
     finally:
         group.fail(Abandoned())
-    assert sorted(frames) == list(range(len(frames)))
-    return [frames[number] for number in range(len(frames))]
+    return frames
 
 
 def test_the_span_is_one_that_is_decoded_whole() -> None:
@@ -163,12 +153,12 @@ def test_the_bytes_of_the_stored_form_stay_what_they_are(level: int, digest: str
 
 
 @pytest.mark.usefixtures("small_spans")
-def test_each_frame_is_given_once() -> None:
+def test_frames_come_in_order_and_are_handed_on() -> None:
     content = bytearray()
     for number in range(60):
         # Spans that take very different times.
         content += Random(number).randbytes(SPAN) if number % 3 else bytes([number]) * SPAN
-    handed: list[CompressedSpan] = []
+    handed: list[Frame] = []
     frames = compress(Content(bytes(content)), threads=5, then=handed.append)
     assert sorted(map(id, handed)) == sorted(map(id, frames))
     decoder = zstandard.ZstdDecompressor()
@@ -181,10 +171,10 @@ def test_whoever_consumes_slowly_makes_the_reader_wait(threads: int) -> None:
     source = Content(bytes(200 * SPAN))
     gate = threading.Event()
 
-    def then(_frame: CompressedSpan) -> None:
+    def then(_frame: Frame) -> None:
         assert gate.wait(TIMEOUT)
 
-    found: list[CompressedSpan] = []
+    found: list[Frame] = []
     thread = beside(lambda: found.extend(compress(source, threads=threads, then=then)))
     thread.join(0.2)
     # Those that are read or compressed, in order or not, and have not been consumed.
@@ -206,7 +196,7 @@ def test_an_error_of_the_source_ends_it(threads: int, after: int) -> None:
 @pytest.mark.parametrize("threads", [1, 4])
 @pytest.mark.usefixtures("small_spans")
 def test_an_error_of_the_consumer_ends_it(threads: int) -> None:
-    def then(_frame: CompressedSpan) -> None:
+    def then(_frame: Frame) -> None:
         raise WorkerError(ErrorCode.STORE_REJECTED, "no")
 
     with pytest.raises(WorkerError, match="no"):
@@ -250,7 +240,7 @@ def test_verify_catches_a_compressor_that_lies(
 ) -> None:
     monkeypatch.setattr(compression, "frame_compressor", lying(LIES[lie]))
     content = text(8 * SPAN)
-    told: list[CompressedSpan] = []
+    told: list[Frame] = []
     with pytest.raises(WorkerError) as raised:
         compress(Content(content), threads=threads, verify=True, then=told.append)
     assert raised.value.code is ErrorCode.INTERNAL

@@ -12,7 +12,7 @@ from json import dumps
 
 from store_workers.stream.chunk_list import ChunkList
 from store_workers.stream.compression import FRAME_SPAN, frame_maker
-from store_workers.stream.seek_table import SeekTable
+from store_workers.stream.frames import SeekTable
 from store_workers.wire.records import COUNT, Choice, Digest, Integer, Record, String, field
 
 TYPE_CHECKING = False

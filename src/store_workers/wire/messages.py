@@ -63,14 +63,6 @@ class Settings(Record):
     compression_threads: int = field(
         Integer(0, 256), default=0, doc="0: as many as there are usable cores"
     )
-    overwrite: bool = field(
-        Boolean(),
-        default=False,
-        doc="upload: send every chunk, also those that the store says it has",
-    )
-    create_store: bool = field(
-        Boolean(), default=True, doc="false: a directory store must exist already"
-    )
     progress_interval_ms: int = field(
         MILLISECONDS, default=500, doc="between two PROGRESS events; 0 turns them off"
     )

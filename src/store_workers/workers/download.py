@@ -7,8 +7,8 @@ from hashlib import sha256
 
 from store_workers.errors import ErrorCode, StreamCorrupt, WorkerError, shown
 from store_workers.files.target import ReplacedFile, open_target
-from store_workers.stream.chunk_stream import ChunkStream
 from store_workers.stream.decompression import Output, decompress_stream
+from store_workers.stream.frames import ChunkStream
 from store_workers.wire.events import DownloadProgress, FileDownloaded
 from store_workers.workers.fetcher import Fetcher
 
@@ -33,18 +33,20 @@ class Download:
         self._threads = context.threads
         self._fetcher = Fetcher(message.hashes, context)
         self._digest = sha256() if message.sha256 else None
+        self._target: Target | None = None
         self._output: Output | None = None
         self._started = time.monotonic()
 
     def run(self) -> FileDownloaded:
         """Download the file; returns what is told at the end, once it is durable."""
-        target = open_target(self._message.path, self._files)
+        target = open_target(self._message.path, self._files, self._group.check)
+        self._target = target
         if isinstance(target, ReplacedFile):
             self._group.start(target.tidy_up, "tidy-up", spare=True)
         output = self._output = self._output_to(target)
         stream = ChunkStream(self._fetcher.chunks())
-        doubt = decompress_stream(stream, output, self._threads, self._group)
-        self._check(output.size, doubt)
+        verified = decompress_stream(stream, output, self._threads, self._group)
+        self._check(output.size, verified)
         target.commit()
         return FileDownloaded(
             path=self._message.path,
@@ -54,6 +56,16 @@ class Download:
             duration_ms=int((time.monotonic() - self._started) * 1000),
             sha256=self._digest.hexdigest() if self._digest else None,
         )
+
+    @property
+    def spent(self) -> bool:
+        """Were bytes written to what cannot be written again from its beginning?"""
+        return self._target is not None and self._target.spent
+
+    def close(self) -> None:
+        """Let go of the target, once no thread of the group works any more."""
+        if self._target is not None:
+            self._target.close()
 
     def progress(self) -> DownloadProgress:
         """How far the download is."""
@@ -76,15 +88,18 @@ class Download:
 
         return Output(write, message.size, path=message.path)
 
-    def _check(self, size: int, doubt: str | None) -> None:
+    def _check(self, size: int, verified: bool) -> None:
         """See to it that the file is the one that was meant, before it gets its name."""
         message = self._message
         if message.size is not None and size != message.size:
             raise self._mismatch(f"has {size} bytes, {message.size} were expected")
         if self._digest is not None and self._digest.hexdigest() != message.sha256:
             raise self._mismatch(f"its SHA-256 is {self._digest.hexdigest()}, not the given one")
-        if doubt is not None and message.size is None and message.sha256 is None:
-            raise StreamCorrupt(doubt)
+        if not verified and message.size is None and message.sha256 is None:
+            raise StreamCorrupt(
+                "the stream has no seek table at its end: its last chunks are missing, or it is"
+                " another tool's, and then needs size or sha256 in the message"
+            )
 
     def _mismatch(self, problem: str) -> WorkerError:
         path = self._message.path
