@@ -22,7 +22,7 @@ from store_workers.stores.http.transport import LEAST_RATE
 from store_workers.stream.chunking import LARGEST_CHUNK
 from store_workers.stream.codec_common import LARGEST_WINDOW
 from store_workers.stream.compression import FRAME_SPAN
-from store_workers.stream.decompression import LARGEST_WHOLE
+from store_workers.stream.frames import LARGEST_WHOLE
 from store_workers.transfer.probing import ASK_AT_LEAST_EVERY
 from store_workers.wire.events import EventType
 from store_workers.wire.messages import MESSAGES, decode_message
@@ -63,6 +63,8 @@ def prepare(name: str, folder: Path) -> None:
     (folder / "data.bin").write_bytes(noise(600 * 1024))
     if name != "upload":
         run_worker(upload("hello.txt", "chunks"), cwd=folder)
+    if name == "download-manifest":
+        run_worker(upload("data.bin", "chunks", manifest=True), cwd=folder)
     if name in {"stream-corrupt", "download-range"}:
         run_worker(upload("data.bin", "chunks"), cwd=folder)
     if name == "chunk-corrupt":

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.faults.conftest import stored_form
 from tests.faults.states import bomb_chunk
 from tests.faults.test_disk import small_disk
 from tests.support.data import KIB, MIB, mixed
@@ -144,7 +145,7 @@ def test_what_is_no_stream(name: str, target: Path, tmp_path: Path) -> None:
         assert os.listdir(target.parent) == []
 
 
-@pytest.mark.parametrize("garbage", [b"x", bytes(1000), MAGIC, SKIPPABLE, header() + b"\x01\0\0"])
+@pytest.mark.parametrize("garbage", [b"x", bytes(1000), MAGIC, SKIPPABLE])
 def test_what_follows_the_end_of_a_stream(
     garbage: bytes, small: Stored, target: Path, tmp_path: Path
 ) -> None:
@@ -156,6 +157,25 @@ def test_what_follows_the_end_of_a_stream(
         run = run_worker(download(target, store, hashes, **more))
         assert run.terminal["code"] == "STREAM_CORRUPT", run
         assert not target.exists()
+
+
+def test_streams_behind_each_other(small: Stored, target: Path, tmp_path: Path) -> None:
+    """What `cat a.zst b.zst` makes: vouched for where each stream has its own table."""
+    store = tmp_path / "store"
+    stream = b"".join(small.chunks[name] for name in small.hashes)
+    (tmp_path / "second").mkdir()
+    second = stored_form(tmp_path / "second", b"another file")
+    other = b"".join(second.chunks[name] for name in second.hashes)
+    both, content = stream + other, small.content + b"another file"
+    run = run_worker(download(target, store, put(store, both)))
+    assert (run.terminal["size"], target.read_bytes()) == (len(content), content), run
+    target.unlink()
+    hashes = put(store, both + header() + b"\x01\0\0")  # and an empty frame that no table lists
+    run = run_worker(download(target, store, hashes))
+    assert run.terminal["code"] == "STREAM_CORRUPT", run
+    assert not target.exists()
+    run = run_worker(download(target, store, hashes, sha256=digest(content)))
+    assert target.read_bytes() == content, run
 
 
 CONTENT = mixed(12 * MIB)

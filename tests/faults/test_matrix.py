@@ -16,11 +16,11 @@ import pytest
 
 from tests.support import faulty_server as faults
 from tests.support.faulty_server import EVERY, FIRST, FaultyServer, Rule
-from tests.support.reference import check_stored
+from tests.support.reference import check_stored, in_folder
 from tests.support.worker import download, run_worker, upload
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Container
     from pathlib import Path
 
     from tests.faults.conftest import Stored
@@ -336,6 +336,54 @@ def test_a_server_that_goes_away_and_comes_back(method: str, medium: Stored, tar
         assert run.status == 0, run
         assert run.of("CHUNK_RETRY")
         check_outcome(run, server, method, medium, target)
+
+
+MANIFEST_ROWS = [
+    ("fails once", lambda: faults.status(503), FIRST, RECOVERED),
+    ("fails every time", lambda: faults.status(503), EVERY, unavailable(503)[1]),
+    ("is refused", lambda: faults.status(403), EVERY, refusal("STORE_ACCESS_DENIED", 403)[1]),
+    ("falls silent", lambda: faults.stalled(where="answer"), EVERY, SILENT[1]),
+]
+
+
+@pytest.mark.parametrize("method", ["PUT", "GET"])
+@pytest.mark.parametrize(
+    ("fault", "tries", "end"), [row[1:] for row in MANIFEST_ROWS], ids=[r[0] for r in MANIFEST_ROWS]
+)
+def test_a_manifest_that_the_store_fails_at(
+    method: str,
+    fault: Callable[[], Fault],
+    tries: Container[int],
+    end: End,
+    small: Stored,
+    target: Path,
+) -> None:
+    named = upload(small.path, small.path.parent / "store", manifest=True)
+    name = run_worker(named).terminal["manifest"]
+    with FaultyServer(Rule(fault(), method, tries=tries, key=name)) as server:
+        server.chunks.update(small.chunks if method == "GET" else {})
+        server.chunks[name] = in_folder(small.path.parent / "store")(name)
+        if method == "PUT":
+            del server.chunks[name]
+        message = (
+            upload(small.path, server.url, manifest=True, settings=SETTINGS)
+            if method == "PUT"
+            else download(target, server.url, name, settings=SETTINGS)
+        )
+        target.write_bytes(b"the old one")
+        run = run_worker(message)
+        assert run.terminal.get("code") == end.code, run
+        assert server.tries(method, name) == end.tries
+        assert [e["attempt"] for e in run.of("CHUNK_RETRY")] == list(range(1, end.tries))
+        if end.code:
+            assert (run.terminal["hash"], run.terminal["attempts"]) == (name, end.tries)
+            assert "index" not in run.terminal
+            assert "manifest" in run.terminal["message"]
+            assert target.read_bytes() == b"the old one"
+        elif method == "PUT":
+            assert run.terminal["manifest"] == name
+        else:
+            assert target.read_bytes() == small.content
 
 
 HEAD_ROWS = [

@@ -14,16 +14,20 @@ from typing import TYPE_CHECKING
 
 import zstandard
 
-from store_workers.errors import BadMessage, ErrorCode, WorkerError
+from store_workers.errors import BadMessage, ErrorCode, StreamCorrupt, WorkerError
 from store_workers.stores.location import locate
+from store_workers.stream.chunk_stream import ChunkStream
+from store_workers.stream.compression import frame_maker
 from store_workers.stream.decompression import Output, decompress_stream
-from store_workers.stream.frames import ChunkStream
+from store_workers.stream.manifest import Header, ManifestText
+from store_workers.stream.manifest_reader import read_manifest
+from store_workers.stream.seek_table import SeekTable
 from store_workers.threads import Abandoned, ThreadGroup
 from store_workers.wire.messages import MESSAGES, decode_message, message_id
 from store_workers.wire.reader import read_message
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
 CORPUS = Path(__file__).parent / "corpus"
 LONGEST_CONTENT = 8 << 20
@@ -93,7 +97,7 @@ def decoded(chunks: list[bytes], *, vouched_only: bool = False) -> bytes | None:
     group = ThreadGroup()
     output = Output(written.append, LONGEST_CONTENT)
     try:
-        verified = decompress_stream(ChunkStream(iter(chunks)), output, 2, group)
+        verified = decompress_stream(ChunkStream(chunks), output, 2, group) is None
     except (WorkerError, Abandoned) as failure:
         check_refusal(group.failure or failure)
         return None
@@ -118,7 +122,39 @@ def reference(data: bytes) -> bytes:
         return reader.read()
 
 
-TARGETS: dict[str, Callable[[bytes], None]] = {"message": message, "stream": stream}
+def manifest(data: bytes) -> None:
+    """Read a manifest's text: what is taken says the same when it is written again."""
+    try:
+        found = read_manifest("0" * 64, lambda _chunks: [sealed_text(data)])
+    except StreamCorrupt as refusal:
+        check_sentence(refusal.message)
+        return
+    header, chunks = found.header, found.chunks
+    assert header.chunks == len(chunks) > 0
+    assert header.compressed_size == sum(chunks.sizes())
+    text = b"".join(frame_contents(ManifestText(header, chunks).compressed()))
+    assert text.partition(b"\n")[2] == data.partition(b"\n")[2]
+    assert Header.decode(json.loads(text.partition(b"\n")[0])) == header
+
+
+def sealed_text(text: bytes) -> bytes:
+    """Return a text as the stream that a worker makes of it."""
+    frame = frame_maker(3, verify=False)()(memoryview(text))
+    table = SeekTable()
+    table.add(len(frame.data), frame.size, frame.checksum)
+    return frame.data + table.encode()
+
+
+def frame_contents(frames: Iterable[bytes]) -> Iterator[bytes]:
+    """Return what frames decode to."""
+    return (reference(frame) for frame in frames)
+
+
+TARGETS: dict[str, Callable[[bytes], None]] = {
+    "message": message,
+    "stream": stream,
+    "manifest": manifest,
+}
 
 
 def corpus(name: str) -> list[Path]:

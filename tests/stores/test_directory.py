@@ -19,8 +19,10 @@ from store_workers.files.atomic_file import STALE_AFTER, temporary_name
 from store_workers.stores.base import Chunk
 from store_workers.stores.directory import store as directory
 from store_workers.stores.directory import syncing
+from store_workers.stores.directory.location import DirectoryLocation
 from store_workers.stores.directory.store import DirectoryStore, make_directories
 from store_workers.threads import Abandoned
+from store_workers.wire.messages import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -30,6 +32,7 @@ TIMEOUT = 60
 DATA = b"data" * 1000
 HASH = hashlib.sha256(DATA).hexdigest()
 NOBODY = 65534
+REFUSED_SYNC = {errno.EACCES, errno.EPERM}
 
 
 def chunk() -> Chunk:
@@ -141,7 +144,9 @@ def test_errors_of_the_system(
     def fail(*_arguments: object) -> None:
         raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr(syncing if step == "sync_directory" else directory, step, fail)
+    if step == "sync_directory" and number in REFUSED_SYNC:
+        return  # a test of its own, below
+    monkeypatch.setattr(directory if step == "write_all" else syncing, step, fail)
     failure = failing(lambda: store.put(chunk()))
     assert (failure.code, failure.transient) == (code, transient)
     assert os.strerror(number) in failure.message
@@ -218,8 +223,7 @@ def test_a_chunk_of_another_run_is_synced_before_it_counts(
 ) -> None:
     opened(tmp_path).put(chunk())
     synced: list[str] = []
-    for module in (directory, syncing):
-        monkeypatch.setattr(module, "sync_directory", synced.append)
+    monkeypatch.setattr(syncing, "sync_directory", synced.append)
     store = opened(tmp_path)
     assert store.has(HASH, len(DATA))
     assert str(tmp_path / HASH[:2]) in synced
@@ -409,3 +413,130 @@ def test_what_a_closed_store_has_under_way_is_undone(
     thread.join(TIMEOUT)
     assert [type(error) for error in ended] == [Abandoned]
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("number", [errno.EINVAL, errno.ENOTSUP, errno.ENOSYS])
+def test_a_file_system_without_syncs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """Mounts of servers and of buckets: what cannot be synced is not refused for it."""
+
+    def refuse(_descriptor: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    monkeypatch.setattr(os, "sync", lambda: None)
+    store = opened(tmp_path / "store")
+    store.put(chunk())
+    assert store.has(HASH, len(DATA))
+    assert store.get(HASH) == DATA
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EPERM, errno.EBADF, errno.EISDIR])
+def test_a_directory_that_nobody_may_sync(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """All that the system holds is synced instead, after the chunk has its name."""
+    steps: list[str] = []
+
+    def refuse(_directory: str) -> None:
+        raise OSError(number, os.strerror(number))
+
+    real = os.replace
+
+    def replace(source: str, target: str) -> None:
+        steps.append("rename")
+        real(source, target)
+
+    monkeypatch.setattr(syncing, "sync_directory", refuse)
+    monkeypatch.setattr(os, "replace", replace)
+    monkeypatch.setattr(os, "sync", lambda: steps.append("sync"))
+    store = opened(tmp_path)
+    store.put(chunk())
+    assert steps[-2:] == ["rename", "sync"]
+
+
+def test_a_store_that_may_only_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sync", lambda: None)
+    root = tmp_path / "store"
+    (root / HASH[:2]).mkdir(parents=True)
+    for parent in (tmp_path, *list(tmp_path.parents)[:3]):
+        parent.chmod(parent.stat().st_mode | 0o111)
+    if os.geteuid() == 0:
+        for path in (root, root / HASH[:2]):
+            os.chown(path, NOBODY, NOBODY)
+    for path in (root / HASH[:2], root):
+        path.chmod(0o300)
+    failures = as_nobody(lambda: opened(root).put(chunk()))
+    root.chmod(0o700)
+    (root / HASH[:2]).chmod(0o700)
+    assert failures == []
+    assert (root / HASH[:2] / HASH).read_bytes() == DATA
+
+
+def test_another_inode_number_at_each_look(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """FUSE without stable numbers: the chunk told last says that it is the same directory."""
+    real, numbers = os.stat, iter(range(10**6))
+
+    def renumbered(path: Any, *more: Any, **named: Any) -> Any:
+        found = real(path, *more, **named)
+        if str(path) != str(tmp_path):
+            return found
+        return os.stat_result((found[0], next(numbers), 7, *found[3:]))
+
+    monkeypatch.setattr(os, "stat", renumbered)
+    store = opened(tmp_path)
+    wanted = chunks(5)
+    for each in wanted:
+        store.put(each)
+    assert all(store.has(each.hash, each.size) for each in wanted)
+    (tmp_path / wanted[-1].hash[:2] / wanted[-1].hash).unlink()
+    failure = failing(lambda: store.put(chunk()))
+    assert failure.code is ErrorCode.STORE_UNAVAILABLE
+    assert failure.transient
+
+
+def test_a_root_that_is_replaced_before_anything_was_told(tmp_path: Path) -> None:
+    root = tmp_path / "store"
+    root.mkdir()
+    store = opened(root)
+    store._look_at_root()
+    root.rename(tmp_path / "old")
+    root.mkdir()
+    store.put(chunk())
+    assert store.has(HASH, len(DATA))
+
+
+def test_a_rename_that_replaces_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = os.replace
+
+    def unwilling(source: str, target: str) -> None:
+        if os.path.lexists(target):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
+        real(source, target)
+
+    monkeypatch.setattr(os, "replace", unwilling)
+    store = opened(tmp_path)
+    path = tmp_path / HASH[:2] / HASH
+    path.parent.mkdir()
+    path.write_bytes(b"cut short")
+    store.put(chunk())
+    assert path.read_bytes() == DATA
+    assert [entry.name for entry in path.parent.iterdir()] == [HASH]
+
+
+def test_a_store_that_must_exist(tmp_path: Path) -> None:
+    root = tmp_path / "disk"
+    location = DirectoryLocation(str(root))
+    settings = Settings(create_store=False)
+    failure = failing(lambda: location.open(settings))
+    assert failure.code is ErrorCode.STORE_UNAVAILABLE
+    assert "create_store" in failure.message
+    root.mkdir()
+    store = location.open(settings)
+    root.rmdir()  # unmounted in between
+    assert failing(lambda: store.put(chunk())).code is ErrorCode.STORE_UNAVAILABLE
+    assert not root.exists()
+    root.mkdir()
+    store.put(chunk())
+    assert store.has(HASH, len(DATA))

@@ -74,6 +74,12 @@ def test_put(replies: list[Reply], new: bool, methods: list[str]) -> None:
     assert all(each.body == DATA for each in server.asked if each.method == "PUT")
 
 
+def test_what_overwrites_has_no_condition() -> None:
+    with ScriptedServer(Reply(200)) as server:
+        assert store_at(server).put(CHUNK, overwrite=True)
+    assert server.methods() == ["PUT"]
+
+
 def test_a_store_without_conditions_is_asked_once_a_run() -> None:
     with ScriptedServer(Reply(501), Reply(200), Reply(200)) as server:
         store = store_at(server)

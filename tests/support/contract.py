@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from tests.support.schema import check_accepted, check_event
@@ -62,6 +63,7 @@ FIELDS: dict[str, dict[str, str]] = {
         "fetched_chunks": "count",
         "total_chunks": "count",
         "written_bytes": "count",
+        "total_bytes": "count or null",
     },
     "FILE_UPLOADED": {
         "path": "text",
@@ -213,13 +215,14 @@ def check_progress(events: Sequence[Event]) -> None:
 
 def check_attempts(events: Sequence[Event]) -> None:
     """Every failed try of a chunk is told once, in order; its end tells how many there were."""
-    failed: dict[int, int] = {}
+    failed: Counter[tuple[int, str]] = Counter()
     for event in events:
+        chunk = event.get("index", 0), event.get("hash", "")
         if event["type"] == "CHUNK_RETRY":
-            failed[event["index"]] = failed.get(event["index"], 0) + 1
-            assert event["attempt"] == failed[event["index"]], f"out of turn: {event}"
+            failed[chunk] += 1
+            assert event["attempt"] == failed[chunk], f"out of turn: {event}"
         elif event["type"] == "CHUNK":
-            assert event["attempts"] == failed.get(event["index"], 0) + 1, f"miscounted: {event}"
+            assert event["attempts"] == failed[chunk] + 1, f"miscounted: {event}"
 
 
 def check_uploaded(events: Sequence[Event], terminal: Event) -> None:

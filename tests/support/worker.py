@@ -302,8 +302,16 @@ def upload(path: Path | str, store: Path | str | None, /, **more: Any) -> Messag
 
 
 def download(
-    path: Path | str, store: Path | str | None, hashes: Sequence[str], /, **more: Any
+    path: Path | str, store: Path | str | None, listed: Sequence[str], /, **more: Any
 ) -> Message:
-    """Return the message that downloads a file; further fields as keyword arguments."""
-    message = {"type": "DOWNLOAD_START", "path": str(path), "hashes": list(hashes), **more}
+    """Return the message that downloads a file; further fields as keyword arguments.
+
+    Args:
+        path: where to.
+        store: from where.
+        listed: the file's hashes, or one string: its manifest.
+        more: further fields.
+    """
+    named = {"manifest": listed} if isinstance(listed, str) else {"hashes": list(listed)}
+    message = {"type": "DOWNLOAD_START", "path": str(path), **named, **more}
     return message if store is None else {**message, "store": str(store)}

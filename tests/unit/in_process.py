@@ -94,10 +94,12 @@ def upload(path: Path | str, store: Store, *, threads: int = 2, **more: Any) -> 
 
 
 def download(
-    path: Path | str, store: Store, hashes: Sequence[str], *, threads: int = 2, **more: Any
+    path: Path | str, store: Store, hashes: Sequence[str] = (), *, threads: int = 2, **more: Any
 ) -> FileDownloaded:
     """Download a file to its end."""
-    message = {"type": "DOWNLOAD_START", "path": str(path), "hashes": list(hashes), **more}
+    message = {"type": "DOWNLOAD_START", "path": str(path), **more}
+    if hashes:
+        message["hashes"] = list(hashes)
     end = InProcess(message, store, threads=threads).finish()
     assert isinstance(end, FileDownloaded)
     return end

@@ -5,9 +5,10 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING
 
+from store_workers.stream.chunk_stream import ChunkStream
 from store_workers.stream.codec import frame_compressor
 from store_workers.stream.decompression import Output, decompress_stream
-from store_workers.stream.frames import ChunkStream, SeekTable
+from store_workers.stream.seek_table import SeekTable
 from store_workers.threads import Abandoned, ThreadGroup
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ def cut_evenly(stream: bytes, size: int) -> list[bytes]:
 def decode(
     chunks: Iterable[bytes], *, threads: int = 2, expected: int | None = None
 ) -> tuple[bytes, bool]:
-    """Decompress chunks: the content, and whether a seek table vouched for it."""
+    """Decompress chunks: the content, and whether seek tables vouched for it."""
     content: list[bytes] = []
     verified = decode_to(Output(content.append, expected), chunks, threads=threads)
     return b"".join(content), verified
@@ -82,7 +83,7 @@ def decode_to(output: Output, chunks: Iterable[bytes], *, threads: int = 2) -> b
     """Decompress chunks to an output; raises what any of the threads failed with."""
     group = ThreadGroup()
     try:
-        return decompress_stream(ChunkStream(iter(chunks)), output, threads, group)
+        return decompress_stream(ChunkStream(chunks), output, threads, group) is None
     except Abandoned:
         assert group.failure is not None
         raise group.failure from None

@@ -13,8 +13,13 @@ import zstandard
 from store_workers.errors import ErrorCode, WorkerError
 from store_workers.stream import compression
 from store_workers.stream.codec import frame_compressor
-from store_workers.stream.compression import FRAME_SPAN, Frame, ParallelCompressor, frame_maker
-from store_workers.stream.decompression import LARGEST_WHOLE
+from store_workers.stream.compression import (
+    FRAME_SPAN,
+    CompressedSpan,
+    ParallelCompressor,
+    frame_maker,
+)
+from store_workers.stream.frames import LARGEST_WHOLE
 from store_workers.threads import Abandoned, ThreadGroup
 from tests.unit.in_process import TIMEOUT, beside
 
@@ -63,26 +68,31 @@ def compress(
     threads: int = 2,
     level: int = 3,
     verify: bool = False,
-    then: Callable[[Frame], None] = lambda _frame: None,
-) -> list[Frame]:
-    """Compress a source to its frames; raises what any of the threads failed with."""
+    then: Callable[[CompressedSpan], None] = lambda _frame: None,
+) -> list[CompressedSpan]:
+    """Compress a source to its frames, in order; raises what any of the threads failed with."""
     group = ThreadGroup()
-    frames: list[Frame] = []
+    frames: dict[int, CompressedSpan] = {}
+    work = ParallelCompressor(source, frame_maker(level, verify), 2 * threads, group)
 
-    def in_order(frame: Frame) -> Frame:
-        frames.append(frame)
-        return frame
+    def go_through() -> None:
+        for number, frame in work.frames():
+            frames[number] = frame
+            then(frame)
+            work.done()
 
-    maker = frame_maker(level, verify)
-    work = ParallelCompressor(source, maker, threads, group, in_order, then)
     try:
-        work.run()
+        for _ in range(threads - 1):
+            group.start(go_through, "compress")
+        go_through()
+        work.finish()
     except Abandoned:
         assert group.failure is not None
         raise group.failure from None
     finally:
         group.fail(Abandoned())
-    return frames
+    assert sorted(frames) == list(range(len(frames)))
+    return [frames[number] for number in range(len(frames))]
 
 
 def test_the_span_is_one_that_is_decoded_whole() -> None:
@@ -153,12 +163,12 @@ def test_the_bytes_of_the_stored_form_stay_what_they_are(level: int, digest: str
 
 
 @pytest.mark.usefixtures("small_spans")
-def test_frames_come_in_order_and_are_handed_on() -> None:
+def test_each_frame_is_given_once() -> None:
     content = bytearray()
     for number in range(60):
         # Spans that take very different times.
         content += Random(number).randbytes(SPAN) if number % 3 else bytes([number]) * SPAN
-    handed: list[Frame] = []
+    handed: list[CompressedSpan] = []
     frames = compress(Content(bytes(content)), threads=5, then=handed.append)
     assert sorted(map(id, handed)) == sorted(map(id, frames))
     decoder = zstandard.ZstdDecompressor()
@@ -171,10 +181,10 @@ def test_whoever_consumes_slowly_makes_the_reader_wait(threads: int) -> None:
     source = Content(bytes(200 * SPAN))
     gate = threading.Event()
 
-    def then(_frame: Frame) -> None:
+    def then(_frame: CompressedSpan) -> None:
         assert gate.wait(TIMEOUT)
 
-    found: list[Frame] = []
+    found: list[CompressedSpan] = []
     thread = beside(lambda: found.extend(compress(source, threads=threads, then=then)))
     thread.join(0.2)
     # Those that are read or compressed, in order or not, and have not been consumed.
@@ -196,7 +206,7 @@ def test_an_error_of_the_source_ends_it(threads: int, after: int) -> None:
 @pytest.mark.parametrize("threads", [1, 4])
 @pytest.mark.usefixtures("small_spans")
 def test_an_error_of_the_consumer_ends_it(threads: int) -> None:
-    def then(_frame: Frame) -> None:
+    def then(_frame: CompressedSpan) -> None:
         raise WorkerError(ErrorCode.STORE_REJECTED, "no")
 
     with pytest.raises(WorkerError, match="no"):
@@ -240,7 +250,7 @@ def test_verify_catches_a_compressor_that_lies(
 ) -> None:
     monkeypatch.setattr(compression, "frame_compressor", lying(LIES[lie]))
     content = text(8 * SPAN)
-    told: list[Frame] = []
+    told: list[CompressedSpan] = []
     with pytest.raises(WorkerError) as raised:
         compress(Content(content), threads=threads, verify=True, then=told.append)
     assert raised.value.code is ErrorCode.INTERNAL

@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from store_workers.errors import ErrorCode, StreamCorrupt, WorkerError
 from store_workers.stream.codec import CodecError, frame_decompressor, stream_decompressor
 from store_workers.stream.compression import FRAME_SPAN
-from store_workers.stream.decompression import LARGEST_WHOLE, LONGEST_WHOLE, Output
+from store_workers.stream.decompression import Output
+from store_workers.stream.frames import LARGEST_WHOLE, LONGEST_WHOLE
 from tests.unit.in_process import TIMEOUT, beside
 from tests.unit.streams import (
     ABSURD_WINDOW,
@@ -134,11 +135,66 @@ def test_a_stream_that_ends_anywhere_is_noticed() -> None:
                 decode([stream[:length]])
 
 
-def test_whatever_follows_the_table_is_refused() -> None:
+def test_what_follows_a_table_must_be_another_stream() -> None:
     stream = b"".join(SMALL)
-    for rest in (b"\0", b"garbage", frame(b"more"), skippable(b""), stream, SMALL[-1]):
-        with pytest.raises(StreamCorrupt, match="goes on after its seek table"):
+    for rest in (b"\0", b"garbage", SMALL[-1], stream[:-1], b"".join(SMALL[1:])):
+        with pytest.raises(StreamCorrupt):
             decode([stream, rest])
+
+
+SECOND = worker_made([b"another", NOISE[:400]])
+
+
+@pytest.mark.parametrize("size", [1, 100, 524288])
+def test_streams_behind_each_other_are_one(size: int) -> None:
+    streams = [SMALL, SECOND, SMALL, worker_made([b""]), SECOND]
+    joined = b"".join(b"".join(stream) for stream in streams)
+    expected = b"".join(decode(stream)[0] for stream in streams)
+    assert decode(cut_evenly(joined, size)) == (expected, True)
+    ends = [b"".join(stream) for stream in streams]
+    assert decode(ends) == (expected, True), "the list is that of whole streams"
+
+
+def test_streams_of_which_one_is_another_tools() -> None:
+    foreign, own = compressed(TEXT), b"".join(SMALL)
+    content = decode(SMALL)[0]
+    listable = compressed(TEXT, write_checksum=True)
+    assert decode([own, foreign]) == (content + TEXT, False)
+    assert decode([foreign, own]) == (TEXT + content, False)
+    assert decode([listable, own]) == (TEXT + content, False)
+    assert decode([own, skippable(b"note")]) == (content, True)
+
+
+def test_a_stream_that_comes_twice_is_not_vouched_for_where_chunks_part_it() -> None:
+    """It may be a list that was repeated by mistake."""
+    stream, content = b"".join(SMALL), decode(SMALL)[0]
+    for cut in (100, 4096):
+        chunks = cut_evenly(stream, cut)
+        assert decode(chunks * 2) == (content * 2, False)
+        assert decode(chunks * 3) == (content * 3, False)
+        assert decode(chunks * 2 + SECOND)[1] is False
+    assert decode([stream + stream]) == (content * 2, True)
+
+
+def test_streams_that_lack_their_table_or_frames() -> None:
+    """Several streams are no way around what one stream's table is for."""
+    stream, table = SMALL[:-1], SMALL[-1]
+    for chunks in (
+        [*stream, *SECOND],
+        [*SMALL, *SECOND[:-1]],
+        [*stream, *SMALL],
+        [*SMALL, SMALL[1], *SECOND],
+    ):
+        assert decode(chunks)[1] is False
+    for chunks in (
+        [*SMALL, table],
+        [*SMALL[1:], *SECOND],
+        [*SECOND[:1], *SMALL[:1], SECOND[1], SECOND[2], *SMALL[1:]],
+        [*SMALL, SECOND[1], SECOND[0], SECOND[2]],
+        [*stream, SECOND[-1], *SECOND[:-1], table],
+    ):
+        with pytest.raises(StreamCorrupt):
+            decode(chunks)
 
 
 @pytest.mark.parametrize("rest", [b"\0", b"garbage", b"\x28\xb5\x2f", bytes(100)])

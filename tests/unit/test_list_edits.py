@@ -173,9 +173,19 @@ def test_two_lists_of_genuine_files_do_not_mix(cases: dict[str, Case]) -> None:
     case = cases["empty"]
     case.store.chunks.update(store.chunks)
     for mixed in (
-        one.hashes + other.hashes,
         other.hashes[:-1] + one.hashes,
         one.hashes[:-1] + other.hashes[-1:],
         other.hashes[:1] + one.hashes[1:],
+        one.hashes * 2 + other.hashes,
     ):
         assert case.outcome(mixed) is ErrorCode.STREAM_CORRUPT
+    # Whole streams behind each other are one, as they are for zstd.
+    assert case.outcome(one.hashes + other.hashes) == one.content + other.content
+
+
+def test_a_list_that_comes_twice_is_taken_where_that_is_said(cases: dict[str, Case]) -> None:
+    case = cases["one frame"]
+    twice = case.content * 2
+    assert case.outcome(case.hashes * 2) is ErrorCode.STREAM_CORRUPT
+    assert case.outcome(case.hashes * 2, size=len(twice)) == twice
+    assert case.outcome(case.hashes * 2, sha256=hashlib.sha256(twice).hexdigest()) == twice

@@ -34,6 +34,7 @@ def listed(count: int) -> ChunkList:
 
 def header_of(chunks: ChunkList, size: int = 12_345) -> Header:
     return Header(
+        store_workers_manifest=1,
         of=Listed.FILE,
         size=size,
         compressed_size=sum(chunks.sizes()),

@@ -87,6 +87,8 @@ def test_the_defaults_of_the_contract() -> None:
         "concurrency": 8,
         "compression_level": 3,
         "compression_threads": 0,
+        "overwrite": False,
+        "create_store": True,
         "progress_interval_ms": 500,
     }
     message = decode_message(UPLOAD)
@@ -131,10 +133,22 @@ RANGES = {
     "compression_threads": (0, 256),
     "progress_interval_ms": (0, DAY),
 }
+SWITCHES = ("overwrite", "create_store")
+
+
+@pytest.mark.parametrize("name", SWITCHES)
+def test_switches(name: str) -> None:
+    for value in (True, False):
+        assert (
+            getattr(decode_message({**UPLOAD, "settings": {name: value}}).settings, name) is value
+        )
+    for bad in (0, 1, "true", None):
+        with pytest.raises(BadMessage, match=f"settings.{name}: expected true or false"):
+            decode_message({**UPLOAD, "settings": {name: bad}})
 
 
 def test_every_setting_has_its_range_here() -> None:
-    assert list(RANGES) == list(Settings.FIELDS)
+    assert {*RANGES, *SWITCHES} == set(Settings.FIELDS)
 
 
 @pytest.mark.parametrize(("name", "bounds"), RANGES.items())

@@ -80,7 +80,11 @@ def test_file_that_grows_ends_at_all_of_it() -> None:
 
 def test_download_by_size_and_by_chunks() -> None:
     at = DownloadProgress(
-        fetched_bytes=5 << 20, fetched_chunks=10, total_chunks=40, written_bytes=8 << 20
+        fetched_bytes=5 << 20,
+        fetched_chunks=10,
+        total_chunks=40,
+        total_bytes=None,
+        written_bytes=8 << 20,
     )
     assert position(at, 16 << 20) == (8 << 20, 16 << 20, 8 << 20)
     assert position(at, None) == (10, 40, 8 << 20)

@@ -41,7 +41,9 @@ SAMPLES: list[Event] = [
     ),
     UploadProgress(read_bytes=0, total_bytes=None, stored_bytes=0, stored_chunks=0),
     UploadProgress(read_bytes=0, total_bytes=5, stored_bytes=0, stored_chunks=0),
-    DownloadProgress(fetched_bytes=0, fetched_chunks=0, total_chunks=1, written_bytes=0),
+    DownloadProgress(
+        fetched_bytes=0, fetched_chunks=0, total_chunks=1, written_bytes=0, total_bytes=None
+    ),
     FileUploaded(
         path="/f",
         size=0,

@@ -114,6 +114,24 @@ def test_a_second_upload_sends_nothing(noise: Path, asking_is_free: bool) -> Non
     assert not any(chunk.new for chunk in run.told())
 
 
+@pytest.mark.parametrize("asking_is_free", [True, False])
+def test_an_upload_that_overwrites_sends_every_chunk_and_asks_for_none(
+    noise: Path, asking_is_free: bool
+) -> None:
+    """What was damaged in the store, its length being right, is whole again."""
+    store = MemoryStore(asking_is_free=asking_is_free)
+    first = upload(noise, store)
+    whole = dict(store.chunks)
+    store.chunks = {hash: bytes(len(data)) for hash, data in whole.items()}
+    store.asked.clear()
+    flaky = FlakyStore(store, 1, verbs=["put"])
+    again = upload(noise, flaky, settings={"overwrite": True})
+    assert store.asked == []
+    assert store.chunks == whole
+    assert again.hashes == first.hashes
+    assert again.new_chunks == len(set(first.hashes))
+
+
 def test_a_first_upload_asks_seldom(noise: Path) -> None:
     store = MemoryStore()
     end = upload(noise, store)

@@ -8,15 +8,14 @@ from __future__ import annotations
 
 from store_workers.errors import ErrorCode, WorkerError
 from store_workers.stream.codec import CodecError, frame_compressor, frame_decompressor
+from store_workers.stream.seek_table import CHECKSUM_SIZE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from typing import Protocol, TypeVar
+    from collections.abc import Callable, Iterator
+    from typing import Protocol
 
     from store_workers.threads import ThreadGroup
-
-    T = TypeVar("T")
 
     class Source(Protocol):
         """Where the bytes come from."""
@@ -32,11 +31,9 @@ Larger spans compress better (4 MiB by 3 %), and slower, since they and their fr
 into the caches of a core; smaller ones are no faster (`benchmarks/results/spans.md`).
 """
 
-CHECKSUM_SIZE = 4
 
-
-class Frame:
-    """One compressed span: `data` is the frame, `size` the bytes that it decodes to."""
+class CompressedSpan:
+    """One span, compressed: `data` is the frame, `size` the bytes that it decodes to."""
 
     __slots__ = ("data", "size")
 
@@ -51,113 +48,92 @@ class Frame:
 
 
 class ParallelCompressor:
-    """Threads take turns in reading spans, and compress them side by side.
+    """Spans of a source, compressed by several threads side by side.
 
-    `in_order` is called with each frame in the order of the stream, one call at a time; what it
-    returns is handed to `then` on the same thread, while the frame is still in that core's cache,
-    and may wait there: whoever consumes slowly makes the readers wait.
+    Each thread goes through `frames()`: it takes turns with the others in reading, and gets the
+    frames of the spans that it read itself. An empty stream has one empty frame.
 
-    An empty stream has one empty frame. Memory: `threads` spans, and `2 * threads` frames that
-    `then` is not through with.
+    Memory: a span for each thread, and `most` frames that nobody has called `done` for; while
+    there are so many, nothing more is read.
     """
 
     def __init__(
         self,
         source: Source,
-        compressor: Callable[[], Callable[[memoryview], Frame]],
-        threads: int,
+        compressor: Callable[[], Callable[[memoryview], CompressedSpan]],
+        most: int,
         group: ThreadGroup,
-        in_order: Callable[[Frame], T],
-        then: Callable[[T], None],
     ) -> None:
         self._source = source
         self._compressor = compressor
-        self._threads = threads
-        self._group = group
-        self._in_order = in_order
-        self._then = then
+        self._most = most
         self._condition = group.condition()  # for all below, and that one thread reads at a time
         self._reading = False
         self._ended = False
-        self._working = 0
         self._read = 0  # spans read
-        self._ordered = 0  # frames given to `in_order`
-        self._done = 0  # frames whose result `then` is through with
-        self._ready: dict[int, Frame] = {}
+        self._done = 0  # spans whose frames are done with
 
-    def run(self) -> None:
-        """Compress the whole stream, on this thread and on others if it is long."""
-        self._working = 1
-        self._work()
-        with self._condition:
-            self._condition.wait_while(lambda: self._working > 0)
-
-    def _work(self) -> None:
+    def frames(self) -> Iterator[tuple[int, CompressedSpan]]:
+        """Read and compress until the stream has ended: (the frame's number, the frame)."""
         buffer = memoryview(bytearray(FRAME_SPAN))
         compress = self._compressor()
-        while (number := self._begin()) is not None:
+        while (number := self._begin_reading()) is not None:
             size = self._source.fill(buffer)
-            self._read_done(size)
-            if size or number == 0:
-                self._hand_in(number, compress(buffer[:size]))
+            is_frame = size > 0 or number == 0
+            self._end_reading(is_frame, ended=size < FRAME_SPAN)
+            if is_frame:
+                yield number, compress(buffer[:size])
+
+    def done(self) -> None:
+        """Say that one more frame takes no memory any longer."""
         with self._condition:
-            self._working -= 1
+            self._done += 1
             self._condition.notify_all()
 
-    def _begin(self) -> int | None:
-        """Wait for the turn to read; the number of the span to be read, None at the end."""
+    def finish(self) -> None:
+        """Wait until the stream has ended and all its frames are done with."""
+        with self._condition:
+            self._condition.wait_while(lambda: not self._ended or self._done < self._read)
+
+    def _begin_reading(self) -> int | None:
+        """Wait for the turn to read: the number of the span to be read, None at the end."""
         with self._condition:
             self._condition.wait_while(
-                lambda: (
-                    not self._ended
-                    and (self._reading or self._read - self._done >= 2 * self._threads)
-                )
+                lambda: not self._ended and (self._reading or self._read - self._done >= self._most)
             )
             if self._ended:
                 return None
             self._reading = True
             return self._read
 
-    def _read_done(self, size: int) -> None:
+    def _end_reading(self, is_frame: bool, ended: bool) -> None:
         with self._condition:
             self._reading = False
-            self._ended = size < FRAME_SPAN
-            self._read += 1
-            # Another thread pays only where there is another span.
-            if not self._ended and self._working < self._threads:
-                name = f"compress-{self._working + 1}"
-                self._working += self._group.start(self._work, name, spare=True)
+            self._ended = ended
+            self._read += is_frame
             self._condition.notify_all()
 
-    def _hand_in(self, number: int, frame: Frame) -> None:
-        with self._condition:
-            self._ready[number] = frame
-            results = []
-            while self._ordered in self._ready:
-                results.append(self._in_order(self._ready.pop(self._ordered)))
-                self._ordered += 1
-        for result in results:
-            self._then(result)
-            with self._condition:
-                self._done += 1
-                self._condition.notify_all()
+
+def spans_of(size: int | None) -> int | None:
+    """How many spans a stream of that many bytes has; None where that is not known."""
+    return None if size is None else max(1, -(-size // FRAME_SPAN))
 
 
-def frame_maker(level: int, verify: bool) -> Callable[[], Callable[[memoryview], Frame]]:
+def frame_maker(level: int, verify: bool) -> Callable[[], Callable[[memoryview], CompressedSpan]]:
     """What makes each thread its function from a span to a frame.
 
     With `verify` every frame is decoded again and compared with what was read; a difference is
     `INTERNAL`, and the frame is not handed on.
     """
 
-    def make() -> Callable[[memoryview], Frame]:
+    def make() -> Callable[[memoryview], CompressedSpan]:
         compress = frame_compressor(level)
         if not verify:
-            return lambda span: Frame(compress(span), len(span))
+            return lambda span: CompressedSpan(compress(span), len(span))
         decompress = frame_decompressor()
 
-        def compress_and_compare(span: memoryview) -> Frame:
-            frame = Frame(compress(span), len(span))
+        def compress_and_compare(span: memoryview) -> CompressedSpan:
+            frame = CompressedSpan(compress(span), len(span))
             try:
                 same = decompress(frame.data, len(span)) == span
             except CodecError:

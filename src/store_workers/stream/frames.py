@@ -1,162 +1,246 @@
-"""Where zstd frames begin and end, and the seek table that says which ones belong together.
+"""Where zstd frames begin and end in a stream, and whether seek tables vouch for all of them.
 
-Formats: zstd frames and blocks as in RFC 8878, sections 3.1.1 and 3.1.2; the seek table as in
-zstd's `contrib/seekable_format/zstd_seekable_compression_format.md`. Nothing here decompresses.
+Formats: zstd frames and blocks as in RFC 8878, sections 3.1.1 and 3.1.2. Nothing here decompresses.
 """
 
 from __future__ import annotations
 
-import struct
-
 from store_workers.errors import StreamCorrupt
+from store_workers.stream.seek_table import (
+    CHECKSUM_SIZE,
+    ENTRY_SIZE,
+    FOOTER_SIZE,
+    TABLE_MAGIC,
+    SeekTable,
+    table_count,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
+
+    from store_workers.stream.chunk_stream import ChunkStream
+    from store_workers.stream.seek_table import FramePlace
 
 FRAME_MAGIC = 0xFD2FB528
 SKIPPABLE_MAGIC = 0x184D2A50
 SKIPPABLE_MASK = 0xFFFFFFF0
-TABLE_MAGIC = 0x184D2A5E
-TABLE_FOOTER_MAGIC = 0x8F92EAB1
-TABLE_HAS_CHECKSUMS = 0x80
-TABLE_RESERVED_BITS = 0x7C
-_ENTRY = struct.Struct("<III")
-_FOOTER = struct.Struct("<IBI")
-_HEAD = struct.Struct("<II")
+MAGIC_SIZE = 4
 
-RAW_BLOCK, RLE_BLOCK, COMPRESSED_BLOCK = 0, 1, 2
+RLE_BLOCK, COMPRESSED_BLOCK = 1, 2
 RLE_BITS, COMPRESSED_BITS = RLE_BLOCK << 1, COMPRESSED_BLOCK << 1
 LARGEST_BLOCK = 128 * 1024
 
+LARGEST_WHOLE = 4 * 1024 * 1024
+"""Bytes of content up to which a frame is held in memory as a whole."""
 
-class SeekTable:
-    """Collects what each frame is, and tells it in zstd's seekable format.
+LONGEST_WHOLE = 2 * LARGEST_WHOLE
+"""Bytes up to which a frame of that content may be compressed to: more than any encoder makes."""
 
-    An entry is 12 bytes: the frame's compressed and decompressed size and its content checksum
-    (the lower half of the content's XXH64), which the frame itself ends in.
+LARGEST_LISTED = (1 << 32) - 1
+"""Bytes of a frame, or of its content, up to which a seek table can list it."""
+
+NO_TABLE = (
+    "the stream has no seek table at its end: its last chunks are missing, or it is another"
+    " tool's, and then needs size or sha256 in the message"
+)
+FRAMES_UNLISTED = (
+    "the stream has frames that no seek table lists: chunks are missing, repeated or out of place,"
+    " or it is another tool's, and then needs size or sha256 in the message"
+)
+REPEATED = (
+    "the list holds a whole stream twice: chunks are repeated, or if that is meant, the message"
+    " needs size or sha256"
+)
+
+
+class Frame:
+    """One frame of a stream, not decoded.
+
+    `offset` is its place in the stream, `content_offset` that of its content in the file. A frame
+    that declares at most `LARGEST_WHOLE` bytes of content comes whole: `pieces` are views of the
+    chunks it came in, and all else is known. Of any other one, which may be a bomb, `pieces` is
+    None, and `blocks` gives its bytes, some blocks at a time: to be read to the end before the
+    next frame is asked for. `length` and `checksum` are known behind the last of them, and whoever
+    decodes them sets `content_size`, in bytes, where the frame does not tell it.
     """
 
-    def __init__(self) -> None:
-        self._entries = bytearray()
+    __slots__ = (
+        "blocks",
+        "checksum",
+        "content_offset",
+        "content_size",
+        "length",
+        "offset",
+        "pieces",
+    )
 
-    def add(self, compressed_size: int, size: int, checksum: int) -> None:
-        """Note the next frame of the stream."""
-        self._entries += _ENTRY.pack(compressed_size, size, checksum)
+    def __init__(self, offset: int, content_offset: int, content_size: int | None) -> None:
+        self.offset = offset
+        self.content_offset = content_offset
+        self.content_size = content_size
+        self.length = 0
+        self.checksum: int | None = None
+        self.pieces: list[memoryview] | None = None
+        self.blocks: Iterator[bytes] = iter(())
 
-    def __len__(self) -> int:
-        return len(self._entries) // _ENTRY.size
 
-    def encode(self) -> bytes:
-        """The table as the skippable frame that ends a stream."""
-        footer = _FOOTER.pack(len(self), TABLE_HAS_CHECKSUMS, TABLE_FOOTER_MAGIC)
-        head = _HEAD.pack(TABLE_MAGIC, len(self._entries) + len(footer))
-        return b"".join((head, self._entries, footer))
+class FrameReader:
+    """The frames of a stream, in order; `for frame in reader` goes through them once.
 
-    def matches(self, stream: ChunkStream, size: int) -> bool:
-        """Read a skippable frame's content of `size` bytes; is it this very table?
+    Raises `StreamCorrupt` where the stream is no sequence of whole frames, and where a seek table
+    lists other frames than those in front of it. Several streams, one behind the other, are one:
+    each table lists the frames since the one before it.
+    """
 
-        False where it is no seek table, or one without checksums, which cannot vouch for the
-        order. Raises `StreamCorrupt` where it is a seek table of other frames.
-        """
-        if size < _FOOTER.size:
-            stream.skip(size)
-            return False
-        fits = size == len(self._entries) + _FOOTER.size
-        entries = b""
-        if fits:
-            entries = stream.read(size - _FOOTER.size)
+    def __init__(self, stream: ChunkStream) -> None:
+        self._stream = stream
+        self._content_offset = 0
+        self._listable = SeekTable()  # the last frames, as far back as a table can list them
+        self._unlisted = False  # a frame since the last table that no table can list
+        self._open = True  # no table since the last frame
+        self._previous: SeekTable | None = None  # of a stream that ended where a chunk ends
+        self._doubt: str | None = None
+
+    @property
+    def doubt(self) -> str | None:
+        """Once all frames were read: None where tables vouch for them, else why they do not."""
+        return self._doubt or (NO_TABLE if self._open else None)
+
+    def __iter__(self) -> Iterator[Frame]:
+        stream = self._stream
+        while not stream.at_end():
+            stream.mark()
+            magic = int.from_bytes(stream.read(MAGIC_SIZE), "little")
+            if magic == FRAME_MAGIC:
+                frame = _begin_frame(stream, self._content_offset)
+                yield frame
+                self._note(frame)
+            elif is_skippable(magic):
+                stream.unmark()
+                self._skippable(magic, int.from_bytes(stream.read(4), "little"))
+            else:
+                raise StreamCorrupt(
+                    "what follows is no zstd frame: a chunk is missing, out of place, or none of"
+                    " this file's"
+                )
+
+    def _note(self, frame: Frame) -> None:
+        for _ in frame.blocks:  # what its reader left
+            pass
+        size = frame.content_size
+        self._open = True
+        self._content_offset += size or 0
+        if size is None or frame.checksum is None or max(size, frame.length) > LARGEST_LISTED:
+            self._listable.clear()
+            self._unlisted = True
         else:
-            stream.skip(size - _FOOTER.size)
-        count, descriptor, magic = _FOOTER.unpack(stream.read(_FOOTER.size))
-        if magic != TABLE_FOOTER_MAGIC or not descriptor & TABLE_HAS_CHECKSUMS:
-            return False
-        if entries != bytes(self._entries) or count != len(self):
+            self._listable.add(frame.length, size, frame.checksum)
+
+    def _skippable(self, magic: int, size: int) -> None:
+        """Go past a skippable frame of `size` bytes; if it is a seek table, hear what it says."""
+        if magic != TABLE_MAGIC or size < FOOTER_SIZE:
+            self._stream.skip(size)
+            return
+        listed = None
+        length = size - FOOTER_SIZE
+        if length <= len(self._listable) * ENTRY_SIZE:
+            listed = SeekTable(self._stream.read(length))
+        else:  # it lists more than there was, and need not be held in memory
+            self._stream.skip(length)
+        count = table_count(self._stream.read(FOOTER_SIZE))
+        if count is not None:
+            self._hear(listed if length == count * ENTRY_SIZE else None, count)
+
+    def _hear(self, listed: SeekTable | None, count: int) -> None:
+        """Compare what a table of `count` frames lists with the frames since the last one."""
+        if listed is not None and self._listable.ends_with(listed):
+            if self._unlisted or len(listed) < len(self._listable):
+                self._doubt = FRAMES_UNLISTED
+        elif self._unlisted:
+            self._doubt = FRAMES_UNLISTED
+        else:
             raise StreamCorrupt(
-                f"the seek table lists {count} frames, which are not the {len(self)} frames of"
-                " the stream: a chunk is missing, repeated or out of place"
+                f"the seek table lists {count} frames, which are not the {len(self._listable)}"
+                " frames of the stream: a chunk is missing, repeated or out of place"
             )
-        return True
+        # A list that was repeated as a whole looks like two streams. So it is not believed where
+        # equal streams begin and end with chunks; other tools' chunks seldom do.
+        if listed is not None and listed == self._previous:
+            self._doubt = REPEATED
+        self._previous = listed if self._stream.at_chunk_end() else None
+        self._listable.clear()
+        self._unlisted = self._open = False
 
 
-class ChunkStream:
-    """Chunks, in order, read as one stream of bytes. Raises `StreamCorrupt` where it ends early."""
+def frames_at(stream: ChunkStream, places: Iterable[FramePlace]) -> Iterator[Frame]:
+    """The frames at these places of the stream, whose order is that of `places`.
 
-    def __init__(self, chunks: Iterator[bytes]) -> None:
-        self._chunks = chunks
-        self._bytes = b""
-        self._chunk = memoryview(self._bytes)
-        self._position = 0
-        self._marked = 0
-        self._keeping = False
-        self._pieces: list[memoryview] = []
+    Places before the stream's own offset are passed over. Raises `StreamCorrupt` where something
+    else lies there, and `StreamEnds` where the chunks are used up: what `places` has left then
+    lies behind the frame that could not be read.
+    """
+    for place in places:
+        if place.offset < stream.offset:
+            continue
+        stream.unmark()
+        stream.skip(place.offset - stream.offset)
+        stream.mark()
+        if int.from_bytes(stream.read(MAGIC_SIZE), "little") != FRAME_MAGIC:
+            raise _other_frame(place)
+        frame = _begin_frame(stream, place.content_offset)
+        if frame.content_size != place.size:
+            raise _other_frame(place)
+        yield frame
+        for _ in frame.blocks:
+            pass
+        if (frame.length, frame.checksum) != (place.length, place.checksum):
+            raise _other_frame(place)
 
-    def at_end(self) -> bool:
-        """Has the stream no more bytes?"""
-        return self._position == len(self._chunk) and not self._next_chunk()
 
-    def mark(self) -> None:
-        """Forget what was taken; what follows is to be taken, until `unmark`."""
-        self._pieces = []
-        self._marked = self._position
-        self._keeping = True
+def _other_frame(place: FramePlace) -> StreamCorrupt:
+    return StreamCorrupt(
+        f"the seek table lists a frame at byte {place.offset} of the stream, and another one lies"
+        " there"
+    )
 
-    def unmark(self) -> None:
-        """Forget what was taken, and take nothing."""
-        self._pieces = []
-        self._keeping = False
 
-    def taken(self) -> list[memoryview]:
-        """Everything since the last mark, as views of the chunks it came in."""
-        return [*self._pieces, self._chunk[self._marked : self._position]]
+def _begin_frame(stream: ChunkStream, content_offset: int) -> Frame:
+    """Read the frame whose magic number was read: whole, or so far that its blocks can follow."""
+    offset = stream.offset - MAGIC_SIZE
+    header = read_frame_header(stream)
+    frame = Frame(offset, content_offset, header.content_size)
+    if header.content_size is None or header.content_size > LARGEST_WHOLE:
+        frame.blocks = _blocks(stream, header, frame)
+        return frame
+    last = False
+    while not last:
+        last = skip_blocks(stream)
+        if stream.offset - offset > LONGEST_WHOLE:
+            raise StreamCorrupt("a frame is far longer than the content that it declares")
+    frame.checksum = _checksum(stream, header)
+    frame.length = stream.offset - offset
+    frame.pieces = stream.taken()
+    return frame
 
-    def read(self, size: int) -> bytes:
-        """The next `size` bytes."""
-        end = self._position + size
-        if end <= len(self._chunk):
-            data = self._chunk[self._position : end]
-            self._position = end
-            return bytes(data)
-        pieces = []
-        while size > (left := len(self._chunk) - self._position):
-            pieces.append(self._chunk[self._position :])
-            self._position = len(self._chunk)
-            self._demand_chunk()
-            size -= left
-        pieces.append(self._chunk[self._position : self._position + size])
-        self._position += size
-        return b"".join(pieces)
 
-    def skip(self, size: int) -> None:
-        """Go past the next `size` bytes."""
-        while size > (left := len(self._chunk) - self._position):
-            self._position = len(self._chunk)
-            self._demand_chunk()
-            size -= left
-        self._position += size
+def _blocks(stream: ChunkStream, header: FrameHeader, frame: Frame) -> Iterator[bytes]:
+    """A frame's bytes, block by block: its header with the first, its checksum with the last."""
+    last = False
+    while not last:
+        last = skip_block(stream)
+        if last:
+            frame.checksum = _checksum(stream, header)
+            frame.length = stream.offset - frame.offset
+        data = b"".join(stream.taken())
+        stream.mark()
+        yield data
 
-    def at_hand(self) -> tuple[bytes, int]:
-        """The chunk that is being read, and the position in it."""
-        return self._bytes, self._position
 
-    def skip_to(self, position: int) -> None:
-        """Go on at a position of the chunk that is at hand."""
-        self._position = position
-
-    def _demand_chunk(self) -> None:
-        if not self._next_chunk():
-            raise StreamCorrupt("the stream ends in the middle: its last chunks are missing")
-
-    def _next_chunk(self) -> bool:
-        chunk = next(self._chunks, None)
-        if chunk is None:
-            return False
-        if self._keeping:
-            self._pieces.append(self._chunk[self._marked :])
-        self._bytes = chunk
-        self._chunk = memoryview(chunk)
-        self._position = self._marked = 0
-        return True
+def _checksum(stream: ChunkStream, header: FrameHeader) -> int | None:
+    if not header.has_checksum:
+        return None
+    return int.from_bytes(stream.read(CHECKSUM_SIZE), "little")
 
 
 class FrameHeader:
@@ -192,24 +276,22 @@ def read_frame_header(stream: ChunkStream) -> FrameHeader:
     return FrameHeader(content_size, bool(flags & 4))
 
 
-def skip_block(stream: ChunkStream) -> tuple[bool, int]:
-    """Go past one block (RFC 8878, 3.1.1.2): (is it the frame's last, its bytes in the stream)."""
+def skip_block(stream: ChunkStream) -> bool:
+    """Go past one block (RFC 8878, 3.1.1.2): is it the frame's last?"""
     header = stream.read(3)
     bits = header[0] | header[1] << 8 | header[2] << 16
     kind = (bits >> 1) & 3
     size = bits >> 3
     if kind > COMPRESSED_BLOCK or size > LARGEST_BLOCK:
         raise StreamCorrupt("a frame holds a block that the zstd format does not know")
-    length = 1 if kind == RLE_BLOCK else size
-    stream.skip(length)
-    return bool(bits & 1), len(header) + length
+    stream.skip(1 if kind == RLE_BLOCK else size)
+    return bool(bits & 1)
 
 
-def skip_blocks(stream: ChunkStream) -> tuple[bool, int]:
+def skip_blocks(stream: ChunkStream) -> bool:
     """Go past at least one block, and past all that lie whole in the chunk at hand.
 
-    (Is the frame's last among them, their bytes in the stream): `skip_block` many times over,
-    without its price for each.
+    Is the frame's last among them? `skip_block` many times over, without its price for each.
     """
     data, begin = stream.at_hand()
     position = begin
@@ -225,7 +307,7 @@ def skip_blocks(stream: ChunkStream) -> tuple[bool, int]:
         position = end
         last = bool(bits & 1)
     stream.skip_to(position)
-    return (last, position - begin) if position > begin else skip_block(stream)
+    return last if position > begin else skip_block(stream)
 
 
 def is_skippable(magic: int) -> bool:

@@ -12,13 +12,14 @@ from json import dumps
 
 from store_workers.stream.chunk_list import ChunkList
 from store_workers.stream.compression import FRAME_SPAN, frame_maker
-from store_workers.stream.frames import SeekTable
+from store_workers.stream.seek_table import SeekTable
 from store_workers.wire.records import COUNT, Choice, Digest, Integer, Record, String, field
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
+VERSION = 1
 LEVEL = 3
 """The zstd level of every manifest, whatever the file's is."""
 
@@ -41,7 +42,7 @@ class Listed(str, Enum):
 class Header(Record):
     """A manifest's first line: what the chunks give together. It has no time, path or host."""
 
-    store_workers_manifest: int = field(Integer(1, 1), default=1, doc="the version of the form")
+    store_workers_manifest: int = field(Integer(1, 1), doc="the version of the form")
     of: Listed = field(Choice(Listed), doc="a file, or the text of another manifest")
     size: int = field(Integer(0, (1 << 63) - 1), doc="bytes of that")
     compressed_size: int = field(COUNT, doc="bytes of all chunks")
@@ -70,6 +71,7 @@ def write_manifest(header: Header, chunks: ChunkList, store: Callable[[bytes], b
         if len(pieces) == 1:
             return pieces[0]
         header = Header(
+            store_workers_manifest=VERSION,
             of=Listed.MANIFEST,
             size=text.size,
             compressed_size=sum(pieces.sizes()),

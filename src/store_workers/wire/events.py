@@ -88,8 +88,11 @@ class DownloadProgress(Progress):
 
     fetched_bytes: int = field(COUNT, doc="bytes of the chunks that were fetched and checked")
     fetched_chunks: int = field(COUNT, doc="chunks that were fetched and checked")
-    total_chunks: int = field(COUNT, doc="chunks of the file")
+    total_chunks: int = field(COUNT, doc="chunks of the file, 0 while its manifest is read")
     written_bytes: int = field(COUNT, doc="bytes written to the file")
+    total_bytes: int | None = field(
+        Nullable(COUNT), doc="bytes that will be written, null where unknown"
+    )
 
 
 class FileUploaded(Event):
@@ -167,15 +170,11 @@ EVENTS: tuple[type[Event], ...] = (
 )
 
 
-def error_event(error: WorkerError, *, spent: bool = False) -> ErrorEvent:
-    """The line that tells `error`.
-
-    `spent`: were bytes taken from, or written to, what cannot be rewound? Then the same message
-    would store or write something else.
-    """
+def error_event(error: WorkerError) -> ErrorEvent:
+    """The line that tells `error`."""
     return ErrorEvent(
         code=error.code,
         message=error.message,
-        retryable=error.code in WORTH_SENDING_AGAIN and not spent,
+        retryable=error.code in WORTH_SENDING_AGAIN,
         **error.evidence(),
     )

@@ -63,6 +63,14 @@ class Settings(Record):
     compression_threads: int = field(
         Integer(0, 256), default=0, doc="0: as many as there are usable cores"
     )
+    overwrite: bool = field(
+        Boolean(),
+        default=False,
+        doc="upload: send every chunk, also those that the store says it has",
+    )
+    create_store: bool = field(
+        Boolean(), default=True, doc="false: a directory store must exist already"
+    )
     progress_interval_ms: int = field(
         MILLISECONDS, default=500, doc="between two PROGRESS events; 0 turns them off"
     )
@@ -133,7 +141,12 @@ class UploadStart(Start):
 class DownloadStart(Start):
     """Get the file back from the store and write it to `path`."""
 
-    hashes: tuple[str, ...] = field(Array(Digest(), least=1), doc="the chunks, in order")
+    hashes: tuple[str, ...] | None = field(
+        Array(Digest(), least=1), default=None, doc="the chunks, in order"
+    )
+    manifest: str | None = field(
+        Digest(), default=None, doc="in place of hashes: the one hash that names their list"
+    )
     sha256: str | None = field(Digest(), default=None, doc="the digest that the file must have")
 
 
@@ -153,6 +166,8 @@ def decode_message(value: Any) -> Message:
     message = MESSAGES[MessageType(kind.check(value["type"], "type"))].decode(value)
     _check_auth(message.auth)
     _check_tls(message.tls)
+    if isinstance(message, DownloadStart):
+        _check_list(message)
     return message
 
 
@@ -160,6 +175,13 @@ def message_id(value: Any) -> str | None:
     """The `id` of a message, also of one that cannot be accepted: its refusal carries it too."""
     found = value.get("id") if isinstance(value, dict) else None
     return found if isinstance(found, str) else None
+
+
+def _check_list(message: DownloadStart) -> None:
+    if message.hashes is None and message.manifest is None:
+        raise BadMessage("hashes", "is missing: expected the file's hashes, or its manifest")
+    if message.hashes is not None and message.manifest is not None:
+        raise BadMessage("manifest", "goes with no hashes: expected one of the two")
 
 
 def _check_auth(auth: Auth | None) -> None:

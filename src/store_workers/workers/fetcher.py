@@ -5,14 +5,22 @@ from __future__ import annotations
 from functools import partial
 from hashlib import sha256
 
-from store_workers.errors import ErrorCode, StoreFailure
+from store_workers.errors import ChunkFailure, ErrorCode, StoreFailure
 from store_workers.stream.chunking import LARGEST_CHUNK
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
+    from typing import Protocol
 
     from store_workers.workers.context import Context
+
+    class Hashes(Protocol):
+        """Hashes in order, wherever they are kept."""
+
+        def __len__(self) -> int: ...
+        def __getitem__(self, index: int, /) -> str: ...
+
 
 FIRST_THREADS = 2
 MORE_THREADS_AFTER = 0.005
@@ -27,9 +35,11 @@ class Fetcher:
     """Fetches chunks side by side, and hands them out in order.
 
     Holds as many chunks as may be in flight, being fetched or fetched and not handed out.
+    `of_manifest`: are they a manifest's own chunks, and so none of the file's?
     """
 
-    def __init__(self, hashes: Sequence[str], context: Context) -> None:
+    def __init__(self, hashes: Hashes, context: Context, *, of_manifest: bool = False) -> None:
+        self._of_manifest = of_manifest
         self._hashes = hashes
         self._places = context.places
         self._store = context.store
@@ -68,12 +78,21 @@ class Fetcher:
     def _work(self) -> None:
         while (index := self._claim()) is not None:
             hash = self._hashes[index]
-            chunk, _ = self._retrier.run(index, hash, partial(self._fetch, hash))
+            chunk = self._try(index, hash)
             with self._changed:
                 self._ready[index] = chunk
                 self.fetched_bytes += len(chunk)
                 self.fetched_chunks += 1
                 self._changed.notify_all()
+
+    def _try(self, index: int, hash: str) -> bytes:
+        try:
+            chunk, _ = self._retrier.run(index, hash, partial(self._fetch, hash))
+        except ChunkFailure as failure:
+            if self._of_manifest:
+                raise failure.of_manifest() from failure.cause
+            raise
+        return chunk
 
     def _claim(self) -> int | None:
         with self._changed:

@@ -15,16 +15,18 @@ if TYPE_CHECKING:
 class Saver:
     """Takes chunks from the threads that made them; holds as many as may be in flight.
 
-    `chunks` lists those that were taken, by their place in the stream.
+    `chunks` lists those that were taken, by their place in the stream. With `overwrite` the store
+    is not asked, and each distinct chunk is sent.
     """
 
-    def __init__(self, context: Context) -> None:
+    def __init__(self, context: Context, *, overwrite: bool = False) -> None:
         self._store = store = context.store
         self._retrier = context.retrier
         self._places = context.places
         self._group = context.group
         self._emit = context.emit
         self._probing = Probing(store.properties.asking_is_free, self._places.limiter.most)
+        self._overwrite = overwrite
         self._condition = context.group.condition()  # for all below
         self._waiting: list[tuple[int, Chunk]] = []
         self._idle = 0
@@ -64,7 +66,10 @@ class Saver:
 
         `index` goes on where the file's end, and stands in the event of a try that failed.
         """
-        self._retrier.run(index, chunk.hash, _Tries(self._store, self._probing, index, chunk).make)
+        self._retrier.run(index, chunk.hash, self._tries(index, chunk).make)
+
+    def _tries(self, index: int, chunk: Chunk) -> _Tries:
+        return _Tries(self._store, self._probing, index, chunk, self._overwrite)
 
     def _hand_over(self, index: int, chunk: Chunk) -> None:
         self._waiting.append((index, chunk))
@@ -95,8 +100,7 @@ class Saver:
     def _save(self, index: int, chunk: Chunk) -> None:
         if not self._is_first_of_its_kind(index, chunk):
             return
-        tries = _Tries(self._store, self._probing, index, chunk)
-        new, attempts = self._retrier.run(index, chunk.hash, tries.make)
+        new, attempts = self._retrier.run(index, chunk.hash, self._tries(index, chunk).make)
         with self._condition:
             self._open = True
             self._stored.add(index)
@@ -136,21 +140,24 @@ class Saver:
 class _Tries:
     """The tries of one chunk: asked for where that can pay, sent where it is not there."""
 
-    def __init__(self, store: Store, probing: Probing, index: int, chunk: Chunk) -> None:
+    def __init__(
+        self, store: Store, probing: Probing, index: int, chunk: Chunk, overwrite: bool
+    ) -> None:
         self._store = store
         self._probing = probing
         self._index = index
         self._chunk = chunk
-        self._ask = probing.should_ask(index)
+        self._overwrite = overwrite
+        self._ask = not overwrite and probing.should_ask(index)
 
     def make(self) -> bool:
         """One try; is the chunk new to the store?"""
         ask = self._ask
         # A try that fails may have stored the chunk all the same: the next one asks first.
-        self._ask = True
+        self._ask = not self._overwrite
         if ask:
             found = self._store.has(self._chunk.hash, self._chunk.size)
             self._probing.answered(self._index, found)
             if found:
                 return False
-        return self._store.put(self._chunk)
+        return self._store.put(self._chunk, overwrite=self._overwrite)

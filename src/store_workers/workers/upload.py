@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from hashlib import sha256
 from itertools import count
 
@@ -10,9 +11,9 @@ from store_workers.errors import ChunkFailure, ErrorCode, shown
 from store_workers.files.source import FileSource
 from store_workers.stores.base import Chunk
 from store_workers.stream import codec
-from store_workers.stream.chunking import LARGEST_CHUNK, Cutter
-from store_workers.stream.compression import ParallelCompressor, frame_maker
-from store_workers.stream.frames import SeekTable
+from store_workers.stream.assembly import Assembler
+from store_workers.stream.chunking import LARGEST_CHUNK
+from store_workers.stream.compression import ParallelCompressor, frame_maker, spans_of
 from store_workers.wire.events import FileUploaded, UploadProgress, Warning
 from store_workers.workers.saver import Saver
 
@@ -20,11 +21,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from store_workers.stream.compression import Frame
     from store_workers.wire.messages import UploadStart
     from store_workers.workers.context import Context
-
-    Cut = tuple[int, list[memoryview]]  # a chunk's place in the stream, and its pieces
 
 MOST_PIECES = 64
 """Pieces of a chunk beyond which they are joined: over HTTP each is sent by a call of its own."""
@@ -42,32 +40,21 @@ class Upload:
         self._group = context.group
         self._emit = context.emit
         self._threads = context.threads
-        self._saver = Saver(context)
-        self._cutter = Cutter()
-        self._cut_chunks = 0
-        self._table = SeekTable()
+        self._saver = Saver(context, overwrite=message.settings.overwrite)
+        self._assembler = Assembler()
         self._digest = sha256() if message.sha256 else None
         self._source: FileSource | None = None
         self._started = time.monotonic()
 
     def run(self) -> FileUploaded:
         """Upload the file; returns what is told at the end, once every chunk is durable."""
-        settings = self._message.settings
-        source = FileSource(self._message.path, self._message.size, self._digest, self._group.check)
+        source = FileSource(self._message.path, self._message.size, self._digest)
         self._source = source
         if not codec.is_expected():
             self._emit(other_codec())
-        compressor = ParallelCompressor(
-            source,
-            frame_maker(settings.compression_level, self._message.verify),
-            self._threads,
-            self._group,
-            in_order=self._cut,
-            then=self._save,
-        )
-        compressor.run()
-        self._cutter.feed(self._table.encode())
-        self._save(self._cuts(ended=True))
+        self._store_frames(source)
+        for index, pieces in self._assembler.finish():
+            self._saver.save(index, _hashed(pieces))
         self._saver.finish()
         changed = source.changed()
         source.close()
@@ -75,16 +62,6 @@ class Upload:
             self._emit(file_changed(self._message.path))
         manifest = self._save_manifest(source.read_bytes) if self._message.manifest else None
         return self._result(source.read_bytes, changed, manifest)
-
-    @property
-    def spent(self) -> bool:
-        """Were bytes taken from what cannot be read again from its beginning?"""
-        return self._source is not None and self._source.spent
-
-    def close(self) -> None:
-        """Let go of the source, once no thread of the group works any more."""
-        if self._source is not None:
-            self._source.close()
 
     def progress(self) -> UploadProgress:
         """How far the upload is."""
@@ -96,36 +73,42 @@ class Upload:
             stored_chunks=saver.stored_chunks,
         )
 
-    def _cut(self, frame: Frame) -> list[Cut]:
-        """Append the stream's next frame, and cut what can be cut now."""
-        self._table.add(len(frame.data), frame.size, frame.checksum)
-        self._cutter.feed(frame.data)
-        return self._cuts(ended=False)
+    def _store_frames(self, source: FileSource) -> None:
+        """Compress and save the whole file, on this thread and on others if it is long."""
+        make = frame_maker(self._message.settings.compression_level, self._message.verify)
+        compressor = ParallelCompressor(source, make, 2 * self._threads, self._group)
+        work = partial(self._work, compressor)
+        for number in range(2, min(self._threads, spans_of(source.total) or self._threads) + 1):
+            self._group.start(work, f"compress-{number}", spare=True)
+        work()
+        compressor.finish()
 
-    def _cuts(self, ended: bool) -> list[Cut]:
-        cuts = list(enumerate(self._cutter.cut(ended), self._cut_chunks))
-        self._cut_chunks += len(cuts)
-        return cuts
+    def _work(self, compressor: ParallelCompressor) -> None:
+        """What each thread does: compress the next span, and save the chunks that become whole.
 
-    def _save(self, cuts: list[Cut]) -> None:
-        """Hash chunks while their bytes are at hand, and give them to the saver."""
-        for index, pieces in cuts:
-            self._saver.save(index, _hashed(pieces))
+        They are hashed here, while their bytes are in this core's cache.
+        """
+        for number, frame in compressor.frames():
+            for cuts in self._assembler.add(number, frame):
+                for index, pieces in cuts:
+                    self._saver.save(index, _hashed(pieces))
+                compressor.done()
 
     def _save_manifest(self, size: int) -> str:
         """Store the list of the file's chunks, all of which are durable by now: its hash."""
-        from store_workers.stream.manifest import Header, Listed, write_manifest
+        from store_workers.stream.manifest import VERSION, Header, Listed, write_manifest
 
         header = Header(
+            store_workers_manifest=VERSION,
             of=Listed.FILE,
             size=size,
             compressed_size=self._saver.stored_bytes,
-            chunks=self._cut_chunks,
+            chunks=self._assembler.chunks,
             chunk_size=LARGEST_CHUNK,
             boundaries="fixed",
             sha256=self._digest.hexdigest() if self._digest else None,
         )
-        numbers = count(self._cut_chunks)
+        numbers = count(self._assembler.chunks)
 
         def save(piece: bytes) -> bytes:
             chunk = _hashed([memoryview(piece)])
@@ -146,7 +129,7 @@ class Upload:
             path=self._message.path,
             size=size,
             compressed_size=saver.stored_bytes,
-            chunks=self._cut_chunks,
+            chunks=self._assembler.chunks,
             **listed,
             new_chunks=saver.new_chunks,
             new_bytes=saver.new_bytes,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
-from store_workers.errors import BadMessage, shown
+from store_workers.errors import BadMessage, ErrorCode, StoreFailure, shown
 from store_workers.files.paths import system_path
 
 TYPE_CHECKING = False
@@ -26,7 +26,14 @@ class DirectoryLocation:
     def open(self, settings: Settings) -> Store:
         from store_workers.stores.directory.store import DirectoryStore
 
-        return DirectoryStore(system_path(self.root))
+        root = system_path(self.root)
+        if not settings.create_store and not os.path.isdir(root):
+            raise StoreFailure(
+                ErrorCode.STORE_UNAVAILABLE,
+                f"the store directory {self.shown} does not exist, and settings.create_store is"
+                " false: mount or make it",
+            )
+        return DirectoryStore(root, create=settings.create_store)
 
 
 def read_path(path: str, field: str) -> DirectoryLocation:

@@ -19,9 +19,8 @@ from store_workers.files.atomic_file import (
     remove_stale_files,
     write_all,
 )
-from store_workers.files.syncing import sync_directory, sync_file
 from store_workers.stores.base import LONGEST_ANSWER, Properties
-from store_workers.stores.directory.syncing import GroupSync
+from store_workers.stores.directory.syncing import GroupSync, sync_content, sync_names
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -39,17 +38,20 @@ class DirectoryStore:
 
     `root` need not exist before the first chunk is put; a `get` from a root that does not exist
     is `STORE_UNAVAILABLE`. Files and directories get the modes that the umask leaves. No lock is
-    held while the file system works, but for the first look at the root.
+    held while the file system works, but for the first look at the root. Without `create` the
+    root must exist.
     """
 
     properties = Properties(asking_is_free=True, serves_ranges=True)
 
-    def __init__(self, root: str) -> None:
+    def __init__(self, root: str, *, create: bool = True) -> None:
         self._root = root
+        self._create_root = create
         self._files = TemporaryFiles()
         self._syncing = GroupSync()
         self._lock = threading.Lock()  # guards what follows
         self._identity: tuple[int, int] | None = None  # of the root, once it was used
+        self._told: str | None = None  # a chunk that is durable in the root, as others know
         self._known: set[str] = set()  # directories that are durable in the root
         self._synced: set[str] = set()  # directories whose names of earlier runs are durable
         self._doubtful: set[str] = set()  # chunks whose name could not be made durable
@@ -65,6 +67,7 @@ class DirectoryStore:
             if error.errno in MISSING:
                 return False
             raise self._failure(error) from None
+        self._told = hash
         return True
 
     def length(self, hash: str) -> int | None:
@@ -81,6 +84,7 @@ class DirectoryStore:
             self._write(chunk)
         except OSError as error:
             raise self._failure(error) from None
+        self._told = chunk.hash
         return True
 
     def get(self, hash: str) -> bytes:
@@ -127,12 +131,12 @@ class DirectoryStore:
         try:
             try:
                 write_all(descriptor, chunk.pieces)
-                sync_file(descriptor)
+                sync_content(descriptor)
             finally:
                 os.close(descriptor)
             self._make_directory(prefix)
-            self._files.rename(aside, self._path(chunk.hash))
-        except OSError:
+            self._rename(aside, self._path(chunk.hash))
+        except BaseException:
             self._files.discard(aside)
             self._known.discard(prefix)
             raise
@@ -143,34 +147,53 @@ class DirectoryStore:
         self._doubtful.discard(chunk.hash)
 
     def _create(self) -> tuple[int, str]:
-        if self._identity is None:
+        if self._identity is None and self._create_root:
             make_directories(self._root)
         self._look_at_root()
         return self._files.create(self._root)
 
+    def _rename(self, aside: str, path: str) -> None:
+        """Give a chunk its name, also on file systems where a rename replaces nothing."""
+        try:
+            self._files.rename(aside, path)
+        except FileExistsError:
+            os.unlink(path)
+            self._files.rename(aside, path)
+
     def _look_at_root(self) -> None:
         """Fail where the root is not the directory that it was: what was told would not be in it.
 
-        At the first look, what other runs made in it, and it itself, become durable.
+        Some file systems give another inode number at each look. So it is the chunk told last that
+        decides; as long as none was told, any directory will do.
         """
         found = os.stat(self._root)
         identity = (found.st_dev, found.st_ino)
         if identity == self._identity:
             return
         with self._lock:
-            if self._identity is None:
-                names = os.listdir(self._root)
-                sync_directory(self._root)
-                with suppress(PermissionError):
-                    sync_directory(directory_of(self._root.rstrip(os.sep)))
-                self._known.update(names)
-                self._identity = identity
-        if identity != self._identity:
-            raise StoreFailure(
-                ErrorCode.STORE_UNAVAILABLE,
-                f"the store directory {shown(self._root)} is not the one it was a moment ago",
-                transient=True,
-            )
+            if identity == self._identity:
+                return
+            if self._told is None:
+                self._look_at_first()
+            elif not os.path.isfile(self._path(self._told)):
+                raise StoreFailure(
+                    ErrorCode.STORE_UNAVAILABLE,
+                    f"the store directory {shown(self._root)} is not the one it was a moment ago",
+                    transient=True,
+                )
+            self._identity = identity
+
+    def _look_at_first(self) -> None:
+        """Make durable what other runs made in the root, and the root itself."""
+        names: list[str] = []
+        with suppress(PermissionError):  # who may only write makes each directory anew
+            names = os.listdir(self._root)
+        sync_names(self._root)
+        with suppress(PermissionError):
+            sync_names(directory_of(self._root.rstrip(os.sep)))
+        self._synced.clear()
+        self._known.clear()
+        self._known.update(names)
 
     def _make_directory(self, prefix: str) -> None:
         if prefix in self._known:
@@ -225,7 +248,7 @@ def make_directories(path: str) -> None:
         os.mkdir(path)
     except FileExistsError:
         return
-    sync_directory(parent)
+    sync_names(parent)
 
 
 def _read_up_to(descriptor: int, most: int) -> bytes:

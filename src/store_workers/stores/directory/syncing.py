@@ -1,15 +1,45 @@
-"""Group commit: one sync of a directory serves every name that was made in it before it began."""
+"""Making chunks and their names durable, in few calls, and where some calls are refused."""
 
 from __future__ import annotations
 
 import errno
+import os
 import threading
 
-from store_workers.files.syncing import sync_directory
+from store_workers.files.atomic_file import sync_directory, sync_file
+
+_NOTHING_TO_SYNC = frozenset({errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS})
+"""What a sync says on file systems that have no such call, and do without: mounts of servers."""
+
+_REFUSED = _NOTHING_TO_SYNC | {errno.EACCES, errno.EPERM, errno.EBADF, errno.EISDIR}
+"""What a directory's sync says where the file system, or its mode (0300), lets nobody do it."""
+
+
+def sync_content(descriptor: int) -> None:
+    """Make a chunk's bytes durable, as far as the file system can. Raises `OSError`."""
+    try:
+        sync_file(descriptor)
+    except OSError as error:
+        if error.errno not in _NOTHING_TO_SYNC:
+            raise
+
+
+def sync_names(directory: str) -> None:
+    """Make the names in a directory durable, as far as the file system can. Raises `OSError`.
+
+    Where the directory itself cannot be synced, all that the system has in memory is.
+    """
+    try:
+        sync_directory(directory)
+    except OSError as error:
+        if error.errno not in _REFUSED:
+            raise
+        if hasattr(os, "sync"):
+            os.sync()
 
 
 class GroupSync:
-    """Syncs directories for many threads; each call returns once its names are durable.
+    """Group commit: one sync of a directory serves every name made in it before it began.
 
     At most one sync of a directory is under way. Those who come meanwhile share the next one,
     since the one that has begun may not cover their names.
@@ -42,7 +72,7 @@ class GroupSync:
             self._running[directory] = mine
         mine.failure = OSError(errno.EIO, "the directory could not be synced")
         try:
-            sync_directory(directory)
+            sync_names(directory)
             mine.failure = None
         except OSError as error:
             mine.failure = error

@@ -1,0 +1,55 @@
+"""Frames, in whatever order they are made, become one stream that is cut into chunks."""
+
+from __future__ import annotations
+
+import threading
+
+from store_workers.stream.chunking import Cutter
+from store_workers.stream.seek_table import SeekTable
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from store_workers.stream.compression import CompressedSpan
+
+    Cut = tuple[int, list[memoryview]]  # a chunk's place in the stream, and its pieces
+
+
+class Assembler:
+    """Puts frames in order, lists them in the seek table, and cuts. Safe from many threads.
+
+    `chunks` is the number of chunks that were cut so far.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()  # for all below
+        self._waiting: dict[int, CompressedSpan] = {}  # frames that come before their turn
+        self._frames = 0
+        self._cutter = Cutter()
+        self._table = SeekTable()
+        self.chunks = 0
+
+    def add(self, number: int, frame: CompressedSpan) -> list[list[Cut]]:
+        """Take frame `number` of the stream: the chunks of each frame whose turn has come."""
+        with self._lock:
+            self._waiting[number] = frame
+            appended = []
+            while self._frames in self._waiting:
+                appended.append(self._append(self._waiting.pop(self._frames)))
+                self._frames += 1
+            return appended
+
+    def finish(self) -> list[Cut]:
+        """End the stream with its seek table: the last chunks."""
+        with self._lock:
+            self._cutter.feed(self._table.encode())
+            return self._cut(ended=True)
+
+    def _append(self, frame: CompressedSpan) -> list[Cut]:
+        self._table.add(len(frame.data), frame.size, frame.checksum)
+        self._cutter.feed(frame.data)
+        return self._cut(ended=False)
+
+    def _cut(self, ended: bool) -> list[Cut]:
+        cuts = list(enumerate(self._cutter.cut(ended), self.chunks))
+        self.chunks += len(cuts)
+        return cuts

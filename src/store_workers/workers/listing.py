@@ -1,0 +1,75 @@
+"""A file's chunks, and what is known of the file: from the message, or from its manifest."""
+
+from __future__ import annotations
+
+from store_workers.errors import ErrorCode, WorkerError
+from store_workers.workers.fetcher import Fetcher
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from store_workers.stream.chunk_list import ChunkList
+    from store_workers.wire.messages import DownloadStart
+    from store_workers.workers.context import Context
+    from store_workers.workers.fetcher import Hashes
+
+
+class Listing:
+    """What a file consists of.
+
+    `hashes` are its chunks, in order; `chunks` the same with their sizes, where a manifest told
+    them. `size` and `sha256` are what the file must have, None where that is not known.
+    """
+
+    __slots__ = ("chunks", "hashes", "sha256", "size")
+
+    def __init__(
+        self,
+        hashes: Hashes,
+        size: int | None,
+        sha256: str | None,
+        chunks: ChunkList | None = None,
+    ) -> None:
+        self.hashes = hashes
+        self.size = size
+        self.sha256 = sha256
+        self.chunks = chunks
+
+    def checked(self, fetched: Iterable[bytes]) -> Iterable[bytes]:
+        """Pass on the chunks as they are fetched, if they are as long as the manifest says."""
+        if self.chunks is None:
+            return fetched
+        from store_workers.stream.manifest_reader import sized
+
+        return sized(fetched, self.chunks)
+
+
+def find_listing(message: DownloadStart, context: Context) -> Listing:
+    """The listing that a message means; a manifest is fetched and read to its end.
+
+    Raises `FILE_MISMATCH` where the message expects another file than the manifest's.
+    """
+    if message.manifest is None:
+        return Listing(message.hashes or (), message.size, message.sha256)
+    from store_workers.stream.manifest_reader import read_manifest
+
+    def fetch(chunks: ChunkList) -> Iterator[bytes]:
+        return Fetcher(chunks, context, of_manifest=True).chunks()
+
+    manifest = read_manifest(message.manifest, fetch)
+    header = manifest.header
+    if message.size not in (None, header.size):
+        raise _mismatch(message, f"has {header.size} bytes, {message.size} were expected")
+    if message.sha256 is not None and header.sha256 not in (None, message.sha256):
+        raise _mismatch(message, f"has the SHA-256 {header.sha256}, not the given one")
+    return Listing(manifest.chunks, header.size, message.sha256 or header.sha256, manifest.chunks)
+
+
+def _mismatch(message: DownloadStart, problem: str) -> WorkerError:
+    return WorkerError(
+        ErrorCode.FILE_MISMATCH,
+        f"the file of this manifest {problem}",
+        path=message.path,
+        hash=message.manifest,
+    )
