@@ -7,6 +7,9 @@
 // limits the whole transfer. STORE_WORKERS names the worker (default: store-workers.pyz here),
 // PYTHON the interpreter (default: python3).
 //
+// FILE may be a FIFO. Then SECONDS is all that bounds how long it waits for its other end, and what
+// was taken from it, or written to it, is not sent again: `retryable` is false.
+//
 // Exit status: 0 done, 1 failed, 124 out of time, 130 or 143 cancelled by Ctrl-C or SIGTERM.
 package main
 
@@ -55,7 +58,7 @@ type List struct {
 }
 
 // transfer sends a message until it is done, cannot be, or ctx ends; it returns the last event.
-func transfer(ctx context.Context, message any, onEvent func(Event)) (Event, error) {
+func transfer(ctx context.Context, message map[string]any, onEvent func(Event)) (Event, error) {
 	for run := 0; ; run++ {
 		last, err := runOnce(ctx, message, onEvent)
 		if err != nil || last.Type != "ERROR" || !last.Retryable || run+1 == runs {
@@ -71,7 +74,7 @@ func transfer(ctx context.Context, message any, onEvent func(Event)) (Event, err
 }
 
 // runOnce runs one worker and returns its last event.
-func runOnce(ctx context.Context, message any, onEvent func(Event)) (Event, error) {
+func runOnce(ctx context.Context, message map[string]any, onEvent func(Event)) (Event, error) {
 	line, err := json.Marshal(message)
 	if err != nil {
 		return Event{}, err
@@ -108,7 +111,14 @@ func runOnce(ctx context.Context, message any, onEvent func(Event)) (Event, erro
 		return last, nil
 	}
 	text := fmt.Sprintf("the worker ended without a last event: %v", status)
-	return Event{Type: "ERROR", Code: "CANCELLED", Message: text, Retryable: true}, nil
+	again := canBeRepeated(message["path"].(string))
+	return Event{Type: "ERROR", Code: "CANCELLED", Message: text, Retryable: again}, nil
+}
+
+// canBeRepeated tells whether a lost run can be: what it took from a pipe, or wrote to one, is gone.
+func canBeRepeated(path string) bool {
+	found, err := os.Stat(path)
+	return err != nil || found.Mode().IsRegular()
 }
 
 // readEvents reads to the end. Lines can be long: the last one has 67 bytes for every chunk.

@@ -8,11 +8,14 @@
 // limits the whole transfer. STORE_WORKERS names the worker (default: store-workers.pyz here),
 // PYTHON the interpreter (default: python3).
 //
+// FILE may be a FIFO. Then SECONDS is all that bounds how long it waits for its other end, and what
+// was taken from it, or written to it, is not sent again: `retryable` is false.
+//
 // Exit status: 0 done, 1 failed, 124 out of time, 130 or 143 cancelled by Ctrl-C or SIGTERM.
 
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { open, readFile, rename } from "node:fs/promises";
+import { open, readFile, rename, stat } from "node:fs/promises";
 import { constants } from "node:os";
 import { createInterface } from "node:readline";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -58,11 +61,18 @@ async function runOnce(message, onEvent, signal) {
     const [status, by] = await ended;
     if (TERMINAL.has(last?.type)) return last;
     const text = `the worker ended without a last event, with status ${status ?? by}`;
-    return { type: "ERROR", code: "CANCELLED", message: text, retryable: true };
+    const retryable = await canBeRepeated(message.path);
+    return { type: "ERROR", code: "CANCELLED", message: text, retryable };
   } finally {
     clearTimeout(killer);
     signal.removeEventListener("abort", stop);
   }
+}
+
+/** Can a lost run be repeated? What it took from a pipe, or wrote to one, is gone. */
+async function canBeRepeated(path) {
+  const found = await stat(path).catch(() => null);
+  return found === null || found.isFile();
 }
 
 /** Show a person how far it is. */

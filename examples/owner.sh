@@ -8,6 +8,9 @@
 # limits each run of a worker. STORE_WORKERS names the worker (default: store-workers.pyz here),
 # PYTHON the interpreter (default: python3).
 #
+# FILE may be a FIFO. Then SECONDS is all that bounds how long it waits for its other end, and what
+# was taken from it, or written to it, is not sent again: `retryable` is false.
+#
 # Exit status: 0 done, 1 failed, 124 out of time, 130 or 143 cancelled by Ctrl-C or SIGTERM.
 set -u
 
@@ -72,7 +75,9 @@ while :; do
     test "$status" -ne 124 || { echo "out of time after $seconds s" >&2; exit 124; }
     printf '%s' "${last:-"{}"}" | jq -r '"\(.code): \(.message)"' >&2
     retryable=$(printf '%s' "${last:-"{}"}" | jq -r '.retryable')
-    # A worker that was killed left no last line: that is worth another run, too.
+    # A worker that was killed left no last line: that is worth another run, too, but where it
+    # took bytes from a pipe, or wrote to one: those are gone.
+    test "$retryable" = true || { test ! -e "$file" || test -f "$file"; } || exit 1
     test "$retryable" != false && test "$n" -lt "$runs" || exit 1
     sleep "$pause" & # the next run finds what this one stored: nothing is sent twice
     wait $!

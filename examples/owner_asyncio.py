@@ -7,6 +7,9 @@
 LIST is where the list of hashes is kept, as JSON with the file's size and SHA-256. SECONDS limits
 the whole transfer. STORE_WORKERS names the worker (default: store-workers.pyz here).
 
+FILE may be a FIFO. Then SECONDS is all that bounds how long it waits for its other end, and what
+was taken from it, or written to it, is not sent again: `retryable` is false.
+
 Exit status: 0 done, 1 failed, 124 out of time, 130 or 143 cancelled by Ctrl-C or SIGTERM.
 """
 
@@ -75,8 +78,14 @@ async def run_once(message: Event, on_event: Callable[[Event], None]) -> Event:
         await stop(process)
     if last.get("type") not in {"FILE_UPLOADED", "FILE_DOWNLOADED", "ERROR"}:
         text = f"the worker ended without a last event, with status {status}"
-        return {"type": "ERROR", "code": "CANCELLED", "message": text, "retryable": True}
+        again = can_be_repeated(Path(message["path"]))
+        return {"type": "ERROR", "code": "CANCELLED", "message": text, "retryable": again}
     return last
+
+
+def can_be_repeated(path: Path) -> bool:
+    """Tell whether a lost run can be: what it took from a pipe, or wrote to one, is gone."""
+    return path.is_file() or not path.exists()
 
 
 async def stop(process: asyncio.subprocess.Process) -> None:

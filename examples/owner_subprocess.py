@@ -7,6 +7,9 @@
 LIST is where the list of hashes is kept, as JSON with the file's size and SHA-256. SECONDS limits
 the whole transfer. STORE_WORKERS names the worker (default: store-workers.pyz here).
 
+FILE may be a FIFO. Then SECONDS is all that bounds how long it waits for its other end, and what
+was taken from it, or written to it, is not sent again: `retryable` is false.
+
 Exit status: 0 done, 1 failed, 124 out of time, 130 or 143 cancelled by Ctrl-C or SIGTERM.
 """
 
@@ -63,7 +66,7 @@ class Transfer:
     def run_once(self) -> Event:
         """Run one worker; return its last event."""
         if self.stopped.is_set():
-            return lost(self.status)
+            return self.lost(self.status)
         # A session of its own: Ctrl-C reaches this owner alone, which then asks the worker to stop.
         process = self.process = subprocess.Popen(
             [sys.executable, WORKER],
@@ -88,8 +91,16 @@ class Transfer:
                 last = json.loads(line)
                 self.on_event(last)
         if last.get("type") not in {"FILE_UPLOADED", "FILE_DOWNLOADED", "ERROR"}:
-            return lost(process.returncode)  # killed, say for want of memory
+            return self.lost(process.returncode)  # killed, say for want of memory
         return last
+
+    def lost(self, status: int) -> Event:
+        """Return the event of a worker that ended without one."""
+        text = f"the worker ended without a last event, with status {status}"
+        # What it took from a pipe, or wrote to one, is gone: only a file can be begun again.
+        path = Path(self.message["path"])
+        again = path.is_file() or not path.exists()
+        return {"type": "ERROR", "code": "CANCELLED", "message": text, "retryable": again}
 
     def stop(self, status: int) -> None:
         """Ask the worker to stop, and see to it that it does. Safe in a signal's handler."""
@@ -101,12 +112,6 @@ class Transfer:
             killer = threading.Timer(GRACE, process.kill)
             killer.daemon = True
             killer.start()
-
-
-def lost(status: int) -> Event:
-    """Return the event of a worker that ended without one."""
-    message = f"the worker ended without a last event, with status {status}"
-    return {"type": "ERROR", "code": "CANCELLED", "message": message, "retryable": True}
 
 
 def show(event: Event) -> None:

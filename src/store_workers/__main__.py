@@ -49,6 +49,7 @@ class Run:
         self._supervisor = Supervisor(owner, self._mailbox)
         self._files: TemporaryFiles | None = None
         self._store: Store | None = None
+        self._worker: Upload | Download | None = None
         self._slow_store: SlowStore | None = None
         owner.observer = find_observer(os.environ, owner)
         if owner.observer is not None:
@@ -75,10 +76,10 @@ class Run:
         value = read_message(sys.stdin.fileno() if sys.stdin else 0)
         self._owner.id = message_id(value)
         message = within_limits(decode_message(value))
-        refuse_reserved_paths(message)
+        refuse_reserved_paths(message, self._owner.descriptor)
         location = find_store(message)
         self._slow_store = SlowStore(message.settings.timeout_ms / 1000)
-        worker = self._worker(message, location)
+        worker = self._worker = self._make_worker(message, location)
         if self._owner.observer is not None:
             self._owner.observer.begin(message, location.shown, worker.progress)
         interval = message.settings.progress_interval_ms / 1000
@@ -87,7 +88,7 @@ class Run:
         self._owner.emit(worker.run())
         self._mailbox.done()
 
-    def _worker(self, message: Message, location: Location) -> Upload | Download:
+    def _make_worker(self, message: Message, location: Location) -> Upload | Download:
         from store_workers.files.atomic_file import TemporaryFiles
         from store_workers.transfer.limiter import Limiter
         from store_workers.transfer.retry import Retrier, RetryPolicy
@@ -167,7 +168,8 @@ class Run:
         if isinstance(failure, OwnerGone):
             return self._unheard()
         error = as_worker_error(failure)
-        self._supervisor.emit_last(error_event(error))
+        spent = self._worker is not None and self._worker.spent
+        self._supervisor.emit_last(error_event(error, spent=spent))
         if self._owner.ended_with not in (None, ErrorEvent.type):
             return SUCCESS  # it was complete before the failure came in
         if isinstance(error, Cancelled):
@@ -222,15 +224,15 @@ def find_observer(environment: Mapping[str, str], owner: EventWriter) -> Observe
     return None
 
 
-def refuse_reserved_paths(message: Message) -> None:
-    """Refuse a path that names the descriptor of the message or of the events."""
+def refuse_reserved_paths(message: Message, events: int) -> None:
+    """Refuse a path that opens what the message came by, or what `events`, a descriptor, is."""
     from store_workers.files.descriptors import (
         EVENTS_DESCRIPTOR,
         MESSAGE_DESCRIPTOR,
-        named_descriptor,
+        reserved_descriptor,
     )
 
-    number = named_descriptor(message.path)
+    number = reserved_descriptor(message.path, events)
     if number == EVENTS_DESCRIPTOR:
         raise BadMessage("path", "standard output carries the events: name another file")
     if number == MESSAGE_DESCRIPTOR:

@@ -137,10 +137,10 @@ def test_a_call_of_the_store_that_fails_once(
     check_stored(in_folder(store), run.terminal["hashes"], small.content)
 
 
-def injected(what: str, message: Message) -> Run:
+def injected(what: str, message: Message, *more: str) -> Run:
     """Run a worker some of whose system calls fail."""
     call = what.partition(":")[0]
-    options = ["-f", "-o", "/dev/null", "-e", f"trace={call}", "-e", f"inject={what}"]
+    options = ["-f", "-o", "/dev/null", "-e", f"trace={call}", "-e", f"inject={what}", *more]
     return run_as(["strace", *options], message)
 
 
@@ -249,7 +249,7 @@ def test_a_full_disk_under_the_file(small: Stored, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("error", ["EDQUOT", "EIO", "ENOSPC"])
-@pytest.mark.parametrize("call", ["pwrite64", "fsync", "linkat", "rename"])
+@pytest.mark.parametrize("call", ["pwrite64", "fsync", "rename"])
 def test_a_call_of_the_file_that_fails(call: str, error: str, small: Stored, target: Path) -> None:
     target.write_bytes(b"the old one")
     message = download(target, small.path.parent / "store", small.hashes)
@@ -257,6 +257,114 @@ def test_a_call_of_the_file_that_fails(call: str, error: str, small: Stored, tar
     assert run.terminal["code"] == "FILE_WRITE_FAILED", run
     assert target.read_bytes() == b"the old one"
     assert names(target.parent) == ["file"]
+
+
+@pytest.mark.parametrize(
+    "refusal", ["linkat:error=EPERM", "fchmod:error=EOPNOTSUPP", "fsync:error=EINVAL"]
+)
+def test_a_call_that_a_file_system_has_not_is_done_without(
+    refusal: str, small: Stored, target: Path
+) -> None:
+    """As FUSE, SMB and bucket mounts do; a sync is refused for directories alone."""
+    target.write_bytes(b"the old one")
+    where = ("-P", str(target.parent)) if refusal.startswith("fsync") else ()
+    message = download(target, small.path.parent / "store", small.hashes)
+    run = injected(refusal, message, *where)
+    assert run.status == 0, run
+    assert target.read_bytes() == small.content
+    assert names(target.parent) == ["file"]
+
+
+@pytest.mark.parametrize("when", ["1", "2+"], ids=["before the rename", "after the rename"])
+def test_a_directory_that_cannot_be_synced(when: str, small: Stored, target: Path) -> None:
+    """An error only as long as the old file is there."""
+    target.write_bytes(b"the old one")
+    message = download(target, small.path.parent / "store", small.hashes)
+    run = injected(f"fsync:error=EIO:when={when}", message, "-P", str(target.parent))
+    if when == "1":
+        assert run.terminal["code"] == "FILE_WRITE_FAILED", run
+        assert not run.of("PROGRESS") or not run.of("PROGRESS")[-1]["fetched_bytes"]
+        assert target.read_bytes() == b"the old one"
+    else:
+        assert run.status == 0, run
+        assert target.read_bytes() == small.content
+    assert names(target.parent) == ["file"]
+
+
+def test_a_directory_that_may_not_be_read(
+    stored: tuple[Path, Path, list[str]], open_folder: Path
+) -> None:
+    file, store, hashes = stored
+    folder = open_folder / "drop"
+    folder.mkdir()
+    folder.chmod(0o300)
+    os.chown(folder, int(NOBODY), int(NOBODY))
+    run = unprivileged(download(folder / "file", store, hashes))
+    assert run.status == 0, run
+    assert (folder / "file").read_bytes() == file.read_bytes()
+
+
+def test_a_file_that_is_mounted_by_itself(small: Stored, target: Path, tmp_path: Path) -> None:
+    """As containers have them: told before a byte is fetched."""
+    target.write_bytes(b"the old one")
+    (tmp_path / "mounted").write_bytes(b"the mounted one")
+    subprocess.run(["mount", "--bind", str(tmp_path / "mounted"), str(target)], check=True)
+    try:
+        run = run_worker(download(target, tmp_path / "no store", small.hashes))
+    finally:
+        subprocess.run(["umount", str(target)], check=True)
+    assert run.terminal["code"] == "FILE_WRITE_FAILED", run
+    assert "mounted" in run.terminal["message"]
+
+
+@pytest.mark.parametrize("length", [4095, 4060])
+def test_a_path_near_the_limit(length: int, small: Stored, target: Path) -> None:
+    """What is written aside has a longer name than the file."""
+    folder = str(target.parent)
+    while len(folder) < length - 300:
+        folder = f"{folder}/{'d' * 200}"
+    folder += "/" + "d" * (length - len(folder) - 6)
+    os.makedirs(folder)
+    place = f"{folder}/file"
+    assert len(place) == length
+    run = run_worker(download(place, small.path.parent / "store", small.hashes))
+    assert run.status == 0, run
+    assert Path(place).read_bytes() == small.content
+    assert os.listdir(folder) == ["file"]
+
+
+@contextlib.contextmanager
+def block_device(backing: Path) -> Iterator[str]:
+    """Make a block device of a file; skip the test where there is none to be had."""
+    made = subprocess.run(
+        ["losetup", "--find", "--show", str(backing)], capture_output=True, text=True, check=False
+    )
+    if made.returncode:
+        pytest.skip(f"no loop device: {made.stderr}")
+    try:
+        yield made.stdout.strip()
+    finally:
+        subprocess.run(["losetup", "--detach", made.stdout.strip()], check=True)
+
+
+def test_a_block_device(medium: Stored, tmp_path: Path) -> None:
+    backing = tmp_path / "backing"
+    backing.write_bytes(b"\xff" * 32 * MIB)
+    with block_device(backing) as device:
+        run = run_worker(download(device, medium.path.parent / "store", medium.hashes))
+        assert run.status == 0, run
+    assert backing.read_bytes()[: len(medium.content)] == medium.content
+
+
+def test_a_block_device_that_takes_less_than_it_says(medium: Stored, tmp_path: Path) -> None:
+    """It has room for 8 of its 32 MiB, and says so when it is synced."""
+    with small_disk(tmp_path, "size=8m") as disk:
+        with (disk / "backing").open("wb") as file:
+            file.truncate(32 * MIB)
+        with block_device(disk / "backing") as device:
+            run = run_worker(download(device, medium.path.parent / "store", medium.hashes))
+    assert run.terminal["code"] == "FILE_WRITE_FAILED", run
+    assert run.terminal["retryable"] is False
 
 
 def test_the_device_that_is_always_full(small: Stored) -> None:

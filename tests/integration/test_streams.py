@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
+import subprocess
 import threading
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.support.data import MIB, mixed, noise, text
+from tests.support.faulty_server import FaultyServer, Rule, stalled
 from tests.support.reference import check_stored, digest
-from tests.support.worker import Worker, download, run_worker, upload
+from tests.support.worker import (
+    ARTIFACT,
+    Worker,
+    bare_python,
+    clean_environ,
+    download,
+    run_worker,
+    upload,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -155,12 +166,86 @@ def test_damage_behind_a_fifo_is_told(directory: Store, tmp_path: Path) -> None:
     assert run.terminal["code"] == "STREAM_CORRUPT", run
 
 
-@pytest.mark.parametrize("path", ["/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"])
+SPELLINGS = ["/dev/stdout", "/dev/fd/1", "/proc/self/fd/1", "/dev//stdout", "/dev/./fd/1", "link"]
+
+
+@pytest.mark.parametrize("path", SPELLINGS)
 def test_stdout_is_for_events_alone(directory: Store, tmp_path: Path, path: str) -> None:
     hashes = stored(directory, tmp_path, b"content")
-    run = run_worker(download(path, directory.url, hashes))
-    assert run.terminal["code"] in {"BAD_MESSAGE", "FILE_WRITE_FAILED"}, run
+    (tmp_path / "link").symlink_to("/dev/stdout")
+    run = run_worker(download(tmp_path / path, directory.url, hashes))
+    assert run.terminal["code"] == "BAD_MESSAGE", run
     assert len(run.events) == 1
+    assert (tmp_path / "link").is_symlink()
+
+
+@pytest.mark.parametrize("path", [name.replace("stdout", "stdin") for name in SPELLINGS])
+def test_stdin_is_for_the_message_alone(directory: Store, tmp_path: Path, path: str) -> None:
+    (tmp_path / "link").symlink_to("/dev/stdin")
+    place = tmp_path / path.replace("fd/1", "fd/0")
+    run = run_worker(upload(place, directory.url))
+    assert run.terminal["code"] == "BAD_MESSAGE", run
+
+
+def test_the_file_that_takes_the_events_is_no_target(directory: Store, tmp_path: Path) -> None:
+    hashes = stored(directory, tmp_path, b"content")
+    events = tmp_path / "events"
+    message = json.dumps(download(events, directory.url, hashes)).encode() + b"\n"
+    with events.open("wb") as stdout:
+        subprocess.run(
+            [bare_python(), str(ARTIFACT)],
+            input=message,
+            stdout=stdout,
+            check=False,
+            env=clean_environ(),
+        )
+    assert json.loads(events.read_bytes())["code"] == "BAD_MESSAGE"
+
+
+@pytest.mark.parametrize("kind", ["file", "fifo", "descriptor"])
+def test_what_was_taken_from_a_pipe_cannot_be_asked_for_again(kind: str, tmp_path: Path) -> None:
+    """The same message, sent again, would store a stream without its head as a success."""
+    source = tmp_path / "source"
+    content = noise(3 * MIB)
+    reader, writer = os.pipe()
+    if kind == "file":
+        source.write_bytes(content)
+    else:
+        os.mkfifo(source)
+
+    def feed() -> None:
+        with contextlib.suppress(BrokenPipeError):
+            write_all(writer if kind == "descriptor" else os.open(source, os.O_WRONLY), content)
+
+    if kind != "file":
+        threading.Thread(target=feed, daemon=True).start()
+    path = f"/dev/fd/{reader}" if kind == "descriptor" else source
+    message = upload(path, "http://127.0.0.1:1/nobody", settings={"max_attempts": 1})
+    with Worker(message, pass_fds=[reader]) as worker:
+        os.close(reader)
+        run = worker.finish()
+    assert run.terminal["code"] == "STORE_UNAVAILABLE", run
+    assert run.terminal["retryable"] is (kind == "file")
+
+
+@pytest.mark.parametrize("kind", ["file", "fifo"])
+def test_what_was_written_to_a_pipe_is_not_written_again(kind: str, tmp_path: Path) -> None:
+    content = noise(8 * MIB)
+    with FaultyServer() as server:
+        (tmp_path / "source").write_bytes(content)
+        hashes = run_worker(upload(tmp_path / "source", server.url)).terminal["hashes"]
+        server.rules.append(Rule(stalled(where="body"), "GET", key=hashes[-1]))
+        target = tmp_path / "target"
+        if kind == "fifo":
+            os.mkfifo(target)
+            threading.Thread(target=target.read_bytes, daemon=True).start()
+        message = download(target, server.url, hashes, settings={"progress_interval_ms": 10})
+        with Worker(message) as worker:
+            worker.wait_for(lambda e: e["type"] == "PROGRESS" and e["written_bytes"] > 0)
+            worker.signal(15)
+            run = worker.finish(5)
+    assert run.terminal["code"] == "CANCELLED", run
+    assert run.terminal["retryable"] is (kind == "file")
 
 
 def test_fifo_whose_writer_never_comes_can_be_cancelled(directory: Store, tmp_path: Path) -> None:
@@ -170,7 +255,9 @@ def test_fifo_whose_writer_never_comes_can_be_cancelled(directory: Store, tmp_pa
     with Worker(message) as worker:
         worker.wait_for("PROGRESS")
         worker.signal(15)
-        assert worker.finish(2).status == 143
+        run = worker.finish(2)
+    assert run.status == 143
+    assert run.terminal["retryable"] is True, "nothing was taken yet"
 
 
 def pattern() -> bytes:

@@ -2,30 +2,34 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
+import struct
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from store_workers.files import atomic_file
+from store_workers.files import atomic_file, mounts
 from store_workers.files.atomic_file import (
     TEMPORARY_PREFIX,
     TEMPORARY_SUFFIX,
     AtomicFile,
     TemporaryFiles,
     directory_of,
-    sync_directory,
     temporary_files,
     temporary_name,
     write_all,
 )
+from store_workers.files.mounts import is_mount_point
+from store_workers.files.permissions import kept_mode
+from store_workers.files.syncing import sync_directory
 from store_workers.threads import Abandoned
 from tests.unit.in_process import TIMEOUT, beside
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 
@@ -107,7 +111,84 @@ def test_a_link_is_replaced_and_not_followed(tmp_path: Path, way: str) -> None:
     begun(target, b"new").commit()
     assert not target.is_symlink()
     assert other.read_bytes() == b"other"
+    assert mode(target) == 0o600, "readable by those who could not read it by that name before"
+
+
+def test_a_link_to_nothing_is_replaced_by_a_new_file(tmp_path: Path, way: str) -> None:
+    target = tmp_path / "file"
+    target.symlink_to("nowhere")
+    begun(target, b"new").commit()
     assert mode(target) == 0o644
+    assert not (tmp_path / "nowhere").exists()
+
+
+def test_what_is_written_aside_is_for_its_owner_alone(tmp_path: Path, way: str) -> None:
+    """As long as it has not the mode of what it replaces: also after a kill, for ever."""
+    target = tmp_path / "file"
+    target.write_bytes(b"old")
+    target.chmod(0o640)
+    file = begun(target, b"new")
+    assert stat.S_IMODE(os.fstat(file.descriptor).st_mode) == 0o600
+    file.commit()
+    assert mode(target) == 0o640
+
+
+def test_another_group_costs_the_groups_bits(tmp_path: Path, way: str) -> None:
+    target = tmp_path / "file"
+    target.write_bytes(b"old")
+    os.chown(target, -1, os.getgid() + 1)
+    target.chmod(0o664)
+    begun(target, b"new").commit()
+    assert mode(target) == 0o604
+
+
+def access_list(*entries: tuple[int, int, int]) -> bytes:
+    """Return a POSIX access control list of (tag, permissions, id)."""
+    return struct.pack("<I", 2) + b"".join(struct.pack("<HHI", *entry) for entry in entries)
+
+
+NOBODY_ID = 0xFFFFFFFF
+PLAIN = ((0x01, 6, NOBODY_ID), (0x04, 4, NOBODY_ID), (0x10, 7, NOBODY_ID), (0x20, 4, NOBODY_ID))
+NAMED_FEWER = access_list(*PLAIN, (0x02, 0, 1000))
+NAMED_MORE = access_list(*PLAIN, (0x02, 6, 1000))
+
+
+@pytest.mark.parametrize(
+    ("old", "owner", "group", "old_list", "new_list", "kept"),
+    [
+        (0o644, 0, 0, None, None, 0o644),
+        (0o6755, 0, 0, None, None, 0o755),
+        (0o660, 0, 5, None, None, 0o600),
+        (0o604, 0, 5, None, None, 0o600),  # the old group's people are others now
+        (0o664, 0, 5, None, None, 0o604),
+        (0o640, 7, 0, None, None, 0o640),
+        (0o066, 7, 0, None, None, 0o000),  # the old owner, who could do nothing
+        (0o466, 7, 0, None, None, 0o444),
+        (0o664, 0, 0, NAMED_MORE, None, 0o604),
+        (0o664, 0, 0, NAMED_FEWER, None, 0o600),
+        (0o664, 0, 0, None, NAMED_MORE, 0o604),
+    ],
+)
+def test_no_class_of_people_gets_more(
+    old: int, owner: int, group: int, old_list: bytes | None, new_list: bytes | None, kept: int
+) -> None:
+    def status(mode: int, owner: int, group: int) -> os.stat_result:
+        return os.stat_result((mode, 1, 1, 1, owner, group, 0, 0, 0, 0))
+
+    made = status(0o600, 0, 0)
+    assert kept_mode(status(old, owner, group), made, old_list, new_list) == kept
+
+
+def test_an_access_control_list_costs_the_groups_bits(tmp_path: Path, way: str) -> None:
+    target = tmp_path / "file"
+    target.write_bytes(b"old")
+    target.chmod(0o664)
+    try:
+        os.setxattr(target, "system.posix_acl_access", NAMED_FEWER)
+    except OSError:
+        pytest.skip("this file system has no access control lists")
+    begun(target, b"new").commit()
+    assert mode(target) == 0o600
 
 
 def test_the_umask_holds(tmp_path: Path, way: str) -> None:
@@ -278,7 +359,92 @@ def test_the_file_is_synced_before_it_is_named_and_the_directory_after(
     monkeypatch.setattr(os, "fsync", noted_fsync)
     monkeypatch.setattr(os, "replace", noted_replace)
     begun(tmp_path / "file", b"x").commit()
-    assert steps == ["file", "rename", "directory"]
+    assert steps == ["directory", "file", "rename", "directory"]
+
+
+class Refusing:
+    """A call of the system that says no: always, or from the `after`-th time on."""
+
+    def __init__(self, call: Callable[..., Any], number: int, after: int = 0) -> None:
+        self.call = call
+        self.number = number
+        self.left = after
+
+    def __call__(self, *arguments: Any, **more: Any) -> Any:
+        if self.left == 0:
+            raise OSError(self.number, os.strerror(self.number))
+        self.left -= 1
+        return self.call(*arguments, **more)
+
+
+def only_directories(call: Callable[[int], None], refusing: Refusing) -> Callable[[int], None]:
+    def fsync(descriptor: int) -> None:
+        directory = stat.S_ISDIR(os.fstat(descriptor).st_mode)
+        (refusing if directory else call)(descriptor)
+
+    return fsync
+
+
+@pytest.mark.parametrize("number", [errno.EINVAL, errno.EPERM, errno.ENOSYS, errno.EACCES])
+@pytest.mark.parametrize("call", ["link", "fchmod", "fsync of directories"])
+def test_calls_that_a_file_system_refuses_are_done_without(
+    tmp_path: Path, call: str, number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = tmp_path / "file"
+    target.write_bytes(b"old")
+    if call == "fsync of directories":
+        refusing = Refusing(os.fsync, number)
+        monkeypatch.setattr(os, "fsync", only_directories(os.fsync, refusing))
+    else:
+        monkeypatch.setattr(os, call, Refusing(getattr(os, call), number))
+    begun(target, b"new").commit()
+    assert target.read_bytes() == b"new"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_directory_whose_disk_fails_is_told_before_anything_is_lost(
+    tmp_path: Path, way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refusing = Refusing(os.fsync, errno.EIO)
+    monkeypatch.setattr(os, "fsync", only_directories(os.fsync, refusing))
+    with pytest.raises(OSError, match="Input/output"):
+        AtomicFile(str(tmp_path / "file"), TemporaryFiles())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_nothing_fails_once_the_file_is_there(
+    tmp_path: Path, way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refusing = Refusing(os.fsync, errno.EIO, after=1)
+    monkeypatch.setattr(os, "fsync", only_directories(os.fsync, refusing))
+    begun(tmp_path / "file", b"new").commit()
+    assert (tmp_path / "file").read_bytes() == b"new"
+
+
+def test_names_that_cannot_be_changed_are_told_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(atomic_file, "_UNNAMED", 0)
+    monkeypatch.setattr(os, "rename", Refusing(os.rename, errno.ENOSYS))
+    with pytest.raises(OSError, match="not implemented"):
+        AtomicFile(str(tmp_path / "file"), TemporaryFiles())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_mounted_by_itself_cannot_be_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = tmp_path / "the file"
+    target.write_bytes(b"old")
+    table = tmp_path / "mountinfo"
+    place = str(target).replace(" ", "\\040")
+    table.write_text(f"36 35 98:0 / {place} rw,noatime - ext3 /dev/root rw\n")
+    assert not is_mount_point(str(target))
+    monkeypatch.setattr(mounts, "_TABLE", str(table))
+    assert is_mount_point(str(target))
+    assert not is_mount_point(str(tmp_path / "the"))
+    with pytest.raises(OSError, match="mounted"):
+        AtomicFile(str(target), TemporaryFiles())
 
 
 @pytest.mark.parametrize("gathers", [True, False], ids=["writev", "write"])

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import os
 import stat
-from typing import TYPE_CHECKING
+from itertools import accumulate, count
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from store_workers.errors import ErrorCode, WorkerError
+from store_workers.files import sparse
 from store_workers.files.atomic_file import TemporaryFiles
-from store_workers.files.descriptors import named_descriptor, take_over
+from store_workers.files.descriptors import named_descriptor, reserved_descriptor, take_over
 from store_workers.files.source import FileSource
 from store_workers.files.target import PassedThrough, ReplacedFile, open_target
 from tests.unit.in_process import TIMEOUT, beside
@@ -90,10 +95,49 @@ def failing(path: str, **how: int) -> WorkerError:
         ("/tmp/dev/fd/3", None),
         ("/dev/stdin2", None),
         ("", None),
+        ("/dev//stdout", 1),
+        ("/dev/./fd//3", 3),
+        ("/dev/fd/../fd/3", 3),
+        ("/proc//self/fd/7", 7),
+        ("/proc/thread-self/fd/../fd/7", 7),
+        (f"/proc/{os.getpid()}/fd/7", 7),
+        (f"/proc/{os.getppid()}/fd/7", None),
+        ("/dev/fd/../fd/٣", None),
     ],
 )
 def test_names_of_descriptors(path: str, number: int | None) -> None:
     assert named_descriptor(path) == number
+
+
+def test_links_to_descriptors(tmp_path: Path) -> None:
+    (tmp_path / "a").symlink_to("/dev/fd/3")
+    (tmp_path / "b").symlink_to("a")
+    (tmp_path / "folder").symlink_to("/proc/self/fd")
+    (tmp_path / "loop").symlink_to("loop")
+    (tmp_path / "file").write_bytes(b"")
+    (tmp_path / "link").symlink_to("file")
+    found = {name: named_descriptor(f"{tmp_path}/{name}") for name in os.listdir(tmp_path)}
+    assert found == {"a": 3, "b": 3, "folder": None, "loop": None, "file": None, "link": None}
+    assert named_descriptor(f"{tmp_path}/folder/7") == 7
+
+
+def test_what_carries_the_events_is_reserved_by_every_name(
+    tmp_path: Path, pipe: Descriptors
+) -> None:
+    (tmp_path / "events").write_bytes(b"")
+    (tmp_path / "link").symlink_to("events")
+    (tmp_path / "other").write_bytes(b"")
+    with (tmp_path / "events").open("wb") as file:
+        found = {
+            name: reserved_descriptor(f"{tmp_path}/{name}", file.fileno())
+            for name in ("events", "link", "other", "new")
+        }
+        assert found == {"events": 1, "link": 1, "other": None, "new": None}
+        assert reserved_descriptor(f"/dev/fd/{pipe.reader}", file.fileno()) is None
+    assert reserved_descriptor(f"/dev/fd/{pipe.reader}", pipe.reader) == 1
+    assert reserved_descriptor("/dev//stdin", pipe.reader) == 0
+    with open(os.devnull, "wb") as null:  # nothing can be mixed up there
+        assert reserved_descriptor(os.devnull, null.fileno()) is None
 
 
 def test_a_number_beyond_all_descriptors_is_no_error() -> None:
@@ -244,6 +288,111 @@ def test_an_endless_stream_is_refused_as_soon_as_it_is_too_long() -> None:
     source.close()
 
 
+@pytest.mark.parametrize("call", ["fstat", "close"])
+def test_a_source_that_fails_at_its_end(
+    tmp_path: Path, call: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_bytes(b"x")
+    source = FileSource(f"{tmp_path}/file", None)
+    read_all(source)
+
+    def fail(_descriptor: int) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(os, call, fail)
+    with pytest.raises(WorkerError) as raised:  # noqa: PT012 - one of the two fails
+        source.changed()
+        source.close()
+    monkeypatch.undo()
+    assert raised.value.code is ErrorCode.FILE_READ_FAILED
+    assert raised.value.path == f"{tmp_path}/file"
+
+
+def test_a_mount_that_gives_a_file_another_number_at_each_look(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_bytes(b"x")
+    numbers = count(1)
+    real = os.stat
+
+    def stat_anew(path: str, **how: Any) -> os.stat_result:
+        found = list(real(path, **how))
+        found[stat.ST_INO] = next(numbers)
+        return os.stat_result(found, {"st_mtime_ns": real(path, **how).st_mtime_ns})
+
+    monkeypatch.setattr(os, "stat", stat_anew)
+    source = FileSource(f"{tmp_path}/file", None)
+    read_all(source)
+    assert not source.changed()
+    source.close()
+
+
+class Over(Exception):
+    """The run is over."""
+
+
+def over() -> None:
+    raise Over
+
+
+@pytest.mark.parametrize("way", ["upload", "download"])
+def test_a_fifo_that_nobody_opens_does_not_hold_up_the_end(tmp_path: Path, way: str) -> None:
+    path = tmp_path / "fifo"
+    os.mkfifo(path)
+    if way == "upload":
+        source = FileSource(str(path), None, check=lambda: None)
+        source._check = over
+        with pytest.raises(Over):
+            source.fill(memoryview(bytearray(10)))
+        source.close()
+    else:
+        with pytest.raises(Over):
+            open_target(str(path), TemporaryFiles(), over)
+
+
+@pytest.mark.parametrize("way", ["upload", "download"])
+def test_a_pipe_in_which_nothing_moves_does_not_hold_up_the_end(
+    pipe: Descriptors, way: str
+) -> None:
+    if way == "upload":
+        source = FileSource(f"/dev/fd/{pipe.reader}", None, check=over)
+        with pytest.raises(Over):
+            source.fill(memoryview(bytearray(10)))
+        source.close()
+        return
+    target = PassedThrough(f"/dev/fd/{pipe.writer}", lambda: None)
+    fcntl.fcntl(pipe.writer, fcntl.F_SETPIPE_SZ, 4096)
+    target.write(bytes(4096))
+    target._check = over
+    with pytest.raises(Over):
+        target.write(b"more than it holds")
+    target.close()
+
+
+@pytest.mark.parametrize("kind", ["file", "descriptor of a file", "fifo", "device"])
+def test_what_cannot_be_read_again_is_spent(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"x" * 10)
+    descriptor = os.open(path, os.O_RDONLY)
+    os.set_inheritable(descriptor, True)
+    place = {
+        "file": str(path),
+        "descriptor of a file": f"/dev/fd/{descriptor}",
+        "fifo": f"{tmp_path}/fifo",
+        "device": "/dev/zero",
+    }[kind]
+    if kind == "fifo":
+        os.mkfifo(place)
+        beside(lambda: (tmp_path / "fifo").write_bytes(b"x" * 10))
+    source = FileSource(place, None)
+    assert not source.spent, "nothing was taken yet"
+    source.fill(memoryview(bytearray(5)))
+    assert source.spent == (kind != "file")
+    source.close()
+    source.close()
+    os.close(descriptor)
+
+
 @pytest.mark.parametrize(
     "change", ["grows", "shrinks", "is touched", "is replaced", "is removed", "nothing"]
 )
@@ -362,6 +511,107 @@ def test_a_file_that_was_handed_over_is_written_where_it_is(tmp_path: Path) -> N
 def test_a_reader_that_goes_away_is_an_error(pipe: Descriptors) -> None:
     pipe.close(pipe.reader)
     assert refused(f"/dev/fd/{pipe.writer}").code is ErrorCode.FILE_WRITE_FAILED
+
+
+def test_what_cannot_be_written_again_is_spent(tmp_path: Path) -> None:
+    device = open_target("/dev/null", TemporaryFiles())
+    file = open_target(f"{tmp_path}/file", TemporaryFiles())
+    assert not device.spent
+    device.write(b"x")
+    file.write(b"x")
+    assert (device.spent, file.spent) == (True, False)
+    device.close()
+    file.close()
+    device.close()
+    file.close()
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("number", [errno.EINVAL, errno.ENOTSUP, errno.EIO, errno.ENOSPC])
+def test_a_device_that_can_be_synced_is_and_its_error_counts(
+    number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = open_target("/dev/null", TemporaryFiles())
+    target.write(b"x")
+    synced = []
+
+    def fsync(descriptor: int) -> None:
+        synced.append(descriptor)
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    if number in {errno.EIO, errno.ENOSPC}:
+        with pytest.raises(WorkerError) as raised:
+            target.commit()
+        assert raised.value.code is ErrorCode.FILE_WRITE_FAILED
+    else:
+        target.commit()
+    assert synced
+    target.close()
+
+
+KIB = 1024
+SPARSE = (
+    [b"", b"x", bytes(10 * KIB), bytes(64 * KIB), bytes(200 * KIB)],
+    [b"head" + bytes(100 * KIB), bytes(100 * KIB) + b"tail"],
+    [b"head" + bytes(90 * KIB), bytes(90 * KIB), bytes(90 * KIB) + b"tail"],
+    [b"x" * 5000, bytes(300 * KIB), b"y" * 5000, bytes(70 * KIB)],
+    [(b"x" + bytes(4 * KIB)) * 50],
+)
+
+
+@pytest.mark.parametrize("places", [True, False], ids=["any order", "in order"])
+@pytest.mark.parametrize("pieces", SPARSE, ids=range(len(SPARSE)))
+def test_long_runs_of_zeros_are_left_out(tmp_path: Path, pieces: list[bytes], places: bool) -> None:
+    path = tmp_path / "file"
+    target = open_target(str(path), TemporaryFiles())
+    if places:
+        assert target.write_at
+        ends = list(accumulate(map(len, pieces)))
+        for piece, end in reversed(list(zip(pieces, ends, strict=True))):
+            target.write_at(piece, end - len(piece))
+    else:
+        for piece in pieces:
+            target.write(piece)
+    target.commit()
+    assert path.read_bytes() == b"".join(pieces)
+
+
+def test_a_run_of_zeros_takes_no_space(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    written(str(path), b"head" + bytes(5 * KIB * KIB), bytes(3 * KIB * KIB))
+    assert path.stat().st_size == 8 * KIB * KIB + 4
+    assert path.stat().st_blocks * 512 < 64 * KIB
+
+
+@given(
+    pieces=st.lists(st.one_of(st.binary(max_size=50), st.integers(0, 40).map(bytes))),
+    offset=st.integers(0, 100),
+)
+def test_what_is_left_out_is_zeros(pieces: list[bytes], offset: int) -> None:
+    data = b"".join(pieces)
+    found = bytearray(len(data))
+    last = -1
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sparse, "BLOCK", 4)
+        patch.setattr(sparse, "_BLOCK_OF_ZEROS", bytes(4))
+        patch.setattr(sparse, "SHORTEST_HOLE", 16)
+        patch.setattr(sparse, "_ZEROS", bytes(16))
+        for begin, end in sparse.stretches(data, offset):
+            assert last < begin < end
+            found[begin:end] = data[begin:end]
+            last = end
+    assert found == data
+
+
+def test_holes_are_for_new_files_alone(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"x" * 200 * KIB)
+    descriptor = os.open(path, os.O_WRONLY)
+    os.set_inheritable(descriptor, True)
+    written(f"/dev/fd/{descriptor}", bytes(200 * KIB))
+    os.close(descriptor)
+    assert path.read_bytes() == bytes(200 * KIB)
 
 
 def test_a_device_is_written_straight_through() -> None:

@@ -9,11 +9,13 @@ from __future__ import annotations
 import errno
 import os
 import stat
-import sys
 import threading
 import time
 from contextlib import suppress
 
+from store_workers.files.mounts import is_mount_point
+from store_workers.files.permissions import keep_permissions
+from store_workers.files.syncing import OWN_DESCRIPTORS, SyncedDirectory, sync_file
 from store_workers.threads import Abandoned
 
 TYPE_CHECKING = False
@@ -29,6 +31,9 @@ TEMPORARY_SUFFIX = ".part"
 LONGEST_CLOSE = 1.0
 """Seconds that closing waits for a call under way in another thread."""
 
+OPEN, CLOSED = 0o666, 0o600
+"""Modes of a new file: what the umask leaves, or for its owner alone while it replaces another."""
+
 _FLAGS = (
     os.O_RDWR
     | os.O_CREAT
@@ -38,7 +43,7 @@ _FLAGS = (
     | getattr(os, "O_CLOEXEC", 0)
 )
 _UNNAMED = getattr(os, "O_TMPFILE", 0)
-_OWN_DESCRIPTORS = "/proc/self/fd"
+_LONGEST_PATH = 4095  # Linux's PATH_MAX without the NUL; elsewhere nothing goes by it
 
 
 class TemporaryFiles:
@@ -94,6 +99,18 @@ class TemporaryFiles:
             raise
         self._end(removed=path)
 
+    def move_aside(self, path: str, directory: str) -> str:
+        """Give a file another temporary name; its path. Tries whether files can be renamed."""
+        moved = os.path.join(directory, temporary_name())
+        self._begin()
+        try:
+            os.rename(path, moved)
+        except BaseException:
+            self._end()
+            raise
+        self._end(added=moved, removed=path)
+        return moved
+
     def discard(self, path: str) -> None:
         """Remove a file that is not wanted any more."""
         _unlink(path)
@@ -144,7 +161,8 @@ class AtomicFile:
     """A file that is written aside and appears under `target` by one rename.
 
     Where the system can, it has no name at all until it is complete, so that even a killed worker
-    leaves nothing behind. It keeps the permissions of the file that it replaces.
+    leaves nothing behind. Nobody can read it who could not read what it replaces (`permissions`).
+    Whatever the file system refuses shows when this is made, before there is anything to lose.
     """
 
     def __init__(self, target: str, files: TemporaryFiles) -> None:
@@ -152,36 +170,89 @@ class AtomicFile:
         self._files = files
         self._directory = directory_of(target)
         self._path: str | None = None
-        self.descriptor = self._create_unnamed()
-        if self.descriptor < 0:
-            self.descriptor, self._path = files.create(self._directory)
+        self.descriptor = -1
+        replaced = _replaced(target)
+        if replaced is not None and is_mount_point(target):
+            raise OSError(errno.EBUSY, "is mounted by itself, so no file can take its place")
+        self._names = SyncedDirectory(self._directory)
+        try:
+            self._create(OPEN if replaced is None else CLOSED)
+        except OSError:
+            self._names.close()
+            raise
 
     def commit(self) -> None:
-        """Make the content durable and give it its name. Raises `OSError`."""
-        self._keep_permissions()
+        """Make the content durable and give it its name.
+
+        Raises `OSError`, and then the target is what it was.
+        """
+        replaced = _replaced(self._target)
+        if replaced is not None:
+            keep_permissions(self.descriptor, replaced, self._target)
         sync_file(self.descriptor)
         if self._path is None:
             self._path = self._files.name(self.descriptor, self._directory)
-        os.close(self.descriptor)
         self._files.rename(self._path, self._target)
-        sync_directory(self._directory)
+        # From here on the file is there, so nothing may say otherwise.
+        self._names.sync(self.descriptor)
+        self.close()
 
-    def _create_unnamed(self) -> int:
+    def close(self) -> None:
+        """Let go of the file and of its directory, whatever became of it."""
+        self._names.close()
+        descriptor, self.descriptor = self.descriptor, -1
+        if descriptor >= 0:
+            with suppress(OSError):
+                os.close(descriptor)
+
+    def _create(self, mode: int) -> None:
+        self._directory = self._directory_for_names()
+        self.descriptor = self._create_unnamed(mode)
+        if self.descriptor < 0:
+            self.descriptor, self._path = self._create_named(mode)
+
+    def _directory_for_names(self) -> str:
+        """A path of the directory that is short enough for temporary names in it."""
+        longest = os.path.join(self._directory, temporary_name())
+        if len(os.fsencode(longest)) <= _LONGEST_PATH:
+            return self._directory
+        short = self._names.short_path()
+        if short is None:
+            raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG))
+        return short
+
+    def _create_unnamed(self, mode: int) -> int:
         """Open a file without a name; -1 where the system or the file system has none."""
-        if not _UNNAMED or not os.path.isdir(_OWN_DESCRIPTORS):
+        if not _UNNAMED or not os.path.isdir(OWN_DESCRIPTORS):
             return -1
         flags = os.O_RDWR | _UNNAMED | os.O_CLOEXEC
-        with suppress(OSError):
-            return os.open(self._directory, flags, 0o666)
+        try:
+            descriptor = os.open(self._directory, flags, mode)
+        except OSError:
+            return -1
+        if _can_link(descriptor, self._directory):
+            return descriptor
+        os.close(descriptor)
         return -1
 
-    def _keep_permissions(self) -> None:
+    def _create_named(self, mode: int) -> tuple[int, str]:
+        """Create a file with a temporary name, where names can be changed: (descriptor, path)."""
+        descriptor, path = self._files.create(self._directory, mode)
         try:
-            replaced = os.lstat(self._target)
+            return descriptor, self._files.move_aside(path, self._directory)
         except OSError:
-            return
-        if stat.S_ISREG(replaced.st_mode) and hasattr(os, "fchmod"):
-            os.fchmod(self.descriptor, stat.S_IMODE(replaced.st_mode) & 0o777)
+            os.close(descriptor)
+            self._files.discard(path)
+            raise
+
+
+def _replaced(target: str) -> os.stat_result | None:
+    """The regular file that is read under this name, by way of links too; None where none is."""
+    try:
+        found = os.stat(target)
+    except OSError:
+        return None
+    return found if stat.S_ISREG(found.st_mode) else None
 
 
 def temporary_name() -> str:
@@ -213,32 +284,6 @@ def temporary_files(directory: str) -> Iterator[os.DirEntry[str]]:
                 yield entry
 
 
-def sync_file(descriptor: int) -> None:
-    """Make a file's content durable. macOS needs another call than fsync for the drive's cache."""
-    if sys.platform == "darwin":
-        import fcntl
-
-        with suppress(OSError):  # not every file system there has it
-            fcntl.fcntl(descriptor, fcntl.F_FULLFSYNC)
-            return
-    os.fsync(descriptor)
-
-
-def sync_directory(directory: str) -> None:
-    """Make the names in a directory durable; nothing where directories cannot be opened."""
-    if os.name == "nt":
-        return
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    except OSError as error:
-        # Some network file systems cannot sync a directory, and need not: fsync(2).
-        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
-            raise
-    finally:
-        os.close(descriptor)
-
-
 def directory_of(path: str) -> str:
     """The directory that a path lies in."""
     return os.path.dirname(path) or os.curdir
@@ -258,6 +303,14 @@ def write_all(descriptor: int, pieces: list[memoryview]) -> None:
         left = _without(left, written)
 
 
+def write_all_at(descriptor: int, data: memoryview, offset: int) -> None:
+    """Write every byte of `data` at a place of a file. Raises `OSError`."""
+    while data:
+        count = os.pwrite(descriptor, data, offset)
+        data = data[count:]
+        offset += count
+
+
 _MOST_PIECES = 512
 
 
@@ -270,9 +323,20 @@ def _without(pieces: list[memoryview], count: int) -> list[memoryview]:
     return []
 
 
+def _can_link(descriptor: int, directory: str) -> bool:
+    """Can an unnamed file be given a name here? What is tried is a name that every folder has."""
+    try:
+        _link_descriptor(descriptor, os.path.join(directory, os.curdir))
+    except FileExistsError:
+        return True
+    except OSError:
+        pass
+    return False
+
+
 def _link_descriptor(descriptor: int, path: str) -> None:
     """Give an unnamed file a name (open(2), O_TMPFILE)."""
-    folder = os.open(_OWN_DESCRIPTORS, os.O_RDONLY)
+    folder = os.open(OWN_DESCRIPTORS, os.O_RDONLY)
     try:
         # Only with a directory's descriptor does Python make the call that follows the link.
         os.link(str(descriptor), path, src_dir_fd=folder, follow_symlinks=True)

@@ -1,26 +1,97 @@
-"""File descriptors that an owner hands over, named by a path such as `/dev/fd/3`."""
+"""File descriptors that an owner hands over, named by a path such as `/dev/fd/3`; and waiting."""
 
 from __future__ import annotations
 
 import errno
 import os
+import stat
+import sys
+from contextlib import suppress
+
+from store_workers.files.paths import system_path
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _FOLDERS = ("/dev/fd/", "/proc/self/fd/", "/proc/thread-self/fd/")
 _NAMES = {"/dev/stdin": 0, "/dev/stdout": 1, "/dev/stderr": 2}
+_MOST_LINKS = 40
+"""Links that a path may lead through: Linux's own limit."""
 
 MESSAGE_DESCRIPTOR = 0
 EVENTS_DESCRIPTOR = 1
 
+LONGEST_WAIT = 0.1
+"""Seconds of silence after which it is looked up whether the run is over."""
+
+ATOMIC_WRITE = 4096
+"""Bytes that a pipe which is ready takes without waiting (Linux's PIPE_BUF)."""
+
 
 def named_descriptor(path: str) -> int | None:
-    """The descriptor that a path names, None for every other path."""
+    """The descriptor of this process that a path leads to, None for every other path.
+
+    However it is spelt: `/dev//fd/3`, `/proc/<pid>/fd/3`, a link to one of them.
+    """
+    for _ in range(_MOST_LINKS):
+        number = _spelt_descriptor(path)
+        if number is not None:
+            return number
+        folder, name = os.path.split(system_path(path))
+        # The last step is not followed: a descriptor's link leads to the file, not to the number.
+        with suppress(OSError, ValueError):
+            path = os.path.join(os.path.realpath(folder or os.curdir), name)
+        number = _spelt_descriptor(path)
+        if number is not None:
+            return number
+        try:
+            path = os.path.join(os.path.dirname(path), os.readlink(path))
+        except (OSError, ValueError):
+            return None
+    return None
+
+
+def _spelt_descriptor(path: str) -> int | None:
     if path in _NAMES:
         return _NAMES[path]
-    for folder in _FOLDERS:
-        number = path[len(folder) :]
-        if path.startswith(folder) and number.isascii() and number.isdigit():
-            return int(number[:9])
+    folder, slash, number = path.rpartition("/")
+    own = f"/proc/{os.getpid()}/"
+    # The last one is what /proc/thread-self leads to: /proc/<pid>/task/<thread>/fd
+    thread = folder.removeprefix(f"{own}task/").removesuffix("/fd")
+    if folder + slash in (*_FOLDERS, f"{own}fd/") or folder == f"{own}task/{thread}/fd":
+        return int(number[:9]) if number.isascii() and number.isdigit() else None
     return None
+
+
+def reserved_descriptor(path: str, events: int) -> int | None:
+    """Which of the two that carry the message and the events a path opens; None for neither.
+
+    Compared is what is opened, so that no spelling and no other name gets round it. `events` is
+    the descriptor that the events are written to, which need not be number 1 any more.
+    """
+    number = named_descriptor(path)
+    if number in (MESSAGE_DESCRIPTOR, EVENTS_DESCRIPTOR):
+        return number
+    try:
+        found = os.fstat(number) if number is not None else os.stat(system_path(path))
+    except (OSError, ValueError):
+        return None
+    if _is_null_device(found):
+        return None
+    for reserved, descriptor in ((EVENTS_DESCRIPTOR, events), (MESSAGE_DESCRIPTOR, 0)):
+        with suppress(OSError):
+            if os.path.samestat(found, os.fstat(descriptor)):
+                return reserved
+    return None
+
+
+def _is_null_device(found: os.stat_result) -> bool:
+    """Is it where everything is lost: then nothing of anybody's can be mixed up there."""
+    try:
+        return stat.S_ISCHR(found.st_mode) and os.path.samestat(found, os.stat(os.devnull))
+    except OSError:
+        return False
 
 
 def take_over(number: int) -> int:
@@ -34,11 +105,53 @@ def take_over(number: int) -> int:
     return os.dup(number)
 
 
-def wait_until(descriptor: int, *, readable: bool) -> None:
-    """Wait for a descriptor that its other owners have set to non-blocking."""
-    import select
+def open_to_read(path: str, check: Callable[[], None]) -> int:
+    """Open a file to be read; a FIFO without waiting for whoever writes it. Raises `OSError`.
 
-    if readable:
-        select.select([descriptor], [], [])
-    else:
-        select.select([], [descriptor], [])
+    `check` is called again and again while there is something to wait for; what it raises ends
+    the wait.
+    """
+    return _open(path, os.O_RDONLY, check)
+
+
+def open_to_write(path: str, check: Callable[[], None]) -> int:
+    """Open what is no regular file to be written; waits for a FIFO's reader. Raises `OSError`."""
+    return _open(path, os.O_WRONLY, check)
+
+
+def _open(path: str, flags: int, check: Callable[[], None]) -> int:
+    number = named_descriptor(path)
+    if number is not None:
+        return take_over(number)
+    place = system_path(path)
+    flags |= getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOCTTY", 0)
+    # Elsewhere a FIFO that was opened like this looks as if its writer had gone.
+    if not sys.platform.startswith("linux") or not stat.S_ISFIFO(os.stat(place).st_mode):
+        return os.open(place, flags)
+    while True:
+        check()
+        try:
+            return os.open(place, flags | os.O_NONBLOCK)
+        except OSError as error:
+            if error.errno != errno.ENXIO:  # nobody reads it yet
+                raise
+        _pause()
+
+
+def wait_until(descriptor: int, check: Callable[[], None], *, readable: bool) -> None:
+    """Wait until something can be read or written, or has ended; `check` as for `open_to_read`."""
+    check()
+    try:
+        from select import POLLIN, POLLOUT, poll
+    except ImportError:  # Windows, where pipes cannot be waited for
+        return
+    poller = poll()
+    poller.register(descriptor, POLLIN if readable else POLLOUT)
+    while not poller.poll(LONGEST_WAIT * 1000):
+        check()
+
+
+def _pause() -> None:
+    import time
+
+    time.sleep(LONGEST_WAIT / 2)

@@ -7,11 +7,12 @@ import os
 import stat
 
 from store_workers.errors import ErrorCode, WorkerError, file_error, shown
-from store_workers.files.descriptors import named_descriptor, take_over, wait_until
+from store_workers.files.descriptors import named_descriptor, open_to_read, wait_until
 from store_workers.files.paths import system_path
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
 
@@ -19,25 +20,40 @@ class FileSource:
     """A regular file, or anything else that can be read: a FIFO, a descriptor of the owner's.
 
     `total` is its length in bytes where that is known. With `size` the stream must have exactly
-    that many bytes; with `digest` a `hashlib` object is fed with them.
+    that many bytes; with `digest` a `hashlib` object is fed with them. `check` is called again and
+    again while a stream gives nothing; what it raises ends the wait.
     """
 
-    def __init__(self, path: str, size: int | None, digest: Any = None) -> None:
+    def __init__(
+        self,
+        path: str,
+        size: int | None,
+        digest: Any = None,
+        check: Callable[[], None] = lambda: None,
+    ) -> None:
         self._path = path
         self._size = size
         self._digest = digest
+        self._check = check
+        self._named = named_descriptor(path) is None
         self.read_bytes = 0
         try:
-            self._descriptor = _open(path)
+            self._descriptor = self._open()
             self._begin = os.fstat(self._descriptor)
         except OSError as error:
             raise self._error(error) from None
         if stat.S_ISDIR(self._begin.st_mode):
+            self.close()
             raise WorkerError(
                 ErrorCode.FILE_READ_FAILED, f"{shown(path)}: is a directory", path=path
             )
         self._regular = stat.S_ISREG(self._begin.st_mode)
         self.total = self._begin.st_size if self._regular else size
+
+    @property
+    def spent(self) -> bool:
+        """Were bytes taken from what cannot be read again from its beginning?"""
+        return self.read_bytes > 0 and not (self._regular and self._named)
 
     def fill(self, buffer: memoryview) -> int:
         """Fill the buffer; a shorter count means that the stream has ended.
@@ -58,30 +74,51 @@ class FileSource:
         return filled
 
     def changed(self) -> bool:
-        """Did the file's size or modification time move, or was it replaced, while it was read?"""
+        """Did the file's size or modification time move, or was it replaced, while it was read?
+
+        Inodes are not compared: some mounts give a file another number at each look.
+        """
         if not self._regular:
             return False
-        end = os.fstat(self._descriptor)
-        if _state(end) != _state(self._begin):
-            return True
-        if named_descriptor(self._path) is not None:
-            return False
         try:
-            named = os.stat(system_path(self._path))
-        except OSError:
-            return True
-        return (named.st_dev, named.st_ino) != (end.st_dev, end.st_ino)
+            end = os.fstat(self._descriptor)
+        except OSError as error:
+            raise self._error(error) from None
+        if self._named:
+            try:
+                end_of_name = os.stat(system_path(self._path))
+            except OSError:
+                return True
+            if _state(end_of_name) != _state(self._begin):
+                return True
+        return _state(end) != _state(self._begin)
 
     def close(self) -> None:
-        """Let go of the file."""
-        os.close(self._descriptor)
+        """Let go of the file; raises `FILE_READ_FAILED` where that tells of an error."""
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor < 0:
+            return
+        try:
+            os.close(descriptor)
+        except OSError as error:
+            raise self._error(error) from None
+
+    def _open(self) -> int:
+        try:
+            return open_to_read(self._path, self._check)
+        except OSError as error:
+            if not self._named and error.errno == errno.EBADF:
+                raise FileNotFoundError(errno.ENOENT, "there is no such descriptor") from None
+            raise
 
     def _read(self, buffer: memoryview) -> int:
         while True:
+            if not self._regular:
+                wait_until(self._descriptor, self._check, readable=True)
             try:
                 return _read_into(self._descriptor, buffer)
             except BlockingIOError:
-                wait_until(self._descriptor, readable=True)
+                continue
             except OSError as error:
                 raise self._error(error) from None
 
@@ -99,19 +136,6 @@ class FileSource:
 
     def _error(self, error: OSError) -> WorkerError:
         return file_error(error, self._path, ErrorCode.FILE_READ_FAILED)
-
-
-def _open(path: str) -> int:
-    number = named_descriptor(path)
-    if number is not None:
-        try:
-            return take_over(number)
-        except OSError as error:
-            if error.errno == errno.EBADF:
-                raise FileNotFoundError(errno.ENOENT, "there is no such descriptor") from None
-            raise
-    flags = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
-    return os.open(system_path(path), flags)
 
 
 def _state(status: os.stat_result) -> tuple[int, int]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import threading
+from contextlib import suppress
 
 from store_workers.errors import ErrorCode, WorkerError, file_error, shown
 from store_workers.files.atomic_file import (
@@ -12,11 +14,18 @@ from store_workers.files.atomic_file import (
     TemporaryFiles,
     directory_of,
     remove_stale_files,
-    sync_file,
     write_all,
+    write_all_at,
 )
-from store_workers.files.descriptors import named_descriptor, take_over, wait_until
+from store_workers.files.descriptors import (
+    ATOMIC_WRITE,
+    named_descriptor,
+    open_to_write,
+    wait_until,
+)
 from store_workers.files.paths import system_path
+from store_workers.files.sparse import stretches
+from store_workers.files.syncing import sync_if_possible
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,16 +35,27 @@ if TYPE_CHECKING:
     WriteAt = Callable[[bytes, int], None]
 
     class Target(Protocol):
-        """Takes the file's bytes in order; in any order where there is a `write_at`."""
+        """Takes the file's bytes in order; in any order where there is a `write_at`.
+
+        `spent`: were bytes written to what cannot be written again from its beginning?
+        """
 
         write_at: WriteAt | None
 
+        @property
+        def spent(self) -> bool: ...
         def write(self, data: bytes) -> None: ...
         def commit(self) -> None: ...
+        def close(self) -> None: ...
 
 
 class ReplacedFile:
-    """A regular file: nothing shows under its name before it is whole and durable."""
+    """A regular file: nothing shows under its name before it is whole and durable.
+
+    Long runs of zeros are left out of it, which costs no space and reads the same.
+    """
+
+    spent = False
 
     def __init__(self, path: str, files: TemporaryFiles) -> None:
         try:
@@ -43,6 +63,9 @@ class ReplacedFile:
         except OSError as error:
             raise failure(error, path) from None
         self._path = path
+        self._position = 0
+        self._lock = threading.Lock()
+        self._end = 0  # of the holes that may be the file's last bytes; guarded by the lock
         self.write_at: WriteAt | None = self._write_at if hasattr(os, "pwrite") else None
 
     def tidy_up(self) -> None:
@@ -51,27 +74,38 @@ class ReplacedFile:
 
     def write(self, data: bytes) -> None:
         """Append bytes; raises `WorkerError`."""
+        if self.write_at is not None:
+            self.write_at(data, self._position)
+            self._position += len(data)
+            return
         try:
             write_all(self._file.descriptor, [memoryview(data)])
         except OSError as error:
             raise failure(error, self._path) from None
 
     def _write_at(self, data: bytes, offset: int) -> None:
-        rest = memoryview(data)
+        end = 0
         try:
-            while rest:
-                count = os.pwrite(self._file.descriptor, rest, offset)
-                rest = rest[count:]
-                offset += count
+            for begin, end in stretches(data, offset):
+                write_all_at(self._file.descriptor, memoryview(data)[begin:end], offset + begin)
         except OSError as error:
             raise failure(error, self._path) from None
+        if end < len(data):
+            with self._lock:
+                self._end = max(self._end, offset + len(data))
 
     def commit(self) -> None:
         """Give the file its name; raises `WorkerError`."""
         try:
+            if self._end > os.fstat(self._file.descriptor).st_size:
+                write_all_at(self._file.descriptor, memoryview(b"\0"), self._end - 1)
             self._file.commit()
         except OSError as error:
             raise failure(error, self._path) from None
+
+    def close(self) -> None:
+        """Let go of the file, whatever became of it."""
+        self._file.close()
 
 
 class PassedThrough:
@@ -79,38 +113,66 @@ class PassedThrough:
 
     write_at: WriteAt | None = None
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, check: Callable[[], None]) -> None:
         self._path = path
+        self._check = check
+        self.spent = False
         try:
-            self._descriptor = _open_for_writing(path)
+            self._descriptor = open_to_write(path, check)
+            mode = os.fstat(self._descriptor).st_mode
         except OSError as error:
             raise failure(error, path) from None
+        self._waits = stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode) or os.isatty(self._descriptor)
+        blocking = getattr(os, "get_blocking", lambda _descriptor: False)
+        # What is ready for some bytes keeps a longer write waiting, which nothing could end.
+        self._most = ATOMIC_WRITE if self._waits and blocking(self._descriptor) else None
 
     def write(self, data: bytes) -> None:
         """Append bytes, waiting for whoever reads them; raises `WorkerError`."""
         rest = memoryview(data)
-        while rest:
-            try:
-                rest = rest[os.write(self._descriptor, rest) :]
-            except BlockingIOError:
-                wait_until(self._descriptor, readable=False)
-            except OSError as error:
-                raise failure(error, self._path) from None
-
-    def commit(self) -> None:
-        """Make durable what can be, and close."""
         try:
-            if stat.S_ISREG(os.fstat(self._descriptor).st_mode):
-                sync_file(self._descriptor)
-            os.close(self._descriptor)
+            while rest:
+                rest = rest[self._write_some(rest) :]
         except OSError as error:
             raise failure(error, self._path) from None
 
+    def _write_some(self, data: memoryview) -> int:
+        if self._waits:
+            wait_until(self._descriptor, self._check, readable=False)
+        self.spent = True
+        try:
+            return os.write(self._descriptor, data[: self._most])
+        except BlockingIOError:
+            wait_until(self._descriptor, self._check, readable=False)
+            return 0
 
-def open_target(path: str, files: TemporaryFiles) -> Target:
-    """The target that a path asks for; raises `WorkerError`."""
+    def commit(self) -> None:
+        """Make durable what can be, and close; what either says of an error counts."""
+        try:
+            sync_if_possible(self._descriptor)
+            descriptor, self._descriptor = self._descriptor, -1
+            os.close(descriptor)
+        except OSError as error:
+            raise failure(error, self._path) from None
+
+    def close(self) -> None:
+        """Let go of it, whatever became of it."""
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            with suppress(OSError):
+                os.close(descriptor)
+
+
+def open_target(
+    path: str, files: TemporaryFiles, check: Callable[[], None] = lambda: None
+) -> Target:
+    """The target that a path asks for; raises `WorkerError`.
+
+    `check` is called again and again while a FIFO or the like makes the run wait; what it raises
+    ends the wait.
+    """
     if named_descriptor(path) is not None:
-        return PassedThrough(path)
+        return PassedThrough(path, check)
     try:
         mode = os.stat(system_path(path)).st_mode
     except OSError as error:
@@ -119,17 +181,9 @@ def open_target(path: str, files: TemporaryFiles) -> Target:
         return ReplacedFile(path, files)
     if stat.S_ISDIR(mode):
         raise WorkerError(ErrorCode.FILE_WRITE_FAILED, f"{shown(path)}: is a directory", path=path)
-    return ReplacedFile(path, files) if stat.S_ISREG(mode) else PassedThrough(path)
+    return ReplacedFile(path, files) if stat.S_ISREG(mode) else PassedThrough(path, check)
 
 
 def failure(error: OSError, path: str) -> WorkerError:
     """The error of a file that cannot be written."""
     return file_error(error, path, ErrorCode.FILE_WRITE_FAILED)
-
-
-def _open_for_writing(path: str) -> int:
-    number = named_descriptor(path)
-    if number is not None:
-        return take_over(number)
-    flags = os.O_WRONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
-    return os.open(system_path(path), flags)

@@ -170,11 +170,15 @@ EVENTS: tuple[type[Event], ...] = (
 )
 
 
-def error_event(error: WorkerError) -> ErrorEvent:
-    """The line that tells `error`."""
+def error_event(error: WorkerError, *, spent: bool = False) -> ErrorEvent:
+    """The line that tells `error`.
+
+    `spent`: were bytes taken from, or written to, what cannot be rewound? Then the same message
+    would store or write something else.
+    """
     return ErrorEvent(
         code=error.code,
         message=error.message,
-        retryable=error.code in WORTH_SENDING_AGAIN,
+        retryable=error.code in WORTH_SENDING_AGAIN and not spent,
         **error.evidence(),
     )

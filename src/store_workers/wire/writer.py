@@ -65,7 +65,7 @@ class EventWriter:
     def __init__(self, descriptor: int) -> None:
         self.id: str | None = None
         self.observer: Observer | None = None
-        self._descriptor = descriptor
+        self.descriptor = descriptor
         self._lock = threading.Lock()
         self._patient_until = float("inf")
         self.ended_with: EventType | None = None
@@ -108,12 +108,12 @@ class EventWriter:
         except ImportError:  # Windows: the next write tells
             return False
         watch = poll()
-        watch.register(self._descriptor, 0)
+        watch.register(self.descriptor, 0)
         return any(events & (POLLERR | POLLHUP | POLLNVAL) for _, events in watch.poll(0))
 
     def is_on_screen(self) -> bool:
         """Do the events go to a terminal?"""
-        return os.isatty(self._descriptor)
+        return os.isatty(self.descriptor)
 
     def _write(self, event: Event) -> None:
         if self.ended_with is not None:
@@ -133,7 +133,7 @@ class EventWriter:
                     raise OwnerGone
                 continue
             try:
-                line = line[os.write(self._descriptor, line[:LONGEST_WRITE]) :]
+                line = line[os.write(self.descriptor, line[:LONGEST_WRITE]) :]
             except BlockingIOError:
                 time.sleep(0.001)  # the owner's end is non-blocking, and has less room than that
             except OSError:
@@ -156,5 +156,5 @@ class EventWriter:
         except ImportError:
             return True
         watch = poll()
-        watch.register(self._descriptor, POLLOUT)
+        watch.register(self.descriptor, POLLOUT)
         return bool(watch.poll(seconds * 1000))

@@ -39,12 +39,14 @@ class Download:
         self._listing: Listing | None = None
         self._fetcher: Fetcher | None = None
         self._digest: Any = None
+        self._target: Target | None = None
         self._output: Output | None = None
         self._started = time.monotonic()
 
     def run(self) -> FileDownloaded:
         """Download the file; returns what is told at the end, once it is durable."""
-        target = open_target(self._message.path, self._files)
+        target = open_target(self._message.path, self._files, self._group.check)
+        self._target = target
         if isinstance(target, ReplacedFile):
             self._group.start(target.tidy_up, "tidy-up", spare=True)
         listing = self._listing = find_listing(self._message, self._context)
@@ -63,6 +65,16 @@ class Download:
             duration_ms=int((time.monotonic() - self._started) * 1000),
             sha256=self._digest.hexdigest() if self._digest else None,
         )
+
+    @property
+    def spent(self) -> bool:
+        """Were bytes written to what cannot be written again from its beginning?"""
+        return self._target is not None and self._target.spent
+
+    def close(self) -> None:
+        """Let go of the target, once no thread of the group works any more."""
+        if self._target is not None:
+            self._target.close()
 
     def progress(self) -> DownloadProgress:
         """How far the download is."""

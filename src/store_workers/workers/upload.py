@@ -48,7 +48,7 @@ class Upload:
 
     def run(self) -> FileUploaded:
         """Upload the file; returns what is told at the end, once every chunk is durable."""
-        source = FileSource(self._message.path, self._message.size, self._digest)
+        source = FileSource(self._message.path, self._message.size, self._digest, self._group.check)
         self._source = source
         if not codec.is_expected():
             self._emit(other_codec())
@@ -62,6 +62,16 @@ class Upload:
             self._emit(file_changed(self._message.path))
         manifest = self._save_manifest(source.read_bytes) if self._message.manifest else None
         return self._result(source.read_bytes, changed, manifest)
+
+    @property
+    def spent(self) -> bool:
+        """Were bytes taken from what cannot be read again from its beginning?"""
+        return self._source is not None and self._source.spent
+
+    def close(self) -> None:
+        """Let go of the source, once no thread of the group works any more."""
+        if self._source is not None:
+            self._source.close()
 
     def progress(self) -> UploadProgress:
         """How far the upload is."""

@@ -6,7 +6,7 @@ import errno
 import os
 import threading
 
-from store_workers.files.atomic_file import sync_directory, sync_file
+from store_workers.files.syncing import sync_directory, sync_file
 
 _NOTHING_TO_SYNC = frozenset({errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS})
 """What a sync says on file systems that have no such call, and do without: mounts of servers."""
