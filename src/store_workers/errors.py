@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class ErrorCode(str, Enum):
-    """Every code that an `ERROR`, a `CHUNK_RETRY` or a `WARNING` can carry."""
+    """Every code that an `ERROR` or a `CHUNK_RETRY` can carry."""
 
     BAD_MESSAGE = "BAD_MESSAGE"
     FILE_NOT_FOUND = "FILE_NOT_FOUND"
@@ -32,6 +32,15 @@ class ErrorCode(str, Enum):
     CANCELLED = "CANCELLED"
     HOST_UNSUPPORTED = "HOST_UNSUPPORTED"
     INTERNAL = "INTERNAL"
+
+
+class WarningCode(str, Enum):
+    """Every code that a `WARNING` can carry."""
+
+    FILE_CHANGED = "FILE_CHANGED"
+    STORE_SLOW = "STORE_SLOW"
+    LEFTOVERS_REMOVED = "LEFTOVERS_REMOVED"
+    CODEC_DIFFERS = "CODEC_DIFFERS"
 
 
 WORTH_SENDING_AGAIN = frozenset({ErrorCode.STORE_UNAVAILABLE, ErrorCode.CANCELLED})

@@ -111,9 +111,15 @@ class ThreadPool:
 
 
 class _small_stack:  # noqa: N801 - used like a function
-    """A context in which threads get small stacks: none of ours calls deep."""
+    """A context in which threads get small stacks: none of ours calls deep.
+
+    The size is the process's, so one thread at a time changes it and puts it back.
+    """
+
+    _changing = threading.Lock()
 
     def __enter__(self) -> None:
+        self._changing.acquire()
         self._before: int | None = None
         with suppress(ValueError, RuntimeError):  # the system wants them as they are
             self._before = threading.stack_size(THREAD_STACK)
@@ -121,6 +127,7 @@ class _small_stack:  # noqa: N801 - used like a function
     def __exit__(self, *_error: object) -> None:
         if self._before is not None:
             threading.stack_size(self._before)
+        self._changing.release()
 
 
 _working_for = threading.local()
@@ -154,6 +161,7 @@ class ThreadGroup:
         self._children: set[ThreadGroup] = set()
         self._napping: Condition | None = None
         self._under_way = 0
+        self._undo: list[Callable[[], None]] = []
         if parent is not None:
             parent.adopt(self)
 
@@ -213,12 +221,23 @@ class ThreadGroup:
         if self._end(failure):
             self._on_failure(failure)
 
+    def when_over(self, undo: Callable[[], None]) -> None:
+        """Call `undo`, which raises nothing, once the group is over and no thread of it works.
+
+        So what threads use, a descriptor say, is not taken from under them. The last one that was
+        asked for is called first.
+        """
+        with self._lock:
+            self._undo.append(undo)
+        self._undo_if_over()
+
     def close(self, seconds: float = 0.0) -> bool:
         """End the group, and wait that long at most for its threads; have all of them returned?
 
         A group that had a pool of its own closes it.
         """
         self._end(Abandoned())
+        self._undo_if_over()
         if self._parent is not None:
             self._parent.release(self)
         if self._own_pool is not None:
@@ -263,6 +282,15 @@ class ThreadGroup:
     def _returned(self) -> None:
         with self._lock:
             self._under_way -= 1
+        self._undo_if_over()
+
+    def _undo_if_over(self) -> None:
+        with self._lock:
+            if self._under_way or self.failure is None:
+                return
+            undo, self._undo = self._undo, []
+        while undo:
+            undo.pop()()
 
     def _guarded(self, work: Callable[[], None]) -> None:
         _working_for.group = self

@@ -190,7 +190,7 @@ def test_every_field_and_setting_is_in_the_protocol() -> None:
                 row = re.search(rf"^\| `{inner}` \|([^\n]*)$", text, re.MULTILINE)
                 assert row, f"{name}.{inner}"
                 if isinstance(inner_spec.default, int):
-                    assert f" {inner_spec.default} " in row[0], row[0]
+                    assert f" {json.dumps(inner_spec.default)} " in row[0].replace("`", ""), row[0]
 
 
 def test_figures_are_those_of_the_code() -> None:

@@ -24,7 +24,7 @@ from store_workers.stream.manifest_reader import read_manifest
 from store_workers.stream.seek_table import SeekTable
 from store_workers.threads import Abandoned, ThreadGroup
 from store_workers.wire.messages import MESSAGES, decode_message, message_id
-from store_workers.wire.reader import read_message
+from store_workers.wire.reader import MessageReader
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -63,7 +63,7 @@ def read_from_pipe(data: bytes) -> object:
     try:
         os.write(writing, data[:60_000])
         os.close(writing)
-        return read_message(reading)
+        return MessageReader(reading).first()
     finally:
         os.close(reading)
 

@@ -26,7 +26,7 @@ def test_file_that_changes_while_it_is_read(tmp_path: Path) -> None:
             run = worker.finish()
     (warning,) = run.of("WARNING")
     assert run.events[-2] == warning
-    assert warning["code"] == "FILE_MISMATCH"
+    assert warning["code"] == "FILE_CHANGED"
     assert warning["path"] == str(path)
     assert "changed while it was read" in warning["message"]
     assert run.terminal["changed"] is True
@@ -47,7 +47,7 @@ def test_slow_store_is_told_once(tmp_path: Path) -> None:
     with FaultyServer(Rule(honest_after(0.8), "PUT")) as server:
         run = run_worker(upload(path, server.url, settings={"timeout_ms": 1500}))
     (warning,) = run.of("WARNING")
-    assert warning["code"] == "STORE_UNAVAILABLE"
+    assert warning["code"] == "STORE_SLOW"
     assert warning["message"].startswith("the store is slow: one chunk took 0.")
     assert warning["hash"] in run.terminal["hashes"]
     assert run.status == 0
@@ -71,7 +71,7 @@ def test_leftovers_of_killed_runs_are_removed_and_told(tmp_path: Path) -> None:
     os.utime(old, (two_days_ago, two_days_ago))
     run = run_worker(upload(path, store))
     (warning,) = run.of("WARNING")
-    assert warning["code"] == "CANCELLED"
+    assert warning["code"] == "LEFTOVERS_REMOVED"
     assert "removed 1 temporary file" in warning["message"]
     assert not old.exists()
     assert young.exists()

@@ -38,6 +38,7 @@ CODES = frozenset(
         "INTERNAL",
     }
 )
+WARNING_CODES = frozenset({"FILE_CHANGED", "STORE_SLOW", "LEFTOVERS_REMOVED", "CODEC_DIFFERS"})
 TERMINAL = frozenset({"FILE_UPLOADED", "FILE_DOWNLOADED", "ERROR"})
 
 # Field name to kind; a "?" ends the name of a field that may be absent.
@@ -67,6 +68,7 @@ FIELDS: dict[str, dict[str, str]] = {
     },
     "FILE_UPLOADED": {
         "path": "text",
+        "store": "text",
         "size": "count",
         "compressed_size": "count",
         "chunks": "one",
@@ -80,13 +82,14 @@ FIELDS: dict[str, dict[str, str]] = {
     },
     "FILE_DOWNLOADED": {
         "path": "text",
+        "store": "text",
         "size": "count",
         "compressed_size": "count",
         "chunks": "count",
         "duration_ms": "count",
         "sha256?": "hash",
     },
-    "WARNING": {"code": "code", "message": "text"},
+    "WARNING": {"code": "warning", "message": "text"},
     "ERROR": {
         "code": "code",
         "message": "text",
@@ -117,6 +120,7 @@ KINDS: dict[str, Callable[[Any], bool]] = {
     "hash": is_hash,
     "hashes": lambda value: isinstance(value, list) and bool(value) and all(map(is_hash, value)),
     "code": lambda value: value in CODES,
+    "warning": lambda value: value in WARNING_CODES,
 }
 
 

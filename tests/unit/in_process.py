@@ -58,6 +58,7 @@ class InProcess:
             emit=self.events.append,
             store=store,
             places=places,
+            store_name="memory",
             retrier=retrier,
             files=self.files,
             threads=threads,

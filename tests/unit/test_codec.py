@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import zstandard
 
-from store_workers.errors import ErrorCode
+from store_workers.errors import WarningCode
 from store_workers.stream import codec, codec_zstandard
 from store_workers.wire.events import Warning
 from tests.stores.memory_store import MemoryStore
@@ -37,6 +37,6 @@ def test_what_is_expected_is_what_is_bundled(tmp_path: Path) -> None:
 def test_another_libzstd_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(codec, "LIBZSTD", (1, 5, 6))
     (warning,) = warnings_of_an_upload(tmp_path)
-    assert warning.code is ErrorCode.HOST_UNSUPPORTED
+    assert warning.code is WarningCode.CODEC_DIFFERS
     assert "not libzstd 1.5.7" in warning.message
     assert "the hashes may differ" in warning.message

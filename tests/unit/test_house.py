@@ -27,7 +27,7 @@ ROWS = [
     ["stream", "files"],
     ["transfer"],
     ["wire"],
-    ["threads"],
+    ["threads", "polling"],
     ["errors", ""],
 ]
 

@@ -89,6 +89,7 @@ def test_the_defaults_of_the_contract() -> None:
         "compression_threads": 0,
         "overwrite": False,
         "create_store": True,
+        "chunk_events": True,
         "progress_interval_ms": 500,
     }
     message = decode_message(UPLOAD)
@@ -133,7 +134,7 @@ RANGES = {
     "compression_threads": (0, 256),
     "progress_interval_ms": (0, DAY),
 }
-SWITCHES = ("overwrite", "create_store")
+SWITCHES = ("overwrite", "create_store", "chunk_events")
 
 
 @pytest.mark.parametrize("name", SWITCHES)

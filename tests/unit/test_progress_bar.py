@@ -118,7 +118,7 @@ def test_nothing_is_drawn_too_often_or_into_an_event() -> None:
     bar.before()
     bar.tick()
     assert screen.written[1:] == ["\r\x1b[K"]  # made room, drew nothing
-    bar.after(STORED)
+    bar.after(STORED, None)
     bar.tick()
     assert len(screen.written) == 3
 
@@ -128,7 +128,7 @@ def test_event_that_was_never_finished_blocks_nothing() -> None:
     bar = ProgressBar(Screen(), on_screen=True, clock=clock)
     bar.before()
     bar.before()
-    bar.after(STORED)
+    bar.after(STORED, None)
     bar.close()
 
 
@@ -146,16 +146,18 @@ def summary(event: FileUploaded | FileDownloaded | ErrorEvent, retries: int = 0)
                 message="m",
                 attempt=attempt + 1,
                 delay_ms=0,
-            )
+            ),
+            None,
         )
     bar.before()
-    bar.after(event)
+    bar.after(event, None)
     return "".join(screen.written)
 
 
 def test_summaries() -> None:
     uploaded = FileUploaded(
         path="a",
+        store="s",
         size=4 << 20,
         compressed_size=1 << 20,
         chunks=2,
@@ -168,7 +170,9 @@ def test_summaries() -> None:
     assert summary(uploaded, 2) == (
         "uploaded a: 4.0 MiB in 2.0 s (2.0 MiB/s), 1.0 MiB stored, 1 of 2 chunks new, 2 retries\n"
     )
-    downloaded = FileDownloaded(path="b", size=10, compressed_size=10, chunks=1, duration_ms=1)
+    downloaded = FileDownloaded(
+        path="b", store="s", size=10, compressed_size=10, chunks=1, duration_ms=1
+    )
     assert summary(downloaded, 1) == (
         "downloaded b: 10 B in 2.0 s (5 B/s), 10 B fetched, 1 chunk, 1 retry\n"
     )

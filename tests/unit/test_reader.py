@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from store_workers.errors import BadMessage
 from store_workers.wire import reader
-from store_workers.wire.reader import read_message
+from store_workers.wire.reader import MessageReader
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -53,7 +53,7 @@ def reading(pipe: Pipe) -> tuple[threading.Thread, list[Any]]:
 
     def read() -> None:
         try:
-            found.append(read_message(pipe.descriptor))
+            found.append(MessageReader(pipe.descriptor).first())
         except BadMessage as refused:
             found.append(refused)
 
@@ -148,13 +148,13 @@ def test_an_input_that_ends_without_an_object_is_refused(pipe: Pipe, data: bytes
     pipe.write(data)
     pipe.close()
     with pytest.raises(BadMessage):
-        read_message(pipe.descriptor)
+        MessageReader(pipe.descriptor).first()
 
 
 def test_an_object_without_a_newline_ends_with_the_input(pipe: Pipe) -> None:
     pipe.write(b'{"a":1}')
     pipe.close()
-    assert read_message(pipe.descriptor) == {"a": 1}
+    assert MessageReader(pipe.descriptor).first() == {"a": 1}
 
 
 @given(st.data(), st.sampled_from(['{"a":"ü","b":[1,2]}\nrest', '\n\n{"a":1}\n', '{\n"a":\n[]}']))
@@ -196,9 +196,9 @@ def test_an_input_that_cannot_be_read_is_refused() -> None:
     descriptor = os.open("/", os.O_RDONLY)
     try:
         with pytest.raises(BadMessage) as refused:
-            read_message(descriptor)
+            MessageReader(descriptor).first()
     finally:
         os.close(descriptor)
     assert "standard input cannot be read" in refused.value.message
     with pytest.raises(BadMessage):
-        read_message(descriptor)
+        MessageReader(descriptor).first()

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 
-from store_workers.errors import BadMessage, ErrorCode
+from store_workers.errors import BadMessage, ErrorCode, WarningCode
 from store_workers.wire.events import (
     EVENTS,
     ChunkRetry,
@@ -24,7 +24,7 @@ from store_workers.wire.events import (
 )
 from store_workers.wire.messages import decode_message
 from store_workers.wire.schema import schema
-from store_workers.wire.writer import EventWriter
+from store_workers.wire.writer import encode
 from tests.unit.test_messages import DOWNLOAD, HASH, RANGES, REFUSED, SCALARS, UPLOAD
 
 if TYPE_CHECKING:
@@ -46,6 +46,7 @@ SAMPLES: list[Event] = [
     ),
     FileUploaded(
         path="/f",
+        store="/s",
         size=0,
         compressed_size=1,
         chunks=1,
@@ -55,8 +56,10 @@ SAMPLES: list[Event] = [
         changed=False,
         duration_ms=0,
     ),
-    FileDownloaded(path="/f", size=0, compressed_size=1, chunks=1, duration_ms=0, sha256=HASH),
-    Warning(code=ErrorCode.CANCELLED, message="m"),
+    FileDownloaded(
+        path="/f", store="/s", size=0, compressed_size=1, chunks=1, duration_ms=0, sha256=HASH
+    ),
+    Warning(code=WarningCode.STORE_SLOW, message="m"),
     ErrorEvent(code=ErrorCode.STORE_UNAVAILABLE, message="m", retryable=True, http_status=503),
 ]
 
@@ -74,9 +77,7 @@ def test_every_event_is_sampled() -> None:
 @pytest.mark.parametrize("event", SAMPLES, ids=lambda event: type(event).__name__)
 @pytest.mark.parametrize("run_id", [None, "i"])
 def test_every_event_fits(event: Event, run_id: str | None) -> None:
-    owner = EventWriter(-1)
-    owner.id = run_id
-    line = json.loads(bytes(owner.encode(event)))
+    line = json.loads(bytes(encode(event, run_id)))
     VALIDATOR.validate(line)
     only = Draft202012Validator({**SCHEMA, "anyOf": [{"$ref": f"#/$defs/{type(event).__name__}"}]})
     only.validate(line)

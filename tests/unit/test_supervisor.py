@@ -16,9 +16,16 @@ from typing import TYPE_CHECKING
 import pytest
 
 from store_workers.errors import ErrorCode
-from store_workers.run.supervisor import Heartbeat, Mailbox, Supervisor
+from store_workers.run.supervisor import (
+    ONE_WISH,
+    Heartbeat,
+    Heartbeats,
+    Mailbox,
+    Signals,
+    Supervisor,
+)
 from store_workers.wire.events import ErrorEvent, UploadProgress
-from store_workers.wire.writer import EventWriter, OwnerGone
+from store_workers.wire.writer import EventWriter, OwnerGone, OwnerPipe
 from tests.unit.in_process import TIMEOUT, beside
 
 if TYPE_CHECKING:
@@ -34,9 +41,10 @@ class Watched:
 
     def __init__(self) -> None:
         self.descriptor, self.end = os.pipe()
-        self.owner = EventWriter(self.end)
+        self.owner = EventWriter(OwnerPipe(self.end))
         self.mailbox = Mailbox()
-        self.supervisor = Supervisor(self.owner, self.mailbox)
+        self.heartbeats = Heartbeats(self.mailbox.wake)
+        self.supervisor = Supervisor(self.owner.pipe, self.mailbox, self.heartbeats)
 
     def __enter__(self) -> Self:
         return self
@@ -85,7 +93,7 @@ def test_an_owner_that_goes_ends_the_wait() -> None:
 
 def test_the_heart_beats_while_nothing_moves() -> None:
     with Watched() as watched:
-        watched.supervisor.heartbeat = Heartbeat(0.02, lambda: PROGRESS)
+        watched.heartbeats.add(Heartbeat(0.02, lambda: PROGRESS, watched.owner))
         timer = threading.Timer(0.5, watched.mailbox.done)
         timer.start()
         watched.supervisor.wait()
@@ -96,7 +104,7 @@ def test_the_heart_beats_while_nothing_moves() -> None:
 
 def test_the_heart_does_not_beat_before_it_is_due() -> None:
     with Watched() as watched:
-        Heartbeat(TIMEOUT, lambda: PROGRESS).beat(watched.owner)
+        Heartbeat(TIMEOUT, lambda: PROGRESS, watched.owner).beat(time.monotonic())
         os.set_blocking(watched.descriptor, False)
         with pytest.raises(BlockingIOError):
             os.read(watched.descriptor, 1)
@@ -104,12 +112,12 @@ def test_the_heart_does_not_beat_before_it_is_due() -> None:
 
 def test_a_beat_that_was_missed_is_not_made_up_for() -> None:
     with Watched() as watched:
-        heartbeat = Heartbeat(0.01, lambda: PROGRESS)
+        heartbeat = Heartbeat(0.01, lambda: PROGRESS, watched.owner)
         heartbeat.due -= 100
-        heartbeat.beat(watched.owner)
+        heartbeat.beat(time.monotonic())
         assert heartbeat.due >= time.monotonic() - 1
         heartbeat.due = time.monotonic() + TIMEOUT
-        heartbeat.beat(watched.owner)
+        heartbeat.beat(time.monotonic())
         assert os.read(watched.descriptor, 100_000).count(b"\n") == 1
 
 
@@ -125,7 +133,7 @@ def fill(descriptor: int) -> None:
 def test_the_last_line_waits_for_an_owner_that_reads_late() -> None:
     with Watched() as watched:
         fill(watched.end)
-        thread = beside(lambda: watched.supervisor.emit_last(ERROR))
+        thread = beside(lambda: watched.owner.emit_last(ERROR))
         thread.join(0.4)
         assert thread.is_alive()
         found = b""
@@ -140,25 +148,25 @@ def test_the_last_line_does_not_wait_for_an_owner_that_is_gone() -> None:
         fill(watched.end)
         watched.drop_reader()
         with pytest.raises(OwnerGone):
-            watched.supervisor.emit_last(ERROR)
+            watched.owner.emit_last(ERROR)
 
 
 def test_a_signal_ends_the_patience_for_the_last_line() -> None:
     with Watched() as watched:
         fill(watched.end)
-        watched.owner.hurry()
+        watched.owner.pipe.hurry()
         with pytest.raises(OwnerGone):
-            watched.supervisor.emit_last(ERROR)
+            watched.owner.emit_last(ERROR)
         assert watched.owner.ended_with is None
 
 
 LISTENER = """
 import sys, threading, time
-from store_workers.wire.writer import EventWriter
-from store_workers.run.supervisor import Mailbox, Supervisor
+from store_workers.wire.writer import OwnerPipe
+from store_workers.run.supervisor import Heartbeats, Mailbox, Signals, Supervisor
 mailbox = Mailbox()
-mailbox.listen_to_signals()
-supervisor = Supervisor(EventWriter(1), mailbox)
+signals = Signals(mailbox).__enter__()
+supervisor = Supervisor(OwnerPipe(1), mailbox, Heartbeats())
 def busy():
     while True: sum(range(1000))
 threading.Thread(target=busy, daemon=True).start()
@@ -170,7 +178,8 @@ while True: time.sleep(0.05)
 
 
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
-def test_signals_are_noted_and_the_second_one_ends_it_at_once(name: str) -> None:
+@pytest.mark.parametrize("blocked", [False, True])
+def test_signals_are_noted_and_a_later_one_ends_it_at_once(name: str, blocked: bool) -> None:
     number = signal.Signals[name]
     with subprocess.Popen(
         [sys.executable, "-c", LISTENER],
@@ -178,7 +187,7 @@ def test_signals_are_noted_and_the_second_one_ends_it_at_once(name: str) -> None
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),  # noqa: PLW1509
+        preexec_fn=lambda: as_an_owner_has_it(blocked),  # noqa: PLW1509
     ) as process:
         try:
             assert process.stderr is not None
@@ -186,26 +195,46 @@ def test_signals_are_noted_and_the_second_one_ends_it_at_once(name: str) -> None
             process.send_signal(number)
             expected = f"Cancelled stopped by {name} {int(number)}\n"
             assert process.stderr.readline() == expected
+            time.sleep(ONE_WISH + 0.1)
             process.send_signal(number)
             assert process.wait(TIMEOUT) == 128 + number
         finally:
             process.kill()
 
 
-def test_a_hang_up_that_nohup_ignores_stays_ignored() -> None:
-    script = """
-import signal
-from store_workers.run.supervisor import Mailbox
-signal.signal(signal.SIGHUP, signal.SIG_IGN)
-Mailbox().listen_to_signals()
-print(signal.getsignal(signal.SIGHUP) is signal.SIG_IGN, signal.getsignal(signal.SIGTERM))
-"""
-    done = subprocess.run(
-        [sys.executable, "-c", script],
-        env={"PYTHONPATH": f"{ROOT}/src"},
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=TIMEOUT,
-    )
-    assert done.stdout.startswith("True <bound method Mailbox.on_signal")
+def as_an_owner_has_it(blocked: bool) -> None:
+    """Begin as a child of an owner that may have blocked the signals."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    if blocked:
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+
+
+def test_signals_that_come_together_are_one_wish(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [100.0]
+    ended: list[int] = []
+    stopped: list[bool] = []
+    monkeypatch.setattr(os, "_exit", ended.append)
+    mailbox = Mailbox(lambda: stopped.append(True), clock=lambda: now[0])
+    mailbox.on_signal(signal.SIGTERM, None)
+    now[0] += ONE_WISH
+    mailbox.on_signal(signal.SIGHUP, None)
+    assert (mailbox.signalled, stopped, ended) == (signal.SIGTERM, [True], [])
+    now[0] += 0.1
+    mailbox.on_signal(signal.SIGHUP, None)
+    assert ended == [128 + signal.SIGHUP]
+
+
+def test_signals_are_left_as_they_were() -> None:
+    names = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        before = [signal.getsignal(name) for name in names]
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, [])
+        mailbox = Mailbox()
+        with Signals(mailbox):
+            assert signal.getsignal(signal.SIGTERM) == mailbox.on_signal
+            assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+        assert [signal.getsignal(name) for name in names] == before
+        assert signal.pthread_sigmask(signal.SIG_BLOCK, []) == mask
+    finally:
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)

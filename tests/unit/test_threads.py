@@ -213,3 +213,19 @@ def test_a_host_without_threads_is_told(monkeypatch: pytest.MonkeyPatch) -> None
         group.start(lambda: None, "needed")
     assert told.value.code is ErrorCode.HOST_UNSUPPORTED
     assert group.close()
+
+
+def test_what_threads_use_is_undone_when_the_last_of_them_is_through() -> None:
+    group = ThreadGroup()
+    undone: list[str] = []
+    go_on = threading.Event()
+    group.start(lambda: bool(go_on.wait(TIMEOUT)), "works on")  # type: ignore[arg-type]
+    group.when_over(lambda: undone.append("first"))
+    group.when_over(lambda: undone.append("second"))
+    group.fail(ValueError())
+    assert undone == []
+    go_on.set()
+    assert group.close(TIMEOUT)
+    assert undone == ["second", "first"]
+    group.when_over(lambda: undone.append("late"))
+    assert undone == ["second", "first", "late"]

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from store_workers.errors import ErrorCode
+from store_workers.errors import ErrorCode, WarningCode
 from store_workers.wire.events import ChunkStored, ErrorEvent, FileUploaded, UploadProgress, Warning
-from store_workers.wire.writer import EventWriter, OwnerGone
+from store_workers.wire.writer import EventWriter, OwnerGone, OwnerPipe
 from tests.unit.in_process import TIMEOUT, beside
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ ERROR = ErrorEvent(code=ErrorCode.INTERNAL, message="m", retryable=False)
 def uploaded(hashes: int = 1) -> FileUploaded:
     return FileUploaded(
         path="/f",
+        store="/s",
         size=0,
         compressed_size=0,
         chunks=hashes,
@@ -45,7 +46,7 @@ class Wire:
 
     def __init__(self) -> None:
         self.descriptor, self.end = os.pipe()
-        self.owner = EventWriter(self.end)
+        self.owner = EventWriter(OwnerPipe(self.end))
         self._reading = True
 
     def read_to_end(self) -> list[dict[str, Any]]:
@@ -104,7 +105,7 @@ def test_events_are_lines_in_their_order(wire: Wire) -> None:
 
 
 def test_a_line_is_ascii_whatever_it_says(wire: Wire) -> None:
-    wire.owner.emit(Warning(code=ErrorCode.CANCELLED, message="ü 日本 \udcff \n \x7f"))
+    wire.owner.emit(Warning(code=WarningCode.STORE_SLOW, message="ü 日本 \udcff \n \x7f"))
     line = os.read(wire.descriptor, 1000)
     assert line.isascii()
     assert line.count(b"\n") == 1
@@ -141,7 +142,7 @@ def test_lines_of_many_threads_stay_whole_through_a_full_pipe(wire: Wire, blocki
 
     def emit(number: int) -> None:
         for index in range(5):
-            wire.owner.emit(Warning(code=ErrorCode.CANCELLED, message=long, index=index))
+            wire.owner.emit(Warning(code=WarningCode.STORE_SLOW, message=long, index=index))
             wire.owner.emit(CHUNK)
 
     threads = [beside(lambda n=n: emit(n)) for n in range(3)]  # type: ignore[misc]
@@ -187,9 +188,9 @@ def test_a_heartbeat_does_not_wait_behind_another_event(wire: Wire) -> None:
 
 
 def test_an_owner_that_is_gone_is_noticed(wire: Wire) -> None:
-    assert not wire.owner.is_gone()
+    assert not wire.owner.pipe.is_gone()
     wire.drop_reader()
-    assert wire.owner.is_gone()
+    assert wire.owner.pipe.is_gone()
     with pytest.raises(OwnerGone):
         wire.owner.emit(CHUNK)
     with pytest.raises(OwnerGone):
@@ -216,9 +217,9 @@ def test_an_owner_that_goes_while_the_pipe_is_full_ends_the_wait(wire: Wire) -> 
 def test_a_file_as_standard_output(tmp_path: Path) -> None:
     path = tmp_path / "events"
     with path.open("wb") as file:
-        owner = EventWriter(file.fileno())
+        owner = EventWriter(OwnerPipe(file.fileno()))
         owner.emit(CHUNK)
-        assert not owner.is_gone()
+        assert not owner.pipe.is_gone()
         assert owner.emit_within(uploaded(), 0)
     assert len(path.read_text().splitlines()) == 2
 
@@ -227,6 +228,6 @@ def test_a_full_disk_as_standard_output() -> None:
     descriptor = os.open("/dev/full", os.O_WRONLY)
     try:
         with pytest.raises(OwnerGone):
-            EventWriter(descriptor).emit(CHUNK)
+            EventWriter(OwnerPipe(descriptor)).emit(CHUNK)
     finally:
         os.close(descriptor)

@@ -59,7 +59,6 @@ class Log:
     ) -> None:
         self._stream = stream
         self._clock = clock
-        self._id: str | None = None
         word = level.strip().lower()
         self._least = RANKS[word if word in CHOICES else INFO]
         if word not in CHOICES:
@@ -68,7 +67,6 @@ class Log:
 
     def begin(self, message: Message, store: str, progress: Callable[[], Event]) -> None:
         """Note that the work begins."""
-        self._id = message.id
         settings = message.settings
         self._line(
             INFO,
@@ -80,27 +78,36 @@ class Log:
                 "max_attempts": settings.max_attempts,
                 "timeout_ms": settings.timeout_ms,
             },
+            message.id,
         )
 
     def tried(
-        self, index: int, hash: str, attempt: int, seconds: float, failure: StoreFailure | None
+        self,
+        id: str | None,
+        index: int,
+        hash: str,
+        attempt: int,
+        seconds: float,
+        failure: StoreFailure | None,
     ) -> None:
         """Note one try of a chunk and how long it took."""
         fields = {"chunk": index, "hash": hash, "attempt": attempt}
         outcome = failure.code.value if failure else "OK"
-        self._line(DEBUG, "TRY", {**fields, "duration_ms": round(seconds * 1000), "code": outcome})
+        self._line(
+            DEBUG, "TRY", {**fields, "duration_ms": round(seconds * 1000), "code": outcome}, id
+        )
 
     def before(self) -> None:
         """An event is about to be written: nothing to do."""
 
-    def after(self, event: Event) -> None:
+    def after(self, event: Event, id: str | None) -> None:
         """Note an event that was written."""
         fields = {
             RENAMED.get(name, name): value
             for name, value in event.encode().items()
             if name not in LEFT_OUT
         }
-        self._line(LEVELS[event.type], event.type.value, fields)
+        self._line(LEVELS[event.type], event.type.value, fields, id)
 
     def tick(self) -> None:
         """Time has passed: nothing to do."""
@@ -108,10 +115,10 @@ class Log:
     def close(self) -> None:
         """The run is over: nothing is kept back."""
 
-    def _line(self, level: str, event: str, fields: dict[str, Any]) -> None:
+    def _line(self, level: str, event: str, fields: dict[str, Any], id: str | None = None) -> None:
         if RANKS[level] < self._least:
             return
-        pairs = {"time": self._time(), "level": level, "event": event, "id": self._id, **fields}
+        pairs = {"time": self._time(), "level": level, "event": event, "id": id, **fields}
         told = (f"{name}={_value(value)}" for name, value in pairs.items() if value is not None)
         self._stream.write(" ".join(told) + "\n")
 

@@ -71,7 +71,13 @@ class ProgressBar:
         self._progress = progress
 
     def tried(
-        self, index: int, hash: str, attempt: int, seconds: float, failure: StoreFailure | None
+        self,
+        id: str | None,
+        index: int,
+        hash: str,
+        attempt: int,
+        seconds: float,
+        failure: StoreFailure | None,
     ) -> None:
         """A chunk was tried: what came of it is told by its event."""
 
@@ -82,7 +88,7 @@ class ProgressBar:
             if self._on_screen:
                 self._clear()
 
-    def after(self, event: Event) -> None:
+    def after(self, event: Event, id: str | None) -> None:
         """An event was written; the last one ends the bar."""
         if isinstance(event, ChunkRetry):
             self._retries += 1

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import os
 
-DESCRIPTOR = 2
+from store_workers.polling import ATOMIC_WRITE, is_ready
 
-LONGEST_WRITE = 4096
-"""Bytes that a pipe which is ready for writing takes at once (POSIX's PIPE_BUF on Linux)."""
+DESCRIPTOR = 2
 
 PATIENCE = 0.1
 """Seconds that a reader is waited for, once: from then on what it does not take is dropped."""
@@ -28,12 +27,12 @@ class StandardError:
         """Write a text, or as much of it as is taken; the number of its characters."""
         data = memoryview(text.encode("utf-8", "replace"))
         while data:
-            if not self._is_ready():
+            if not is_ready(self._descriptor, self._patience, readable=False):
                 self._patience = 0.0
                 break
             self._patience = PATIENCE
             try:
-                data = data[os.write(self._descriptor, data[:LONGEST_WRITE]) :]
+                data = data[os.write(self._descriptor, data[:ATOMIC_WRITE]) :]
             except OSError:  # closed, or full: there is nobody to tell
                 break
         return len(text)
@@ -48,12 +47,3 @@ class StandardError:
     def fileno(self) -> int:
         """The descriptor, for those who ask a terminal for its size."""
         return self._descriptor
-
-    def _is_ready(self) -> bool:
-        try:
-            from select import POLLOUT, poll
-        except ImportError:  # Windows: a write may wait there
-            return True
-        watch = poll()
-        watch.register(self._descriptor, POLLOUT)
-        return any(events & POLLOUT for _, events in watch.poll(self._patience * 1000))

@@ -1,6 +1,6 @@
 """What the main thread does while the work goes on elsewhere: it listens.
 
-To signals, to the work's end, to the owner's going away; and it sends the heartbeat. Being never
+To signals, to the work's end, to the owner's going away; and it sends the heartbeats. Being never
 busy itself, it can end a run whatever the other threads are waiting for.
 """
 
@@ -8,35 +8,52 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 import time
 from queue import Empty, SimpleQueue
 
 from store_workers.errors import Cancelled
-from store_workers.wire.writer import EventWriter, OwnerGone
+from store_workers.polling import LONGEST_WAIT
+from store_workers.wire.writer import OwnerGone
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import FrameType
 
-    from store_workers.wire.events import Event
+    from typing_extensions import Self
 
-LONGEST_NAP = 0.25
-"""Seconds after which it is looked up whether the owner is still there."""
+    from store_workers.wire.events import Event
+    from store_workers.wire.writer import EventWriter, OwnerPipe
 
 SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")
 
+ONE_WISH = 1.5
+"""Seconds after the first signal in which others mean the same: a shell and a supervisor often
+send two."""
+
+
+_LOOK = Empty()
+"""The note that says nothing but "look"."""
+
 
 class Mailbox:
-    """What the main thread is to know: None for "done", why the run is over, or its heartbeat.
+    """What the main thread is to know: that the work is done, or why it is over.
 
     `SimpleQueue.put` is reentrant, so a signal's handler may call it wherever it interrupts.
     `on_stop` is called by the first signal; `signalled` is its number, 0 before.
     """
 
-    def __init__(self, on_stop: Callable[[], None] = lambda: None) -> None:
-        self._queue: SimpleQueue[BaseException | Heartbeat | None] = SimpleQueue()
+    def __init__(
+        self,
+        on_stop: Callable[[], None] = lambda: None,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._queue: SimpleQueue[BaseException | None] = SimpleQueue()
         self._on_stop = on_stop
+        self._clock = clock
+        self._first = 0.0
         self.signalled = 0
 
     def done(self) -> None:
@@ -47,88 +64,127 @@ class Mailbox:
         """The run is over because of `failure`."""
         self._queue.put(failure)
 
-    def begin(self, heartbeat: Heartbeat) -> None:
-        """The work has begun, and this tells how far it is."""
-        self._queue.put(heartbeat)
+    def wake(self) -> None:
+        """There may be something to do before the main thread would look."""
+        self._queue.put(_LOOK)
 
-    def next(self, seconds: float) -> BaseException | Heartbeat | None:
-        """The next note; raises `queue.Empty` where none comes within that time."""
-        return self._queue.get(timeout=seconds)
+    def next(self, seconds: float) -> BaseException | None:
+        """The next note, None for "done"; raises `queue.Empty` where none comes in that time."""
+        note = self._queue.get(timeout=seconds)
+        if note is _LOOK:
+            raise _LOOK
+        return note
 
     def on_signal(self, number: int, frame: FrameType | None) -> None:
-        """Note that a signal asks to stop; the second one ends the process at once."""
-        if self.signalled:
+        """Note that a signal asks to stop; one that comes later ends the process at once."""
+        if not self.signalled:
+            self.signalled = number
+            self._first = self._clock()
+            self._on_stop()
+            self._queue.put(Cancelled(number, signal.Signals(number).name))
+        elif self._clock() - self._first > ONE_WISH:
             os._exit(128 + number)
-        self.signalled = number
-        self._on_stop()
-        self._queue.put(Cancelled(number, signal.Signals(number).name))
 
-    def listen_to_signals(self) -> None:
-        """Have the signals that ask a process to stop noted here."""
-        for name in SIGNALS:
-            number = getattr(signal, name, None)
-            # nohup has SIGHUP ignored on purpose.
-            if number is None or (name == "SIGHUP" and signal.getsignal(number) == signal.SIG_IGN):
-                continue
-            signal.signal(number, self.on_signal)
+
+class Signals:
+    """A context in which the signals that ask a process to stop go to a mailbox.
+
+    Those that the owner left blocked are unblocked: a worker that nobody can stop is of no use.
+    Those that it left ignored stay so, as `nohup` has it for SIGHUP, and a shell for SIGINT of
+    what it runs in the background. Only for the main thread.
+    """
+
+    def __init__(self, mailbox: Mailbox) -> None:
+        self._mailbox = mailbox
+        self._before: dict[int, object] = {}
+
+    def __enter__(self) -> Self:
+        numbers = [getattr(signal, name) for name in SIGNALS if hasattr(signal, name)]
+        for number in numbers:
+            if signal.getsignal(number) != signal.SIG_IGN:
+                self._before[number] = signal.signal(number, self._mailbox.on_signal)
+        if hasattr(signal, "pthread_sigmask"):
+            self._blocked = signal.pthread_sigmask(signal.SIG_UNBLOCK, numbers)
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)  # type: ignore[arg-type]  # as it was got
+        if hasattr(signal, "pthread_sigmask"):
+            signal.pthread_sigmask(signal.SIG_SETMASK, self._blocked)
 
 
 class Heartbeat:
-    """When the next PROGRESS is due, and what it says."""
+    """When a message's next PROGRESS is due, and what it says."""
 
-    def __init__(self, interval: float, progress: Callable[[], Event]) -> None:
+    def __init__(self, interval: float, progress: Callable[[], Event], events: EventWriter) -> None:
         self.interval = interval
         self.progress = progress
+        self.events = events
         self.due = time.monotonic() + interval
 
-    def beat(self, owner: EventWriter) -> None:
+    def beat(self, now: float) -> None:
         """Tell the progress if it is due; an owner that does not read misses that one."""
-        now = time.monotonic()
         if now >= self.due:
-            owner.emit_within(self.progress(), 0)
+            self.events.emit_within(self.progress(), 0)
             self.due = max(self.due + self.interval, now)
 
 
-class Supervisor:
-    """Waits for the end of a run. There is a `heartbeat` once the work has something to tell."""
+class Heartbeats:
+    """The heartbeats of the messages under way. Safe from many threads.
 
-    def __init__(self, owner: EventWriter, mailbox: Mailbox) -> None:
-        self._owner = owner
+    `wake` is called for one that beats more often than the main thread looks anyway.
+    """
+
+    def __init__(self, wake: Callable[[], None] = lambda: None) -> None:
+        self._wake = wake
+        self._lock = threading.Lock()
+        self._all: set[Heartbeat] = set()
+
+    def add(self, heartbeat: Heartbeat) -> None:
+        """A message's work has begun, and this tells how far it is."""
+        with self._lock:
+            self._all.add(heartbeat)
+        if heartbeat.interval < LONGEST_WAIT:
+            self._wake()
+
+    def remove(self, heartbeat: Heartbeat) -> None:
+        """It is over."""
+        with self._lock:
+            self._all.discard(heartbeat)
+
+    def beat(self) -> float:
+        """Tell what is due; the seconds until the next may be, `LONGEST_WAIT` at most."""
+        with self._lock:
+            beating = tuple(self._all)
+        now = time.monotonic()
+        for heartbeat in beating:
+            heartbeat.beat(now)
+        due = min((heartbeat.due for heartbeat in beating), default=now + LONGEST_WAIT)
+        return min(LONGEST_WAIT, max(0.0, due - now))
+
+
+class Supervisor:
+    """Waits for the end of a run."""
+
+    def __init__(self, pipe: OwnerPipe, mailbox: Mailbox, heartbeats: Heartbeats) -> None:
+        self._pipe = pipe
         self._mailbox = mailbox
-        self.heartbeat: Heartbeat | None = None
-        self.on_tick: Callable[[], None] = lambda: None
+        self._heartbeats = heartbeats
 
     def wait(self) -> BaseException | None:
         """Wait for the end: None where the work is done, else why the run is over.
 
         Raises `OwnerGone`.
         """
+        nap = 0.0
         while True:
             try:
-                note = self._mailbox.next(self._nap())
+                return self._mailbox.next(nap)
             except Empty:
                 pass
-            else:
-                if not isinstance(note, Heartbeat):
-                    return note
-                self.heartbeat = note
-                continue
-            if self._owner.is_gone():
+            if self._pipe.is_gone():
                 raise OwnerGone
-            if self.heartbeat is not None:
-                self.heartbeat.beat(self._owner)
-            self.on_tick()
-
-    def emit_last(self, event: Event) -> None:
-        """Write the last line, however slowly the owner reads, unless it asked to stop.
-
-        Raises `OwnerGone`.
-        """
-        while not self._owner.emit_within(event, LONGEST_NAP):
-            if self._owner.is_gone() or not self._owner.is_patient():
-                raise OwnerGone
-
-    def _nap(self) -> float:
-        if self.heartbeat is None:
-            return LONGEST_NAP
-        return min(LONGEST_NAP, max(0.0, self.heartbeat.due - time.monotonic()))
+            nap = self._heartbeats.beat()
+            if self._pipe.observer is not None:
+                self._pipe.observer.tick()

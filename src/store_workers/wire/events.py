@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import Enum
 
-from store_workers.errors import WORTH_SENDING_AGAIN, ErrorCode, WorkerError
+from store_workers.errors import WORTH_SENDING_AGAIN, ErrorCode, WarningCode, WorkerError
 from store_workers.wire.records import (
     COUNT,
     Array,
@@ -100,6 +100,7 @@ class FileUploaded(Event):
 
     type = EventType.FILE_UPLOADED
     path: str = field(String(), doc="the file, as the message spelled it")
+    store: str = field(String(), doc="where the chunks live, without user, password and query")
     size: int = field(COUNT, doc="bytes read from the file")
     compressed_size: int = field(COUNT, doc="bytes of all chunks")
     chunks: int = field(COUNT, doc="chunks of the file")
@@ -124,6 +125,7 @@ class FileDownloaded(Event):
 
     type = EventType.FILE_DOWNLOADED
     path: str = field(String(), doc="the file, as the message spelled it")
+    store: str = field(String(), doc="where the chunks live, without user, password and query")
     size: int = field(COUNT, doc="bytes written")
     compressed_size: int = field(COUNT, doc="bytes of all chunks")
     chunks: int = field(COUNT, doc="chunks of the file")
@@ -134,7 +136,7 @@ class FileDownloaded(Event):
 class Problem(Event):
     """What a warning and an error have in common."""
 
-    code: ErrorCode = field(Choice(ErrorCode), doc="what a program can act on")
+    code: ErrorCode | WarningCode = field(Choice(ErrorCode), doc="of a set of its own in each")
     message: str = field(String(), doc="the same for people")
     index: int | None = field(COUNT, default=None, doc="the chunk's place, from 0")
     hash: str | None = field(Digest(), default=None, doc="the chunk")
@@ -147,12 +149,14 @@ class Warning(Problem):
     """Something worth knowing that does not fail the run."""
 
     type = EventType.WARNING
+    code: WarningCode = field(Choice(WarningCode), doc="what a program can act on")
 
 
 class ErrorEvent(Problem):
     """The run failed."""
 
     type = EventType.ERROR
+    code: ErrorCode = field(Choice(ErrorCode), doc="what a program can act on")
     retryable: bool = field(
         Boolean(), doc="would the same message, sent again later, have a chance?"
     )

@@ -71,6 +71,7 @@ class Settings(Record):
     create_store: bool = field(
         Boolean(), default=True, doc="false: a directory store must exist already"
     )
+    chunk_events: bool = field(Boolean(), default=True, doc="false: no CHUNK events")
     progress_interval_ms: int = field(
         MILLISECONDS, default=500, doc="between two PROGRESS events; 0 turns them off"
     )

@@ -1,4 +1,4 @@
-"""The owner's message as it comes in: bytes from a descriptor to one decoded JSON value."""
+"""The owner's messages as they come in: bytes from a descriptor to decoded JSON values."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ import json
 import os
 
 from store_workers.errors import BadMessage
+from store_workers.polling import wait_until_ready
 from store_workers.wire.records import printable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
 LONGEST_MESSAGE = 256 * 1024 * 1024
@@ -19,74 +21,113 @@ _READ_SIZE = 1 << 20
 _WHITE_SPACE = b" \t\r\n"
 
 
-def read_message(descriptor: int) -> Any:
-    """Read one JSON object, ended by its newline or by the end of the input.
+def _goes_on() -> None:
+    """Nothing ends the wait for more."""
 
-    An object that is spread over several lines ends with the input. What cannot become an object
-    is refused as soon as that is known, so that an owner that keeps the pipe open is not left
-    waiting. Raises `BadMessage`.
+
+class MessageReader:
+    """Reads one JSON object after the other from a descriptor, which may be non-blocking.
+
+    `check` is called all the while there is something to wait for; what it raises ends that.
     """
-    lines = _Lines(descriptor)
-    first = lines.first()
-    start = first.lstrip(_WHITE_SPACE)
-    if not start:
-        raise BadMessage("", "expected one JSON object on standard input, got nothing")
-    if not start.startswith(b"{"):
-        # A list or a number is told as what it is; anything else as the invalid JSON that it is.
-        return decode_json(_text(start))
-    try:
-        return decode_json(_text(first))
-    except _Unfinished:
-        if lines.ended:
-            raise
-    return decode_json(_text(lines.rest()))
+
+    def __init__(self, descriptor: int, check: Callable[[], None] = _goes_on) -> None:
+        self._descriptor = descriptor
+        self._check = check
+        self._buffer = bytearray()
+        self._searched = 0  # bytes of the buffer that hold no newline
+        self._too_long = False  # the line that is coming in was refused already
+        self._ended = False
+
+    def first(self) -> Any:
+        """Read one JSON object, ended by its newline or by the end of the input.
+
+        An object that is spread over several lines ends with the input. What cannot become an
+        object is refused as soon as that is known, so that an owner that keeps the pipe open is
+        not left waiting. Raises `BadMessage`.
+        """
+        while not self._skip_white_space() and self._read():
+            pass
+        if not self._buffer:
+            raise BadMessage("", "expected one JSON object on standard input, got nothing")
+        if not self._buffer.startswith(b"{"):
+            # A list or a number is told as what it is; anything else as the invalid JSON it is.
+            return decode_json(_text(self._take(len(self._buffer)).partition(b"\n")[0]))
+        line = self._line()
+        try:
+            return decode_json(_text(line))
+        except _Unfinished:
+            if self._ended:
+                raise
+        while self._read():
+            pass
+        return decode_json(_text(line + b"\n" + self._take(len(self._buffer))))
+
+    def next_line(self) -> bytes | None:
+        """The next line that is not blank, without its newline; None at the end of the input.
+
+        Raises `BadMessage` for one that is too long; the next call goes on behind its newline.
+        """
+        while not self._ended or self._buffer:
+            line = self._line().strip(_WHITE_SPACE)
+            if line:
+                return line
+            self._too_long = False  # that one ends here
+        return None
+
+    def _skip_white_space(self) -> bool:
+        """Drop blanks before a message; has one begun?"""
+        left = self._buffer.lstrip(_WHITE_SPACE)
+        if len(left) < len(self._buffer):
+            self._buffer[:] = left
+        return bool(left)
+
+    def _line(self) -> bytes:
+        """What comes up to the next newline, or to the end of the input."""
+        while (end := self._buffer.find(b"\n", self._searched)) < 0:
+            self._searched = len(self._buffer)
+            if not self._read():
+                return self._take(len(self._buffer))
+        line = self._take(end)
+        del self._buffer[:1]
+        return line
+
+    def _take(self, count: int) -> bytes:
+        taken = bytes(self._buffer[:count])
+        del self._buffer[:count]
+        self._searched = 0
+        return taken
+
+    def _read(self) -> bool:
+        """Add what has come in to the buffer, or wait for more; false at the end of the input."""
+        try:
+            block = self._read_block()
+        except OSError as error:
+            self._ended = True
+            raise BadMessage("", f"standard input cannot be read: {error.strerror}") from None
+        self._ended = not block
+        if self._too_long:
+            end = block.find(b"\n")
+            self._buffer += block[end:] if end >= 0 else b""
+        else:
+            self._buffer += block
+        if len(self._buffer) > LONGEST_MESSAGE:
+            self._too_long = True
+            self._take(len(self._buffer))
+            raise BadMessage("", f"the message is longer than {LONGEST_MESSAGE} bytes")
+        return bool(block)
+
+    def _read_block(self) -> bytes:
+        while True:
+            wait_until_ready(self._descriptor, self._check, readable=True)
+            try:
+                return os.read(self._descriptor, _READ_SIZE)
+            except BlockingIOError:  # somebody else who reads it was faster
+                continue
 
 
 class _Unfinished(BadMessage):
     """The text is the beginning of a JSON value, and more could complete it."""
-
-
-class _Lines:
-    """Reads the first line that is not blank, and the rest only when it is asked for."""
-
-    def __init__(self, descriptor: int) -> None:
-        self._descriptor = descriptor
-        self._blocks: list[bytes] = []
-        self._length = 0
-        self.ended = False
-
-    def first(self) -> bytes:
-        blank = True
-        while not self.ended:
-            block = self._read()
-            newline = block.find(b"\n") if not blank else self._end_of_first(block)
-            blank = blank and not block.strip(_WHITE_SPACE)
-            if newline >= 0:
-                # What follows the object's newline is nobody's message.
-                return b"".join(self._blocks[:-1]) + block[:newline]
-        return b"".join(self._blocks)
-
-    def rest(self) -> bytes:
-        while not self.ended:
-            self._read()
-        return b"".join(self._blocks)
-
-    @staticmethod
-    def _end_of_first(block: bytes) -> int:
-        start = len(block) - len(block.lstrip(_WHITE_SPACE))
-        return block.find(b"\n", start)
-
-    def _read(self) -> bytes:
-        try:
-            block = os.read(self._descriptor, _READ_SIZE)
-        except OSError as error:
-            raise BadMessage("", f"standard input cannot be read: {error.strerror}") from None
-        self.ended = not block
-        self._blocks.append(block)
-        self._length += len(block)
-        if self._length > LONGEST_MESSAGE:
-            raise BadMessage("", f"the message is longer than {LONGEST_MESSAGE} bytes")
-        return block
 
 
 def _text(data: bytes) -> str:
@@ -94,6 +135,11 @@ def _text(data: bytes) -> str:
         return data.decode("utf-8")
     except UnicodeDecodeError as error:
         raise BadMessage("", f"invalid UTF-8 at byte {error.start}") from None
+
+
+def decode_line(line: bytes) -> Any:
+    """Decode one line. Raises `BadMessage`."""
+    return decode_json(_text(line))
 
 
 def decode_json(text: str) -> Any:

@@ -1,4 +1,4 @@
-"""The owner's end of the wire: the one writer of events, and whether it still listens."""
+"""The owner's end of the wire: events as whole lines, and whether somebody still reads them."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 import threading
 import time
 
+from store_workers.polling import ATOMIC_WRITE, LONGEST_WAIT, is_hung_up, is_ready
 from store_workers.wire.events import TERMINAL
 
 TYPE_CHECKING = False
@@ -18,20 +19,29 @@ if TYPE_CHECKING:
     from store_workers.wire.messages import Message
 
     class Observer(Protocol):
-        """Is shown what the owner is told, for people or operators; it never waits nor raises."""
+        """Is shown what the owner is told, for people or operators; it never waits nor raises.
+
+        `id` is that of the message concerned, None where it has none.
+        """
 
         def begin(self, message: Message, store: str, progress: Callable[[], Any]) -> None:
             """The message was accepted; `store` has no secrets, `progress` makes an event."""
 
         def tried(
-            self, index: int, hash: str, attempt: int, seconds: float, failure: StoreFailure | None
+            self,
+            id: str | None,
+            index: int,
+            hash: str,
+            attempt: int,
+            seconds: float,
+            failure: StoreFailure | None,
         ) -> None:
             """One try of a chunk came to its end."""
 
         def before(self) -> None:
             """A line is about to be written."""
 
-        def after(self, event: Event) -> None:
+        def after(self, event: Event, id: str | None) -> None:
             """It was written."""
 
         def tick(self) -> None:
@@ -41,120 +51,130 @@ if TYPE_CHECKING:
             """The run is over."""
 
 
-LONGEST_WRITE = 4096
-"""Bytes that a pipe which is ready for writing takes at once (POSIX's PIPE_BUF on Linux)."""
-
-
 PATIENCE = 1.5
 """Seconds that an owner which asked the worker to stop has for taking the last lines."""
-
-LONGEST_WAIT = 0.25
-"""Seconds after which a writer that waits looks up whether that time is over."""
 
 
 class OwnerGone(Exception):
     """Nobody reads the events any more."""
 
 
-class EventWriter:
-    """Writes one JSON object per line to a descriptor, whole lines only, and nothing after the end.
+class OwnerPipe:
+    """A descriptor that takes one JSON object per line, whole lines only, from many threads.
 
     A pipe that is full makes the writer wait: no event is lost and none is kept in memory.
     """
 
     def __init__(self, descriptor: int) -> None:
-        self.id: str | None = None
-        self.observer: Observer | None = None
         self.descriptor = descriptor
-        self._lock = threading.Lock()
+        self.observer: Observer | None = None
+        self.lock = threading.Lock()  # held while a line is written
         self._patient_until = float("inf")
-        self.ended_with: EventType | None = None
 
     def hurry(self) -> None:
         """Wait for a full pipe no longer than `PATIENCE` from now on: the run was asked to stop."""
-        self._patient_until = time.monotonic() + PATIENCE
+        self._patient_until = min(self._patient_until, time.monotonic() + PATIENCE)
 
     def is_patient(self) -> bool:
         """Is it still worth waiting for a full pipe?"""
         return time.monotonic() < self._patient_until
 
-    def emit(self, event: Event) -> None:
-        """Write an event, waiting as long as it takes, or until `hurry`. Raises `OwnerGone`.
-
-        Nothing is written any more once a terminal event was.
-        """
-        with self._lock:
-            self._write(event)
-
-    def emit_within(self, event: Event, seconds: float) -> bool:
-        """Write an event if the owner takes it within that time; was it written?
-
-        Raises `OwnerGone`.
-        """
-        if not self._lock.acquire(timeout=seconds):
-            return False
-        try:
-            if not self._is_writable(seconds):
-                return False
-            self._write(event)
-            return True
-        finally:
-            self._lock.release()
-
     def is_gone(self) -> bool:
         """Has the other end of the pipe been closed? False where that cannot be known."""
-        try:
-            from select import POLLERR, POLLHUP, POLLNVAL, poll
-        except ImportError:  # Windows: the next write tells
-            return False
-        watch = poll()
-        watch.register(self.descriptor, 0)
-        return any(events & (POLLERR | POLLHUP | POLLNVAL) for _, events in watch.poll(0))
+        return is_hung_up(self.descriptor)
 
     def is_on_screen(self) -> bool:
         """Do the events go to a terminal?"""
         return os.isatty(self.descriptor)
 
-    def _write(self, event: Event) -> None:
-        if self.ended_with is not None:
-            return
-        if event.type in TERMINAL:
-            self.ended_with = event.type
+    def is_writable(self, seconds: float) -> bool:
+        """Wait until a write would not block; a blocking write could not be given up."""
+        return is_ready(self.descriptor, seconds, readable=False)
+
+    def write(self, event: Event, id: str | None) -> None:
+        """Write an event, waiting as long as it takes, or until `hurry`, with the lock held.
+
+        Raises `OwnerGone`.
+        """
         if self.observer is not None:
             self.observer.before()
-        self._write_line(self.encode(event))
+        self._write_line(encode(event, id))
         if self.observer is not None:
-            self.observer.after(event)
+            self.observer.after(event, id)
 
     def _write_line(self, line: memoryview) -> None:
         while line:
-            if not self._is_writable(LONGEST_WAIT):
+            if not self.is_writable(LONGEST_WAIT):
                 if not self.is_patient():
                     raise OwnerGone
                 continue
             try:
-                line = line[os.write(self.descriptor, line[:LONGEST_WRITE]) :]
+                line = line[os.write(self.descriptor, line[:ATOMIC_WRITE]) :]
             except BlockingIOError:
                 time.sleep(0.001)  # the owner's end is non-blocking, and has less room than that
             except OSError:
                 raise OwnerGone from None
 
-    def encode(self, event: Event) -> memoryview:
-        """An event as its line: ASCII, so that no locale can garble it."""
-        from json import dumps
 
-        fields: dict[str, Any] = {"type": event.type}
-        if self.id is not None:
-            fields["id"] = self.id
-        fields.update(event.encode())
-        return memoryview(dumps(fields, separators=(",", ":")).encode("ascii") + b"\n")
+class EventWriter:
+    """The events of a run, or of one message in it: they carry its `id`, and have one end.
 
-    def _is_writable(self, seconds: float) -> bool:
-        """Wait until a write would not block; a blocking write could not be given up."""
+    Nothing is written any more once a terminal event was; `ended_with` is its type.
+    """
+
+    def __init__(self, pipe: OwnerPipe, id: str | None = None) -> None:
+        self.pipe = pipe
+        self.id = id
+        self.ended_with: EventType | None = None
+
+    def emit(self, event: Event) -> bool:
+        """Write an event, waiting as long as it takes; false where it came after the end.
+
+        Raises `OwnerGone`.
+        """
+        with self.pipe.lock:
+            return self._write(event)
+
+    def emit_within(self, event: Event, seconds: float) -> bool:
+        """Write an event if the owner takes it within that time; is it dealt with?
+
+        Raises `OwnerGone`.
+        """
+        lock = self.pipe.lock
+        if not lock.acquire(timeout=seconds):
+            return False
         try:
-            from select import POLLOUT, poll
-        except ImportError:
+            if not self.pipe.is_writable(seconds):
+                return False
+            self._write(event)
             return True
-        watch = poll()
-        watch.register(self.descriptor, POLLOUT)
-        return bool(watch.poll(seconds * 1000))
+        finally:
+            lock.release()
+
+    def emit_last(self, event: Event) -> None:
+        """Write the end, however slowly the owner reads, unless it is gone or asked to stop.
+
+        Raises `OwnerGone`.
+        """
+        while not self.emit_within(event, LONGEST_WAIT):
+            if self.pipe.is_gone() or not self.pipe.is_patient():
+                raise OwnerGone
+
+    def _write(self, event: Event) -> bool:
+        if self.ended_with is not None:
+            return False
+        if event.type in TERMINAL:
+            self.ended_with = event.type
+        self.pipe.write(event, self.id)
+        return True
+
+
+def encode(event: Event, id: str | None) -> memoryview:
+    """An event as its line: ASCII, so that no locale can garble it."""
+    from json import dumps
+
+    fields: dict[str, Any] = {"type": event.type}
+    if id is not None:
+        fields["id"] = id
+    fields.update(event.encode())
+    return memoryview(dumps(fields, separators=(",", ":")).encode("ascii") + b"\n")

@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 class Context:
     """The surroundings of one message's work.
 
-    Of the process's run, and shared with other messages: `store`, and the limiter behind `places`,
-    which says how many requests may be in flight. Of this message alone: its thread `group`, which
-    is over when the message is; `emit`, for its events; its `retrier`, which takes one of the
-    `places` for each try; its temporary `files`. `threads` is how many may compress or decompress
-    at once.
+    Of the process's run, and shared with other messages: `store`, `store_name`, which shows it
+    without secrets, and the limiter behind `places`, which says how many requests may be in
+    flight. Of this message alone: its thread `group`, which is over when the message is; `emit`,
+    for its events; its `retrier`, which takes one of the `places` for each try; its temporary
+    `files`. `threads` is how many may compress or decompress at once.
     """
 
-    __slots__ = ("emit", "files", "group", "places", "retrier", "store", "threads")
+    __slots__ = ("emit", "files", "group", "places", "retrier", "store", "store_name", "threads")
 
     def __init__(
         self,
@@ -32,6 +32,7 @@ class Context:
         group: ThreadGroup,
         emit: Callable[[Event], None],
         store: Store,
+        store_name: str,
         places: Places,
         retrier: Retrier,
         files: TemporaryFiles,
@@ -40,6 +41,7 @@ class Context:
         self.group = group
         self.emit = emit
         self.store = store
+        self.store_name = store_name
         self.places = places
         self.retrier = retrier
         self.files = files

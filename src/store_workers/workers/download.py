@@ -33,6 +33,7 @@ class Download:
     def __init__(self, message: DownloadStart, context: Context) -> None:
         self._message = message
         self._group = context.group
+        self._store_name = context.store_name
         self._files = context.files
         self._threads = context.threads
         self._context = context
@@ -59,6 +60,7 @@ class Download:
         target.commit()
         return FileDownloaded(
             path=self._message.path,
+            store=self._store_name,
             size=output.size,
             compressed_size=fetcher.fetched_bytes,
             chunks=len(listing.hashes),

@@ -7,7 +7,7 @@ from functools import partial
 from hashlib import sha256
 from itertools import count
 
-from store_workers.errors import ChunkFailure, ErrorCode, shown
+from store_workers.errors import ChunkFailure, WarningCode, shown
 from store_workers.files.source import FileSource
 from store_workers.stores.base import Chunk
 from store_workers.stream import codec
@@ -39,6 +39,7 @@ class Upload:
         self._message = message
         self._group = context.group
         self._emit = context.emit
+        self._store_name = context.store_name
         self._threads = context.threads
         self._saver = Saver(context, overwrite=message.settings.overwrite)
         self._assembler = Assembler()
@@ -137,6 +138,7 @@ class Upload:
             listed = {"hashes": tuple(saver.chunks)}
         return FileUploaded(
             path=self._message.path,
+            store=self._store_name,
             size=size,
             compressed_size=saver.stored_bytes,
             chunks=self._assembler.chunks,
@@ -162,7 +164,7 @@ def other_codec() -> Warning:
     """What is told where the codec may not make the chunks that all other hosts make."""
     expected = ".".join(str(part) for part in codec.EXPECTED_LIBZSTD)
     return Warning(
-        code=ErrorCode.HOST_UNSUPPORTED,
+        code=WarningCode.CODEC_DIFFERS,
         message=f"this host compresses with {codec.library_version()}, not libzstd {expected}: the"
         " hashes may differ from those of other hosts",
     )
@@ -171,7 +173,7 @@ def other_codec() -> Warning:
 def file_changed(path: str) -> Warning:
     """What is told of a file that moved while it was read: it may be no state it ever was in."""
     return Warning(
-        code=ErrorCode.FILE_MISMATCH,
+        code=WarningCode.FILE_CHANGED,
         message=f"{shown(path)}: changed while it was read: what is stored may mix two states",
         path=path,
     )

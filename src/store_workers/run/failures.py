@@ -1,0 +1,46 @@
+"""Any failure as one that has a code and a sentence for people."""
+
+from __future__ import annotations
+
+import os
+
+from store_workers.errors import ErrorCode, WorkerError
+
+DEBUG_VARIABLE = "STORE_WORKERS_DEBUG"
+
+
+def as_worker_error(failure: BaseException) -> WorkerError:
+    """The error that is told; what nobody foresaw is a bug of ours."""
+    if os.environ.get(DEBUG_VARIABLE) == "1":
+        import traceback
+
+        traceback.print_exception(type(failure), failure, failure.__traceback__)
+    if isinstance(failure, WorkerError):
+        return failure
+    if isinstance(failure, MemoryError):
+        return WorkerError(ErrorCode.HOST_UNSUPPORTED, "this host gives no more memory")
+    if isinstance(failure, ImportError):
+        return WorkerError(ErrorCode.HOST_UNSUPPORTED, _not_importable(failure))
+    return WorkerError(
+        ErrorCode.INTERNAL, f"a bug of this worker: {type(failure).__name__}{_place(failure)}"
+    )
+
+
+def _not_importable(failure: ImportError) -> str:
+    name = (failure.name or "").partition(".")[0]
+    what = f"the library {name}" if name else "a library"
+    return (
+        f"{what} cannot be loaded on this host: it lacks memory or a folder that programs may be"
+        " loaded from, or this copy was not built for its platform"
+    )
+
+
+def _place(failure: BaseException) -> str:
+    """Where it happened: the name of the module, and the line in it."""
+    trace = failure.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    if trace is None:
+        return ""
+    code = trace.tb_frame.f_code
+    return f" in {os.path.basename(code.co_filename)}, {code.co_name}, line {trace.tb_lineno}"

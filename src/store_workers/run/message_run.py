@@ -1,0 +1,206 @@
+"""One message's life: from the accepted message to its last event, and what is undone then."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+from store_workers.errors import StoreFailure, WarningCode, WorkerError
+from store_workers.run.failures import as_worker_error
+from store_workers.run.supervisor import Heartbeat
+from store_workers.wire.events import ChunkRetry, EventType, Warning, error_event
+from store_workers.wire.messages import DownloadStart
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from store_workers.errors import ChunkFailure
+    from store_workers.files.atomic_file import TemporaryFiles
+    from store_workers.run.shared import Shared
+    from store_workers.stores.base import Location, Store
+    from store_workers.threads import ThreadGroup
+    from store_workers.transfer.limiter import Places
+    from store_workers.transfer.retry import Retrier
+    from store_workers.wire.events import Event
+    from store_workers.wire.messages import Message
+    from store_workers.wire.writer import EventWriter
+    from store_workers.workers.download import Download
+    from store_workers.workers.upload import Upload
+
+
+class MessageRun:
+    """Does what one accepted message asks for.
+
+    `events` takes its events, `group` its threads: it is over when the message is. `location` is
+    where its chunks live.
+    """
+
+    def __init__(
+        self,
+        message: Message,
+        location: Location,
+        shared: Shared,
+        events: EventWriter,
+        group: ThreadGroup,
+    ) -> None:
+        self._message = message
+        self._location = location
+        self._shared = shared
+        self._events = events
+        self._group = group
+        self._slow_store = SlowStore(message.settings.timeout_ms / 1000)
+        self._files: TemporaryFiles | None = None
+        self._heartbeat: Heartbeat | None = None
+        self._worker: Upload | Download | None = None
+
+    def work(self) -> None:
+        """Do the work, on a thread of the group, up to the event of success.
+
+        Raises what it failed with; another thread may have failed the group before.
+        """
+        worker = self._worker = self._make_worker()
+        self._group.when_over(self._close_worker)
+        if self._shared.observer is not None:
+            self._shared.observer.begin(self._message, self._location.shown, worker.progress)
+        interval = self._message.settings.progress_interval_ms / 1000
+        if interval:
+            self._heartbeat = Heartbeat(interval, worker.progress, self._events)
+            self._shared.heartbeats.add(self._heartbeat)
+        self._events.emit(worker.run())
+
+    @property
+    def spent(self) -> bool:
+        """Were bytes taken from, or written to, what cannot be rewound?"""
+        return self._worker is not None and self._worker.spent
+
+    def close(self) -> None:
+        """Let go of all that is the message's: threads, heartbeat, files without a name."""
+        if self._heartbeat is not None:
+            self._shared.heartbeats.remove(self._heartbeat)
+        self._group.close()
+        if self._files is not None:
+            self._files.close()
+
+    def _close_worker(self) -> None:
+        if self._worker is not None:
+            with suppress(WorkerError):  # an error that counts was met before
+                self._worker.close()
+
+    def _make_worker(self) -> Upload | Download:
+        from store_workers.files.atomic_file import TemporaryFiles
+        from store_workers.workers.context import Context
+
+        self._files = TemporaryFiles()
+        store = self._open_store()
+        places = self._shared.limiter.places(self._group, quick=store.properties.asking_is_free)
+        context = Context(
+            group=self._group,
+            emit=self._emit,
+            store=store,
+            store_name=self._location.shown,
+            places=places,
+            retrier=self._retrier(places),
+            files=self._files,
+            threads=self._shared.threads,
+        )
+        if isinstance(self._message, DownloadStart):
+            from store_workers.workers.download import Download
+
+            return Download(self._message, context)
+        from store_workers.workers.upload import Upload
+
+        self._tidy_up(store)
+        return Upload(self._message, context)
+
+    def _open_store(self) -> Store:
+        """Open the store; what it needs of this host may be missing."""
+        try:
+            return self._shared.keep(self._location.open(self._message.settings))
+        except StoreFailure as failure:
+            raise WorkerError(failure.code, failure.message) from failure
+
+    def _retrier(self, places: Places) -> Retrier:
+        from store_workers.transfer.retry import Retrier, RetryPolicy
+
+        return Retrier(
+            RetryPolicy.of(self._message.settings),
+            places,
+            self._emit_retry,
+            on_try=self._observe_try,
+            sleep=self._group.sleep,
+        )
+
+    def _emit(self, event: Event) -> None:
+        if event.type is not EventType.CHUNK or self._message.settings.chunk_events:
+            self._events.emit(event)
+
+    def _tidy_up(self, store: Store) -> None:
+        removed = store.remove_stale_files()
+        if removed:
+            self._emit(leftovers_removed(removed))
+
+    def _emit_retry(self, failure: ChunkFailure, pause: float) -> None:
+        self._emit(
+            ChunkRetry(
+                index=failure.index or 0,
+                hash=failure.hash or "",
+                code=failure.code,
+                message=failure.message,
+                attempt=failure.attempt,
+                delay_ms=round(pause * 1000),
+            )
+        )
+
+    def _observe_try(
+        self, index: int, hash: str, attempt: int, seconds: float, failure: StoreFailure | None
+    ) -> None:
+        observer = self._shared.observer
+        if observer is not None:
+            observer.tried(self._message.id, index, hash, attempt, seconds, failure)
+        if failure is None and self._slow_store.shows_in(seconds):
+            self._emit(store_slow(seconds, index, hash))
+
+
+def conclude(failure: BaseException, events: EventWriter, *, spent: bool = False) -> WorkerError:
+    """Tell that a message, or a run, failed; raises `OwnerGone` where nobody listens.
+
+    `spent`: were bytes taken from, or written to, what cannot be rewound?
+    """
+    error = as_worker_error(failure)
+    events.emit_last(error_event(error, spent=spent))
+    return error
+
+
+class SlowStore:
+    """Finds out, once a message, that a store takes more than half of its timeout for a chunk."""
+
+    def __init__(self, timeout: float) -> None:
+        self._limit = timeout / 2
+        self._unsaid = [True]
+
+    def shows_in(self, seconds: float) -> bool:
+        """Is this the first try that took so long? Safe from many threads."""
+        if seconds <= self._limit:
+            return False
+        try:
+            return self._unsaid.pop()
+        except IndexError:
+            return False
+
+
+def store_slow(seconds: float, index: int, hash: str) -> Warning:
+    """What is told of a store that may soon be too slow."""
+    return Warning(
+        code=WarningCode.STORE_SLOW,
+        message=f"the store is slow: one chunk took {seconds:.1f} s, more than half of"
+        " settings.timeout_ms",
+        index=index,
+        hash=hash,
+    )
+
+
+def leftovers_removed(count: int) -> Warning:
+    """What is told of files that killed workers left in a directory store."""
+    return Warning(
+        code=WarningCode.LEFTOVERS_REMOVED,
+        message=f"removed {count} temporary {'file' if count == 1 else 'files'} of"
+        " earlier runs that were cut off",
+    )

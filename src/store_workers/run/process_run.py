@@ -1,0 +1,127 @@
+"""A process's run: it reads what the owner asks for, has it done, and says how that went."""
+
+from __future__ import annotations
+
+from store_workers.errors import BadMessage, Cancelled
+from store_workers.run.limits import within_limits
+from store_workers.run.message_run import MessageRun, conclude
+from store_workers.run.shared import Shared
+from store_workers.run.supervisor import Heartbeats, Mailbox, Supervisor
+from store_workers.threads import LONGEST_CLOSE
+from store_workers.wire.events import EventType
+from store_workers.wire.messages import decode_message, message_id
+from store_workers.wire.reader import MessageReader
+from store_workers.wire.writer import EventWriter, OwnerGone
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from typing_extensions import Self
+
+    from store_workers.wire.messages import Message
+    from store_workers.wire.writer import OwnerPipe
+
+SUCCESS, FAILURE, NOT_ACCEPTED = 0, 1, 2
+
+
+class ProcessRun:
+    """All that a process does for its owner, from the first byte of the message on.
+
+    `messages` is the descriptor that they come from; nothing is closed that was given. Several
+    runs can be in one process, side by side or one after the other: leaving the context ends all
+    that one began.
+    """
+
+    def __init__(self, messages: int, pipe: OwnerPipe, environment: Mapping[str, str]) -> None:
+        self._messages = messages
+        self._events = EventWriter(pipe)
+        self.mailbox = Mailbox(pipe.hurry)
+        heartbeats = Heartbeats(self.mailbox.wake)
+        self._supervisor = Supervisor(pipe, self.mailbox, heartbeats)
+        self._shared = Shared(pipe, heartbeats, environment, self.mailbox.failed)
+        self._message_run: MessageRun | None = None
+
+    def status(self) -> int:
+        """Do what the message asks for; the exit status that tells how it went."""
+        try:
+            failure = self._run()
+            if failure is None:
+                return SUCCESS
+            self._shared.group.fail(failure)
+            self._let_go()
+            if isinstance(failure, OwnerGone):
+                return self._unheard()
+            return self._concluded(failure)
+        except OwnerGone:
+            return self._unheard()
+
+    def close(self, seconds: float = LONGEST_CLOSE) -> bool:
+        """Undo all that was begun, and wait that long for the threads; have all of them ended?"""
+        self._let_go()
+        return self._shared.close(seconds)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.close()
+
+    def _run(self) -> BaseException | None:
+        try:
+            self._shared.group.start(self._work, "work")
+        except Exception as failure:  # noqa: BLE001 - whatever it is, it is told
+            return failure
+        return self._supervisor.wait()
+
+    def _work(self) -> None:
+        """What the thread beside the supervisor does, from the first byte of the message on."""
+        value = MessageReader(self._messages, self._shared.group.check).first()
+        self._events.id = message_id(value)
+        message = within_limits(decode_message(value))
+        self._shared.settle(message.settings)
+        self._message_run = self._prepared(message)
+        self._message_run.work()
+        self.mailbox.done()
+
+    def _prepared(self, message: Message) -> MessageRun:
+        """Find out all that can be known of a message before anything is touched."""
+        from store_workers.stores.location import locate
+
+        refuse_reserved_path(message.path, self._events.pipe.descriptor)
+        location = locate(message, self._shared.environment)
+        return MessageRun(message, location, self._shared, self._events, self._shared.group)
+
+    def _let_go(self) -> None:
+        if self._message_run is not None:
+            self._message_run.close()
+
+    def _concluded(self, failure: BaseException) -> int:
+        """Tell the failure, and choose the status."""
+        spent = self._message_run is not None and self._message_run.spent
+        error = conclude(failure, self._events, spent=spent)
+        if self._events.ended_with is not EventType.ERROR:
+            return SUCCESS  # it was complete before the failure came in
+        if isinstance(error, Cancelled):
+            return 128 + error.signal_number
+        return NOT_ACCEPTED if isinstance(error, BadMessage) else FAILURE
+
+    def _unheard(self) -> int:
+        """The status where nobody takes the last line: a signal's, if there still is an owner."""
+        number = self.mailbox.signalled
+        return 128 + number if number and not self._events.pipe.is_gone() else FAILURE
+
+
+def refuse_reserved_path(path: str, events: int) -> None:
+    """Refuse a path that opens what the messages come by, or what the events go to."""
+    from store_workers.files.descriptors import (
+        EVENTS_DESCRIPTOR,
+        MESSAGE_DESCRIPTOR,
+        reserved_descriptor,
+    )
+
+    number = reserved_descriptor(path, events)
+    if number == EVENTS_DESCRIPTOR:
+        raise BadMessage("path", "standard output carries the events: name another file")
+    if number == MESSAGE_DESCRIPTOR:
+        raise BadMessage("path", "standard input carries the message: name another file")

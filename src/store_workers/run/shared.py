@@ -1,0 +1,73 @@
+"""What all messages of a process's run share, and how it is let go of."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+
+from store_workers.run.limits import codec_threads
+from store_workers.threads import ThreadGroup, ThreadPool
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from store_workers.run.supervisor import Heartbeats
+    from store_workers.stores.base import Store
+    from store_workers.transfer.limiter import Limiter
+    from store_workers.wire.messages import Settings
+    from store_workers.wire.writer import Observer, OwnerPipe
+
+
+class Shared:
+    """Threads, stores and the limiter of one run; `close` undoes all that was begun with them.
+
+    Nothing of it is global: two of these do not know of each other. `settings` decide what is the
+    run's and not a message's: how much may be in flight, and how many threads compress.
+    """
+
+    def __init__(
+        self,
+        pipe: OwnerPipe,
+        heartbeats: Heartbeats,
+        environment: Mapping[str, str],
+        on_failure: Callable[[BaseException], None],
+    ) -> None:
+        self.pipe = pipe
+        self.heartbeats = heartbeats
+        self.environment = environment
+        self.pool = ThreadPool()
+        self.group = ThreadGroup(on_failure, pool=self.pool)
+        self.threads = 1
+        self._undo = ExitStack()
+        self._limiter: Limiter | None = None
+
+    @property
+    def observer(self) -> Observer | None:
+        """Who is shown the events besides the owner."""
+        return self.pipe.observer
+
+    def settle(self, settings: Settings) -> None:
+        """Take what holds for the whole run from its message, before any work begins."""
+        from store_workers.transfer.limiter import Limiter
+
+        self.threads = settings.compression_threads or codec_threads()
+        self._limiter = Limiter(settings.concurrency)
+
+    @property
+    def limiter(self) -> Limiter:
+        """How many requests may be in flight, all messages together."""
+        assert self._limiter is not None  # noqa: S101 - `settle` comes first
+        return self._limiter
+
+    def keep(self, store: Store) -> Store:
+        """Close a store with all else."""
+        self._undo.callback(store.close)
+        return store
+
+    def close(self, seconds: float) -> bool:
+        """Let go of everything, and wait that long for the threads; have all of them ended?"""
+        self.group.close()
+        self._undo.close()
+        if self.observer is not None:
+            self.observer.close()
+        return self.pool.close(seconds)
