@@ -94,7 +94,7 @@ def enter(arguments: list[str]) -> int:
         ROOT / "build" / "artifact", ROOT / "tools" / "requirements" / "build.txt"
     )
     return subprocess.call(
-        [str(made.python), "-B", str(Path(__file__).resolve()), *arguments],
+        [str(made), "-B", str(Path(__file__).resolve()), *arguments],
         env={**environment.clean_surroundings(), INSIDE: str(started)},
     )
 
@@ -113,7 +113,7 @@ def this_platform() -> str:
     Raises:
         StepFailed: it is none of the supported ones.
     """
-    from store_workers_bootstrap.loader import host_key
+    from store_workers_bootstrap.native import host_key
 
     platform = host_key().partition("-")[2]
     if platform not in targets.PLATFORMS:

@@ -1,10 +1,13 @@
-"""What runs before ``store_workers``: the artifact's first lines and its importer.
+"""What runs before ``store_workers``: the artifact's first lines, its checks, its native libraries.
 
-* ``__main__.py`` becomes the archive's own ``__main__.py``: it parses on any Python since 2.7,
-  cuts the interpreter loose from its surroundings and checks what it loads.
-* ``refuse.py`` tells a host that cannot run the artifact why (also parsed by Python 2.7).
-* ``loader.py`` imports Python code and the one native library straight from the archive.
-* ``private_cache.py`` holds that library where it cannot be loaded from memory.
+* ``__main__.py`` becomes the archive's own ``__main__.py``: a few lines that see whether
+  ``boot.py`` is whole.
+* ``boot.py`` refuses a host that cannot run the artifact, cuts the interpreter loose from its
+  surroundings, and checks the zip's directory. Both parse on any Python since 2.7.
+* ``refuse.py`` words such a refusal (also for Python 2.7).
+* ``importer.py`` is Python's own zip importer, with the check that an entry is as it was built.
+* ``native.py`` finds the native libraries; ``private_cache.py`` holds them where they can't be
+  loaded from memory.
 
 It lies under ``src`` because it ships: it is part of the product, not of the tool that builds it.
 """

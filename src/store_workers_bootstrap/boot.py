@@ -1,76 +1,28 @@
 # mypy: ignore-errors
-"""Check the copy, cut loose from the surroundings, and hand over to the importer.
+# ruff: noqa: F821, PTH
+"""Refuse a host, cut loose from the surroundings, check the zip's directory, hand over.
 
 Parses on Python 2.7 and later. Compiled anew at every start, so it is short; the archive's
-``__main__.py``, in whose namespace this runs, has seen that not a bit of it is flipped, and all
-that comes after it is checked before it runs.
+``__main__.py``, in whose namespace this runs, has seen that not a bit of it is flipped.
+``DIRECTORY``, from there, is the CRC-32 of the zip's directory after its first entry (which is
+``__main__.py``'s own); the directory has the CRC-32 of everything else.
 """
 
+import os
 import sys
+import zipimport
 
-try:
-    import _signal  # what `signal` is made of, without the enumerations that it imports
-except ImportError:
-    import signal as _signal
-
-# Where the table of contents stands in this file: written by the build.
-HEAD, HEAD_BYTES = 0x00000000, 0x00000000
+PACKAGE = "store_workers_bootstrap/"
+FIRST_ENTRY_BYTES, END_BYTES = 46 + len("__main__.py"), 22
 # Whose finders stay: those of Python itself.
 OWN = ("_frozen_importlib", "_frozen_importlib_external", "zipimport")
 FAILED = '{"type":"ERROR","code":"%s","message":"%s","retryable":false}\n'
 DAMAGED = "this copy of store-workers.pyz is damaged: copy the file again"
-STOPPED = "stopped by a signal while starting"
 NO_ZLIB = "this Python was built without zlib, which the artifact needs: use another one"
 
 
-def stopped(number, _frame):
-    """End at once and say so: nothing is open yet. The worker's own handling replaces this."""
-    import os
-
-    os.write(1, (FAILED % ("CANCELLED", STOPPED)).replace("false", "true").encode("ascii"))
-    os._exit(128 + number)
-
-
-def part(archive, offset, size, crc, inflated=0):
-    """Return one part of the file, inflated, or raise ValueError if it is not as it was built."""
-    archive.seek(offset)
-    content = archive.read(size)
-    if zlib.crc32(content) & 0xFFFFFFFF != crc:
-        raise ValueError("checksum")
-    return zlib.decompress(content, -15, inflated) if inflated else content
-
-
-def contents(archive):
-    """Return the table of contents; its own checksum is the eight hex digits before it."""
-    import marshal
-
-    archive.seek(HEAD)
-    crc = int(archive.read(8), 16)
-    return marshal.loads(part(archive, HEAD + 8, HEAD_BYTES - 8, crc))
-
-
-def prepare(archive):
-    """Install the importer. Return the code that tells this host why not, and what it lacks."""
-    head = contents(archive)
-    part(archive, *head["first lines"])
-    if sys.version_info < (3, 10) or sys.implementation.name != "cpython":
-        return part(archive, *head["refuse"]), None
-    import marshal
-    from importlib.util import MAGIC_NUMBER
-
-    magic = int.from_bytes(MAGIC_NUMBER[:2], "little")
-    tables = marshal.loads(part(archive, *head["code"].get(magic, head["source"])))
-    loader = tables["loader"]  # code made for this Python, or else its source
-    namespace = {"__name__": "store_workers_bootstrap.loader"}
-    exec(marshal.loads(loader) if tables["compiled"] else loader, namespace)
-    missing = namespace["install"](archive, tables, head["build"])
-    return missing and part(archive, *head["refuse"]), missing
-
-
 def alone():
-    """Leave Python's own library as the only other place that modules come from."""
-    import os
-
+    """Leave Python's own library as the only place that modules come from."""
     stdlib = os.path.dirname(os.__file__)
     base, exec_base = (getattr(sys, "base_" + name, stdlib) for name in ("prefix", "exec_prefix"))
     allowed = [stdlib, os.path.join(base, "DLLs")] + ([base] if os.name == "nt" else [])
@@ -83,14 +35,48 @@ def alone():
     ]
     for finders in (sys.meta_path, sys.path_hooks):
         finders[:] = [each for each in finders if getattr(each, "__module__", 0) in OWN]
-    sys.dont_write_bytecode = True
-    sys.pycache_prefix = None
-    if sys.warnoptions:
-        import warnings
 
-        del sys.warnoptions[:]
-        warnings.resetwarnings()
-        warnings.simplefilter("ignore")
+
+def entry(name):
+    """Return an entry of the zip, or raise an exception if it is not as it was built."""
+    content = __loader__.get_data(name)
+    directory = zipimport._zip_directory_cache[__loader__.archive]  # noqa: SLF001
+    facts = directory[name.replace("/", os.sep)]
+    if (zlib.crc32(content) ^ facts[7]) & 0xFFFFFFFF:
+        raise ValueError("checksum")
+    return content
+
+
+def prepare():
+    """Install the importer. Return the lines that tell this host why not, and what it lacks."""
+    if sys.version_info < (3, 10) or sys.implementation.name != "cpython":
+        return entry(PACKAGE + "refuse.py"), None
+    archive = open(__loader__.archive, "rb", 0)
+    archive.seek(-END_BYTES, 2)
+    end = archive.read(END_BYTES)
+    archive.seek(int.from_bytes(end[16:20], "little"))
+    directory = archive.read(int.from_bytes(end[12:16], "little"))
+    if zlib.crc32(directory[FIRST_ENTRY_BYTES:]) != DIRECTORY:
+        raise ValueError("checksum")
+    folder = "cp%d%d/" % sys.version_info[:2]
+    try:
+        code = marshal_of(entry(folder + PACKAGE + "importer.pyc"))
+    except (OSError, ImportError):  # nobody compiled for this Python
+        folder, code = "", entry(PACKAGE + "importer.py")
+    namespace = {"__name__": "store_workers_bootstrap.importer"}
+    exec(code, namespace)
+    missing = namespace["install"](archive, folder)
+    return missing and entry(PACKAGE + "refuse.py"), missing
+
+
+def marshal_of(content):
+    """Return the code in a ``.pyc``, or raise ImportError if it is another Python's."""
+    import marshal
+    from importlib.util import MAGIC_NUMBER
+
+    if not content.startswith(MAGIC_NUMBER):
+        raise ImportError("magic number")
+    return marshal.loads(content[16:])
 
 
 def give_up(code, message):
@@ -99,8 +85,6 @@ def give_up(code, message):
     sys.exit(1)
 
 
-for name in ("SIGINT", "SIGTERM"):
-    _signal.signal(getattr(_signal, name), stopped)
 if sys.version_info >= (3, 10):
     alone()
 try:
@@ -108,7 +92,7 @@ try:
 except ImportError:
     give_up("HOST_UNSUPPORTED", NO_ZLIB)
 try:
-    refusal, reason = prepare(open(__loader__.archive, "rb", 0))
+    refusal, reason = prepare()
 except Exception:
     give_up("INTERNAL", DAMAGED)
 if refusal:

@@ -5,23 +5,30 @@ from __future__ import annotations
 import os
 import stat
 import sys
-import tempfile
 
 VARIABLE = "STORE_WORKERS_CACHE"
 
 
-def keep(name: str, build: str, content: bytes | bytearray) -> str:
+def keep(name: str, content: bytes) -> str:
     """Return the path of a file with exactly ``content``, kept for the next start.
 
     Written aside, and moved under a lock, so that a reader never sees half a file, and of many
     starts at once one moves and all use what it moved. What lies there already is compared before
     it is used. Where no folder can be made private, a folder for this process alone serves.
+
+    Raises:
+        OSError: there is no folder that can be written to.
     """
-    folder = os.path.join(cache_root(), build)
+    import zlib
+
+    # Libraries of several builds lie beside each other: each in a folder named by its content.
+    folder = os.path.join(cache_root(), f"{zlib.crc32(content):08x}")
     try:
         make_private(folder)
         return written(os.path.join(folder, name), content)
     except OSError:
+        import tempfile
+
         return written(os.path.join(tempfile.mkdtemp(prefix="store-workers-"), name), content)
 
 
@@ -58,10 +65,12 @@ def make_private(folder: str) -> None:
         raise PermissionError(f"not private: {folder}")
 
 
-def written(path: str, content: bytes | bytearray) -> str:
+def written(path: str, content: bytes) -> str:
     """Return ``path`` once it holds ``content``."""
     if holds(path, content):
         return path
+    import tempfile
+
     handle, aside = tempfile.mkstemp(dir=os.path.dirname(path))
     try:
         with open(handle, "wb") as stream:
@@ -103,7 +112,7 @@ def locked(folder: str) -> int | None:
     return held
 
 
-def holds(path: str, content: bytes | bytearray) -> bool:
+def holds(path: str, content: bytes) -> bool:
     """Return whether the file at ``path`` holds exactly ``content``."""
     try:
         with open(path, "rb") as stream:

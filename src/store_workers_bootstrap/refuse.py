@@ -12,7 +12,7 @@ import subprocess
 import sys
 
 NEEDED = "CPython 3.10 or newer is needed"
-CANDIDATES = ("python3.13", "python3.12", "python3.11", "python3.10", "python3.14", "python3")
+CANDIDATES = (*tuple("python3.%d" % n for n in (13, 12, 11, 10, 14, 15)), "python3")
 # A quick look from outside; anything that goes wrong says no.
 PROBE = (
     "import sys, zlib; sys.exit(sys.version_info < (3, 10) or sys.implementation.name != 'cpython')"

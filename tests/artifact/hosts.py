@@ -18,17 +18,22 @@ from tests.support.worker import ARTIFACT, clean_environ
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-SUPPORTED = ("3.10", "3.11", "3.12", "3.13", "3.14")
+SUPPORTED = ("3.10", "3.11", "3.12", "3.13", "3.14", "3.15")
 TOO_OLD = ("2.7", "3.6", "3.7", "3.8", "3.9")
+# What the artifact's first lines do, given ``__loader__``, but for their word on a damaged copy.
+FIRST_LINES = """
+exec(__loader__.get_data("__main__.py").partition(b"if not bad")[0])
+exec(s)
+"""
 # Before the artifact's own main: runs its first lines and stops short of the worker, so that a
 # test can look at what is importable then. sys.argv[1] is the artifact.
-INSIDE = """
+INSIDE = f"""
 import sys, types, zipimport
 stand_in = types.ModuleType("store_workers.__main__")
 stand_in.main = lambda: None
 sys.modules[stand_in.__name__] = stand_in
 __loader__ = zipimport.zipimporter(sys.argv[1])
-exec(__loader__.get_data("boot.py"))
+{FIRST_LINES}
 del sys.modules[stand_in.__name__]
 """
 

@@ -1,18 +1,19 @@
-"""What the build does to native libraries: it cuts them, and stores some as patches of others."""
+"""What the build does to native libraries: it takes them out of wheels, and cuts them."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
+import zipfile
 from importlib import import_module
 from pathlib import Path
 
 import pytest
 import zstandard
+from artifact import contents
+from artifact.bundle import Native
 from artifact.elf import MAGIC_64_LITTLE, cut
-from artifact.patches import GAP, MOST_BYTES, MOST_RUNS, difference
-from hypothesis import given
-from hypothesis import strategies as st
+from artifact.targets import Target
 
 LIBRARY = Path(str(import_module("zstandard.backend_c").__file__))
 ON_LINUX = sys.platform == "linux"
@@ -67,49 +68,40 @@ def test_what_is_no_such_library_is_left_alone(content: bytes) -> None:
     assert cut(content) == content
 
 
-def patched(old: bytes, patch: tuple[tuple[int, bytes], ...]) -> bytes:
-    """Return what the loader makes of a library and a patch."""
-    content = bytearray(old)
-    for start, piece in patch:
-        content[start : start + len(piece)] = piece
-    return bytes(content)
+FILES = {
+    "fast/__init__.py": b"",
+    "fast/kernel.cpython-311-x86_64-linux-gnu.so": b"kernel",
+    "fast/other.cpython-311-x86_64-linux-gnu.so": b"not wanted",
+    "fast-1.0.dist-info/METADATA": b"Name: fast",
+    "fast-1.0.dist-info/licenses/LICENSE": b"free",
+    "fast-1.0.dist-info/RECORD": b"",
+    "fast-1.0.data/scripts/fast": b"",
+}
 
 
-@given(st.binary(min_size=1, max_size=300), st.data())
-def test_a_patch_makes_one_of_the_other(old: bytes, data: st.DataObject) -> None:
-    places = st.dictionaries(st.integers(0, len(old) - 1), st.integers(0, 255), max_size=40)
-    new = bytearray(old)
-    for place, value in data.draw(places).items():
-        new[place] = value
-    patch = difference(old, bytes(new))
-    assert patch is not None
-    assert patched(old, patch) == new
-    ends = [start + len(piece) for start, piece in patch]
-    starts = [start for start, _ in patch]
-    assert all(start - end >= GAP for end, start in zip(ends, starts[1:], strict=False))
+@pytest.fixture
+def wheel(tmp_path: Path) -> Path:
+    """A wheel of a library that is not bundled, with all that wheels have."""
+    path = tmp_path / "fast-1.0-cp311-cp311-manylinux2014_x86_64.whl"
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in FILES.items():
+            archive.writestr(name, content)
+    return path
 
 
-def test_equal_ones_need_no_change() -> None:
-    assert difference(b"same", b"same") == ()
-
-
-def test_another_length_is_no_patch() -> None:
-    assert difference(b"one", b"four") is None
-
-
-def test_too_many_differences_are_no_patch() -> None:
-    spread = bytearray(2 * GAP * (MOST_RUNS + 1))
-    old = bytes(spread)
-    for place in range(0, 2 * GAP * MOST_RUNS, 2 * GAP):
-        spread[place] = 1
-    patch = difference(old, bytes(spread))
-    assert patch is not None
-    assert len(patch) == MOST_RUNS
-    spread[-1] = 1
-    assert difference(old, bytes(spread)) is None
-
-
-def test_too_large_differences_are_no_patch() -> None:
-    old = bytes(MOST_BYTES + 1)
-    assert difference(old, b"\1" * MOST_BYTES + b"\0") is not None
-    assert difference(old, b"\1" * (MOST_BYTES + 1)) is None
+def test_a_library_takes_one_line_of_the_table(
+    wheel: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(contents, "LAZY", ())
+    fast = Native("fast", ("fast/kernel.*",), absent=("cp310-windows-*",))
+    target = Target("3.11", "linux-glibc-x86_64")
+    assert contents.libraries({fast: {target: wheel}}) == {
+        f"native/cp311-linux-glibc-x86_64/{name}": FILES[name] for name in FILES if "kernel" in name
+    }
+    assert sorted(contents.unpacked([wheel])) == [
+        "fast-1.0.dist-info/METADATA",
+        "fast-1.0.dist-info/licenses/LICENSE",
+        "fast/__init__.py",
+    ]
+    assert fast.has(target.key)
+    assert not fast.has("cp310-windows-arm64")

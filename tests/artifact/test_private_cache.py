@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import time
+import zlib
 from typing import TYPE_CHECKING
 
 import pytest
@@ -18,12 +19,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 CONTENT = bytes(range(256)) * 20_000
-BUILD = "0123456789abcdef"
+BUILD = f"{zlib.crc32(CONTENT):08x}"
 KEEP = """
 import sys
 from store_workers_bootstrap.private_cache import keep
 sys.stdin.readline()
-print(keep("library.so", "0123456789abcdef", bytes(range(256)) * 20_000))
+print(keep("library.so", bytes(range(256)) * 20_000))
 """
 
 
@@ -35,7 +36,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def kept(cache: Path) -> Path:
-    path = private_cache.keep("library.so", BUILD, CONTENT)
+    path = private_cache.keep("library.so", CONTENT)
     assert path == str(cache / BUILD / "library.so")
     return cache / BUILD / "library.so"
 
@@ -71,7 +72,7 @@ def test_what_lies_there_and_differs_is_replaced(cache: Path) -> None:
 def test_a_folder_open_to_others_is_not_used(cache: Path, mode: int) -> None:
     (cache / BUILD).mkdir(parents=True)
     (cache / BUILD).chmod(mode)
-    path = private_cache.keep("library.so", BUILD, CONTENT)
+    path = private_cache.keep("library.so", CONTENT)
     assert not path.startswith(str(cache))
     with open(path, "rb") as stream:
         assert stream.read() == CONTENT
@@ -83,19 +84,19 @@ def test_a_link_to_a_folder_is_not_used(cache: Path, tmp_path: Path) -> None:
     (tmp_path / "elsewhere").mkdir(mode=0o700)
     cache.mkdir()
     (cache / BUILD).symlink_to(tmp_path / "elsewhere")
-    assert not private_cache.keep("library.so", BUILD, CONTENT).startswith(str(cache))
+    assert not private_cache.keep("library.so", CONTENT).startswith(str(cache))
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder away")
 def test_a_folder_of_somebody_else_is_not_used(cache: Path) -> None:
     (cache / BUILD).mkdir(parents=True, mode=0o700)
     os.chown(cache / BUILD, 54321, 54321)
-    assert not private_cache.keep("library.so", BUILD, CONTENT).startswith(str(cache))
+    assert not private_cache.keep("library.so", CONTENT).startswith(str(cache))
 
 
 def test_a_place_that_is_a_file(cache: Path) -> None:
     cache.write_bytes(b"")
-    assert not private_cache.keep("library.so", BUILD, CONTENT).startswith(str(cache))
+    assert not private_cache.keep("library.so", CONTENT).startswith(str(cache))
 
 
 def test_eight_at_once_use_one_file(cache: Path) -> None:

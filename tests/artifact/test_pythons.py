@@ -6,6 +6,7 @@ import os
 import platform
 import shutil
 import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import pytest
 
 from tests.artifact.debian import unpack
 from tests.artifact.hosts import (
+    FIRST_LINES,
     RoundTrip,
     inside,
     pythons,
@@ -35,7 +37,6 @@ def test_it_runs_and_cuts_the_same_chunks(name: str, trip: RoundTrip, hashes: li
 def test_everything_bundled_can_be_imported(name: str) -> None:
     code = """
 import importlib
-importer = sys.meta_path[0]
 wanted = ["zstandard", "urllib3.poolmanager", "botocore.session", "botocore.auth", "truststore",
           "tqdm"]
 for each in wanted:
@@ -44,7 +45,7 @@ foreign = [name for name, module in sys.modules.items()
            if name.partition(".")[0] in {each.partition(".")[0] for each in wanted}
            and sys.argv[1] not in (getattr(module, "__file__", None) or sys.argv[1])
            and not name.endswith("backend_c") and "moves" not in name]
-print(foreign, type(importer).__name__)
+print(foreign, type(sys.modules["urllib3"].__loader__).__name__)
 """
     assert inside(pythons()[name], code) == "[] Importer\n"
 
@@ -75,12 +76,14 @@ def test_an_old_python_is_pointed_to_a_better_one(name: str, tmp_path: Path) -> 
     assert "there is none on the PATH" in answer.last["message"]
 
 
-FAKED = """
+FAKED = (
+    """
 import os, sys, types, zipimport
 {fake}
 __loader__ = zipimport.zipimporter(sys.argv.pop())
-exec(__loader__.get_data("boot.py"))
 """
+    + FIRST_LINES
+)
 
 OTHER_KIND = (
     "sys.implementation = types.SimpleNamespace(**{**vars(sys.implementation), 'name': 'pypy'})"
@@ -107,6 +110,24 @@ def test_another_kind_of_host_is_told(fake: str, told: str, python: str) -> None
     assert answer.stderr == ""
 
 
+NOWHERE = """
+import tempfile
+del os.memfd_create
+def refuse(*args, **kwargs): raise OSError(30, "Read-only file system")
+tempfile.mkdtemp = refuse
+"""
+
+
+def test_a_host_with_no_place_for_a_library_is_told(python: str, trip: RoundTrip) -> None:
+    command = [python, "-c", FAKED.format(fake=NOWHERE), str(ARTIFACT)]
+    answer = start(command, trip.upload(), environ={"STORE_WORKERS_CACHE": "/dev/null/none"})
+    assert answer.status == 1
+    assert answer.last["code"] == "HOST_UNSUPPORTED"
+    assert "STORE_WORKERS_CACHE" in answer.last["message"]
+    assert answer.stderr == ""
+    assert not trip.store.exists()
+
+
 def need_debian(*programs: str) -> None:
     """Skip the test where Debian's packages can't be unpacked, or a program is missing."""
     if not (IS_DEBIAN and platform.machine() == "x86_64"):
@@ -127,26 +148,36 @@ def test_arm64(trip: RoundTrip, tmp_path: Path, hashes: list[str]) -> None:
 
 
 @dataclass
-class Python314:
-    """CPython 3.14 as Debian has it, and what it has to be started with."""
+class DebianPython:
+    """A CPython as Debian has it, and what it has to be started with."""
 
     command: list[str]
     environ: dict[str, str]
 
 
-@pytest.fixture(scope="session")
-def python_3_14() -> Python314:
+def debian_python(number: str) -> DebianPython:
+    """Unpack a CPython of Debian's unstable packages."""
     need_debian()
-    root = unpack(DEBIAN / "sid", "sid", "amd64", "python3.14")
+    root = unpack(DEBIAN / f"sid-{number}", "sid", "amd64", f"python{number}")
     library_path = str(root / "usr/lib/x86_64-linux-gnu")
     loader = [str(root / "usr/lib64/ld-linux-x86-64.so.2"), "--library-path", library_path]
     environ = {"PYTHONHOME": str(root / "usr")}
-    return Python314([*loader, str(root / "usr/bin/python3.14")], environ)
+    return DebianPython([*loader, str(root / f"usr/bin/python{number}")], environ)
+
+
+@pytest.fixture(scope="session")
+def python_3_14() -> DebianPython:
+    return debian_python("3.14")
+
+
+@pytest.fixture(scope="session")
+def python_3_15() -> DebianPython:
+    return debian_python("3.15")
 
 
 @pytest.mark.xdist_group("debian")
 @pytest.mark.timeout(300)
-def test_python_3_14(trip: RoundTrip, hashes: list[str], python_3_14: Python314) -> None:
+def test_python_3_14(trip: RoundTrip, hashes: list[str], python_3_14: DebianPython) -> None:
     command = [*python_3_14.command, str(ARTIFACT)]
     assert trip.run(command, environ=python_3_14.environ) == hashes
     version = start([*command, "--version"], environ=python_3_14.environ)
@@ -155,28 +186,47 @@ def test_python_3_14(trip: RoundTrip, hashes: list[str], python_3_14: Python314)
 
 @pytest.mark.xdist_group("debian")
 @pytest.mark.timeout(300)
+def test_python_3_15(trip: RoundTrip, hashes: list[str], python_3_15: DebianPython) -> None:
+    """There is no library for it: Python's own codec makes the same chunks."""
+    check_own_codec([*python_3_15.command, str(ARTIFACT)], python_3_15, trip, hashes)
+
+
+@pytest.mark.xdist_group("debian")
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("other_version", [False, True])
 def test_python_3_14_where_no_library_matches(
-    other_version: bool, trip: RoundTrip, hashes: list[str], python_3_14: Python314
+    other_version: bool, trip: RoundTrip, hashes: list[str], python_3_14: DebianPython
 ) -> None:
     """Python's own codec serves; what it makes is the same, or is said to be perhaps another."""
     fake = OTHER_MACHINE + (OTHER_LIBZSTD if other_version else "")
     command = [*python_3_14.command, "-c", FAKED.format(fake=fake), str(ARTIFACT)]
+    check_own_codec(command, python_3_14, trip, hashes, warned=other_version)
+
+
+def check_own_codec(
+    command: list[str],
+    python: DebianPython,
+    trip: RoundTrip,
+    hashes: list[str],
+    *,
+    warned: bool = False,
+) -> None:
+    """Assert a round trip by Python's own codec, which warns where its libzstd is another one."""
     own = subprocess.run(
-        [*python_3_14.command, "-c", "from compression import zstd; print(zstd.zstd_version)"],
-        env={**os.environ, **python_3_14.environ},
+        [*python.command, "-c", "from compression import zstd; print(zstd.zstd_version)"],
+        env={**os.environ, **python.environ},
         capture_output=True,
         text=True,
         check=True,
     ).stdout.strip()
-    other_version = other_version or own != "1.5.7"
-    up = start(command, trip.upload(), environ=python_3_14.environ)
+    warned = warned or own != "1.5.7"
+    up = start(command, trip.upload(), environ=python.environ)
     assert up.status == 0, up
     warnings = [line for line in up.lines if line["type"] == "WARNING"]
-    assert [each["code"] for each in warnings] == ["HOST_UNSUPPORTED"] * other_version
-    assert up.lines[0] in warnings or not other_version
+    assert len(warnings) == warned
+    assert up.lines[0] in warnings or not warned
     assert up.last["hashes"] == hashes or own != "1.5.7"
-    down = start(command, trip.download(up.last["hashes"]), environ=python_3_14.environ)
+    down = start(command, trip.download(up.last["hashes"]), environ=python.environ)
     assert down.status == 0, down
     assert trip.target.read_bytes() == trip.content
     assert len(down.lines) == 1
@@ -193,7 +243,7 @@ def test_musl(trip: RoundTrip, tmp_path: Path, hashes: list[str]) -> None:
 
 def build_for(*options: str) -> Path:
     """Build the artifact with ``options``, the last of which is the folder to write to."""
-    python = pythons()[supported_pythons()[0]]
-    build = [python, str(ROOT / "tools/build.py"), *options]
+    running = f"running-{sys.version_info[0]}.{sys.version_info[1]}"  # its environment is there
+    build = [pythons()[running], str(ROOT / "tools/build.py"), *options]
     subprocess.run(build, check=True, stdout=subprocess.DEVNULL)
     return Path(options[-1]) / "store-workers.pyz"

@@ -15,26 +15,23 @@ from .environment import clean_surroundings
 from .targets import PYTHONS
 
 PROBE = """
-import importlib.util, json, sys
-print(json.dumps([sys.implementation.name, sys.version_info[:5], sys.version,
-    int.from_bytes(importlib.util.MAGIC_NUMBER[:2], "little"), sys.executable]))
+import json, sys
+print(json.dumps([sys.implementation.name, sys.version_info[:5], sys.version, sys.executable]))
 """
 PATIENCE = 60.0  # seconds: a probe that hangs is no interpreter for us
 
 
 @dataclass(frozen=True, order=True)
 class Interpreter:
-    """A CPython that compiles: its version, the code it makes, and where it is.
+    """A CPython that compiles: its version and where it is.
 
     Attributes:
         release: (major, minor, micro).
-        magic: the number that marks its compiled code.
         version: ``sys.version``, which tells builds apart.
         path: its executable.
     """
 
     release: tuple[int, int, int]
-    magic: int
     version: str
     path: str
 
@@ -101,7 +98,7 @@ def probe(path: str) -> Interpreter | None:
             timeout=PATIENCE,
             check=True,
         )
-        name, release, version, magic, executable = json.loads(process.stdout)
+        name, release, version, executable = json.loads(process.stdout)
     except (OSError, subprocess.SubprocessError, ValueError):
         return None
     if name != "cpython" or release[3] != "final":
@@ -109,4 +106,4 @@ def probe(path: str) -> Interpreter | None:
     major, minor, micro = release[:3]
     if f"{major}.{minor}" not in PYTHONS:
         return None
-    return Interpreter((major, minor, micro), magic, version, executable)
+    return Interpreter((major, minor, micro), version, executable)

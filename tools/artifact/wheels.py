@@ -1,21 +1,20 @@
-"""Fetch the pinned wheels, once: what is there already with the right hash is not asked for."""
+"""Fetch the pinned wheels, once: what is there already is not asked for again."""
 
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .failure import StepFailed
-from .targets import PLATFORMS
+from .bundle import NATIVE
+from .environment import EXACT, pip
 
 if TYPE_CHECKING:
-    from .environment import Environment
+    from .bundle import Native
     from .targets import Target
 
 STEP = "wheels"
@@ -23,105 +22,46 @@ STEP = "wheels"
 AT_ONCE = 4
 
 
-@dataclass(frozen=True)
-class Pin:
-    """One line of a requirements file: a name, its version, and the hashes of its wheels."""
+def fetch(requirements: Path, cache: Path, target: Target | None = None) -> list[Path]:
+    """Return the wheels that ``requirements`` pins, for ``target`` or else for any Python.
 
-    name: str
-    version: str
-    hashes: frozenset[str]
-
-    def matches(self, wheel: Path) -> bool:
-        """Return whether ``wheel`` is one of the pinned files, by name and by content."""
-        name, version, *_ = wheel.name.split("-")
-        same = (name.replace("_", "-").lower(), version) == (self.name, self.version)
-        return same and sha256(wheel) in self.hashes
-
-
-def read_pins(requirements: Path) -> list[Pin]:
-    """Return the pins of a requirements file in pip's hash-checking form."""
-    text = re.sub(r"^#.*\n", "", requirements.read_text(encoding="utf-8"), flags=re.MULTILINE)
-    pins = []
-    for line in text.replace("\\\n", " ").splitlines():
-        if not line.strip():
-            continue
-        name, version = line.split()[0].split("==")
-        pins.append(Pin(name, version, frozenset(re.findall(r"--hash=sha256:(\w{64})", line))))
-    return pins
-
-
-def fetch_pure(environment: Environment, requirements: Path, cache: Path) -> list[Path]:
-    """Return the wheels of a requirements file that fit every Python, downloading what is missing.
+    pip checks their hashes. They are kept in a folder that is named by the pins.
 
     Raises:
         StepFailed: a wheel can't be had, or is not the pinned one.
     """
-    pins = read_pins(requirements)
-    if not all(find(pin, cache) for pin in pins):
-        download(environment, requirements, cache, [])
-    return [found(pin, find(pin, cache)) for pin in pins]
+    pins = hashlib.sha256(requirements.read_bytes()).hexdigest()[:16]
+    kept = cache / f"{requirements.stem}-{pins}-{target.key if target else 'any'}"
+    if not kept.exists():
+        cache.mkdir(parents=True, exist_ok=True)
+        options = target.pip_options if target else ()
+        with tempfile.TemporaryDirectory(dir=cache, prefix="download-") as folder:
+            aside = Path(folder, "wheels")
+            pip(STEP, "download", *EXACT, *options, "-d", str(aside), "-r", str(requirements))
+            os.replace(aside, kept)
+    return sorted(kept.glob("*.whl"))
 
 
 def fetch_native(
-    environment: Environment, requirements: Path, cache: Path, targets: list[Target]
-) -> dict[Target, Path]:
-    """Return the wheel for each target of the one package that ``requirements`` pins.
+    requirements: Path, cache: Path, targets: list[Target]
+) -> dict[Native, dict[Target, Path]]:
+    """Return the wheel of each library with native code, for each target that it is there for.
 
-    Raises:
-        StepFailed: a wheel can't be had, or is not a pinned one.
+    ``requirements`` is the folder with the pins.
     """
-    (pin,) = read_pins(requirements)
-    missing = [target for target in targets if not find(pin, cache, target)]
+    wanted = [(each, target) for each in NATIVE for target in targets if each.has(target.key)]
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        list(
-            pool.map(
-                lambda each: download(environment, requirements, cache, pip_target(each)), missing
-            )
+        found = pool.map(
+            lambda pair: fetch(requirements / f"{pair[0].name}.txt", cache, pair[1])[0], wanted
         )
-    return {target: found(pin, find(pin, cache, target), target) for target in targets}
+        wheels: dict[Native, dict[Target, Path]] = {each: {} for each in NATIVE}
+        for (each, target), wheel in zip(wanted, found, strict=True):
+            wheels[each][target] = wheel
+    return wheels
 
 
-def pip_target(target: Target) -> list[str]:
-    """Return what makes pip choose wheels for ``target`` instead of the running Python."""
-    return [
-        *("--implementation", "cp", "--python-version", target.python),
-        *("--abi", target.tag, "--platform", PLATFORMS[target.platform]),
-    ]
-
-
-def download(environment: Environment, requirements: Path, cache: Path, options: list[str]) -> None:
-    """Download the wheels that ``requirements`` pins, aside, and move them into ``cache``."""
-    cache.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=cache.parent, prefix="download-") as aside:
-        environment.pip(
-            *(STEP, "download", "--require-hashes", "--no-deps", "--only-binary=:all:"),
-            *(*options, "--dest", aside, "-r", str(requirements)),
-        )
-        for wheel in Path(aside).iterdir():
-            wheel.replace(cache / wheel.name)
-
-
-def find(pin: Pin, cache: Path, target: Target | None = None) -> Path | None:
-    """Return the pinned wheel in ``cache``, for ``target`` if one is given, or None."""
-    for wheel in sorted(cache.glob("*.whl")):
-        if (target is None or target.accepts(wheel.name)) and pin.matches(wheel):
-            return wheel
-    return None
-
-
-def found(pin: Pin, wheel: Path | None, target: Target | None = None) -> Path:
-    """Return ``wheel``.
-
-    Raises:
-        StepFailed: there is none.
-    """
-    if wheel is None:
-        what = f"{pin.name} {pin.version}" + (f" for {target.key}" if target else "")
-        raise StepFailed(STEP, f"pip downloaded no pinned wheel of {what}")
-    return wheel
-
-
-@cache
-def sha256(path: Path) -> str:
-    """Return the SHA-256 of a file that no longer changes, in hex."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+def pinned(requirements: Path) -> list[tuple[str, str]]:
+    """Return the names and versions in a file of pins."""
+    return re.findall(
+        r"^([\w.-]+)==([\w.]+)", requirements.read_text(encoding="utf-8"), re.MULTILINE
+    )

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-import zstandard
-
 from store_workers.stream.codec_common import LARGEST_WINDOW, TABLE_LOGS, CodecError
-
-LIBZSTD: tuple[int, ...] = tuple(zstandard.ZSTD_VERSION)
-"""The version of the library behind the binding."""
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    import zstandard
+else:
+    # The package itself imports what only its other functions need.
+    import zstandard.backend_c as zstandard
+
+LIBZSTD: tuple[int, ...] = tuple(zstandard.ZSTD_VERSION)
+"""The version of the library behind the binding."""
 
 
 def frame_compressor(level: int) -> Callable[[memoryview], bytes]:

@@ -7,7 +7,6 @@ from store_workers.stores.http.proxies import DEFAULT_PORTS, find_proxy
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from contextlib import AbstractContextManager
 
     from store_workers.stores.http.tls import TlsFiles
     from store_workers.stores.http.transport import Transport
@@ -47,8 +46,7 @@ class Server:
 
         `shown` names the store in messages.
         """
-        with self.importing():
-            from store_workers.stores.http.transport import open_transport
+        from store_workers.stores.http.transport import open_transport
 
         return open_transport(
             self,
@@ -56,10 +54,3 @@ class Server:
             concurrency=settings.concurrency,
             shown=shown,
         )
-
-    def importing(self) -> AbstractContextManager[None]:
-        """The context to import in what speaks HTTP: without TLS where nothing needs it."""
-        from store_workers.stores.http.lean_import import with_tls, without_tls
-
-        secure = self.scheme == "https" or (self.proxy is not None and self.proxy.scheme == "https")
-        return with_tls() if secure else without_tls()

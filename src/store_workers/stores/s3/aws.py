@@ -146,7 +146,13 @@ class ChainKeys:
 
 
 class BundledData(Loader):  # type: ignore[misc]  # botocore has no types
-    """botocore's tables, read by its own importer: inside an archive there are no folders."""
+    """botocore's tables, read as its own importer reads: inside an archive there are no folders."""
+
+    FOLDER = ("botocore", "data")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._archive = botocore.__loader__.archive
 
     def load_data_with_path(self, name: str) -> tuple[Any, str]:
         """A table by its name, such as `sts/2011-06-15/service-2`, and where it was."""
@@ -155,7 +161,7 @@ class BundledData(Loader):  # type: ignore[misc]  # botocore has no types
 
         from botocore.exceptions import DataNotFoundError
 
-        path = os.path.join(self.BUILTIN_DATA_PATH, *name.split("/"))
+        path = os.path.join(self._archive, *self.FOLDER, *name.split("/"))
         read = botocore.__loader__.get_data
         for suffix, unpack in ((".json", bytes), (".json.gz", decompress)):
             try:
@@ -173,8 +179,10 @@ class BundledData(Loader):  # type: ignore[misc]  # botocore has no types
         return self._names(service_name)
 
     def _names(self, *folder: str) -> list[str]:
-        names = botocore.__loader__.list_data(os.path.join(self.BUILTIN_DATA_PATH, *folder))
-        return sorted(names)
+        from zipfile import Path
+
+        place = Path(self._archive, "/".join((*self.FOLDER, *folder, "")))
+        return sorted(each.name for each in place.iterdir())
 
     def _has(self, service: str, type_name: str) -> bool:
         return any(

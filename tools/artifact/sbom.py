@@ -1,25 +1,23 @@
-"""Say what is inside: a CycloneDX bill of materials, and one text with all licences."""
+"""Say what is inside: a CycloneDX SBOM."""
 
 from __future__ import annotations
 
 import email.parser
+import hashlib
 import json
 import uuid
 from typing import TYPE_CHECKING, Any
 
+from .contents import NAME
 from .failure import StepFailed
-from .wheels import sha256
 
 if TYPE_CHECKING:
     from email.message import Message
     from pathlib import Path
 
     from .interpreters import Interpreter
-    from .tree import Tree
-    from .wheels import Pin
 
-STEP = "bill of materials"
-NAME = "store-workers"
+STEP = "SBOM"
 # In SPDX's words, for those whose metadata says it in words of their own.
 LICENCES = {
     "3-clause BSD License": "BSD-3-Clause",
@@ -33,22 +31,21 @@ LICENCES = {
 }
 
 
-def bill_of_materials(
-    tree: Tree,
+def document(
+    files: dict[str, bytes],
     version: str,
-    digest: str,
     wheels: list[Path],
-    tools: list[Pin],
+    tools: list[tuple[str, str]],
     interpreters: list[Interpreter],
-) -> str:
-    """Return the bill as JSON: the artifact, what is in it, and what it was made with.
+) -> dict[str, Any]:
+    """Return the SBOM: the artifact, what is in it, and what it was made with.
 
-    Nothing in it changes with time or place: the same artifact has the same bill.
+    Nothing in it changes with time or place: the same artifact has the same SBOM.
     """
-    bill = {
+    bundled = distributions(files)
+    return {
         "bomFormat": "CycloneDX",
         "specVersion": "1.5",
-        "serialNumber": f"urn:uuid:{uuid.uuid5(uuid.NAMESPACE_OID, digest)}",
         "version": 1,
         "metadata": {
             "component": {
@@ -57,12 +54,10 @@ def bill_of_materials(
                 "name": NAME,
                 "version": version,
                 "licenses": [{"expression": "MIT"}],
-                "hashes": [hash_of(digest)],
             },
             "tools": {
                 "components": [
-                    {"type": "library", "name": each.name, "version": each.version}
-                    for each in tools
+                    {"type": "library", "name": name, "version": number} for name, number in tools
                 ]
             },
             "properties": [
@@ -70,19 +65,31 @@ def bill_of_materials(
                 for each in interpreters
             ],
         },
-        "components": [component(message, wheels) for message in distributions(tree)],
-        "dependencies": [
-            {"ref": NAME, "dependsOn": sorted(map(reference, distributions(tree)))},
-        ],
+        "components": [component(each, wheels) for each in bundled],
+        "dependencies": [{"ref": NAME, "dependsOn": sorted(map(reference, bundled))}],
     }
-    return json.dumps(bill, indent=2) + "\n"
+
+
+def text(sbom: dict[str, Any], artifact: bytes | None = None) -> bytes:
+    """Return the SBOM as JSON; that beside the artifact has the artifact's hash."""
+    if artifact is not None:
+        digest = hashlib.sha256(artifact).hexdigest()
+        own = {**sbom["metadata"]["component"], "hashes": [hash_of(digest)]}
+        serial = {"serialNumber": f"urn:uuid:{uuid.uuid5(uuid.NAMESPACE_OID, digest)}"}
+        sbom = {**sbom, **serial, "metadata": {**sbom["metadata"], "component": own}}
+    return (json.dumps(sbom, indent=2) + "\n").encode()
 
 
 def component(distribution: Message, wheels: list[Path]) -> dict[str, Any]:
     """Return one bundled distribution, with the file, or files, that it was taken from."""
     name, version = distribution["Name"], distribution["Version"]
     prefix = f"{name.replace('-', '_').lower()}-{version}-"
-    taken = sorted(each for each in wheels if each.name.lower().startswith(prefix))
+    taken = sorted(
+        {each.name: each for each in wheels if each.name.lower().startswith(prefix)}.items()
+    )
+    hashes = [
+        (file, [hash_of(hashlib.sha256(path.read_bytes()).hexdigest())]) for file, path in taken
+    ]
     found: dict[str, Any] = {
         "type": "library",
         "bom-ref": reference(distribution),
@@ -91,18 +98,26 @@ def component(distribution: Message, wheels: list[Path]) -> dict[str, Any]:
         "licenses": [{"expression": licence(distribution)}],
         "purl": reference(distribution),
     }
-    if len(taken) == 1:
-        return {**found, "hashes": [hash_of(sha256(taken[0]))]}
-    files = [
-        {"type": "file", "name": each.name, "hashes": [hash_of(sha256(each))]} for each in taken
-    ]
+    if len(hashes) == 1:
+        return {**found, "hashes": hashes[0][1]}
+    files = [{"type": "file", "name": file, "hashes": digests} for file, digests in hashes]
     return {**found, "components": files}
 
 
-def distributions(tree: Tree) -> list[Message]:
-    """Return the metadata of everything bundled."""
+def distributions(files: dict[str, bytes]) -> list[Message]:
+    """Return the metadata of everything bundled.
+
+    Raises:
+        StepFailed: something came without its licence.
+    """
+    folders = [name.rpartition("/")[0] for name in sorted(files) if name.endswith("/METADATA")]
+    for folder in folders:
+        words = ("license", "licence", "copying")
+        names = [name.lower() for name in files if name.startswith(f"{folder}/")]
+        if not any(word in name.rpartition("/")[2] for name in names for word in words):
+            raise StepFailed(STEP, f"{folder} has no licence file")
     parser = email.parser.BytesHeaderParser()
-    return [parser.parsebytes(content) for content in tree.metadata().values()]
+    return [parser.parsebytes(files[f"{folder}/METADATA"]) for folder in folders]
 
 
 def reference(distribution: Message) -> str:
@@ -117,29 +132,12 @@ def licence(distribution: Message) -> str:
         StepFailed: its metadata does not say it in known words.
     """
     stated = distribution["License-Expression"]
-    if stated:
-        return str(stated)
     words = str(distribution["License"])
-    if words not in LICENCES:
+    if not stated and words not in LICENCES:
         raise StepFailed(STEP, f"{distribution['Name']}: unknown licence {words!r}")
-    return LICENCES[words]
+    return str(stated or LICENCES[words])
 
 
 def hash_of(digest: str) -> dict[str, str]:
     """Return a SHA-256 in CycloneDX's form."""
     return {"alg": "SHA-256", "content": digest}
-
-
-def licence_text(tree: Tree, own: bytes) -> bytes:
-    """Return the texts of all licences, the project's own first, each under a line that names it.
-
-    Raises:
-        StepFailed: something bundled came without its licence.
-    """
-    texts = tree.licences()
-    for folder in tree.metadata():
-        if not any(path.startswith(folder + "/") for path in texts):
-            raise StepFailed(STEP, f"{folder} has no licence file")
-    sections = [f"== {NAME} ==\n\n".encode() + own]
-    sections += [f"== {path} ==\n\n".encode() + text for path, text in texts.items()]
-    return b"\n\n".join(section.rstrip() for section in sections) + b"\n"

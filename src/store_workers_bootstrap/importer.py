@@ -1,0 +1,198 @@
+"""Python's own zip importer, and the check that what it imports is what was built.
+
+``zipimport`` does not compare an entry with its CRC-32, and opens the file by its path again for
+each one. This reads from the one file that was started, whatever lies under its path by then, and
+checks each entry. A damaged one ends the process and says so.
+"""
+
+from __future__ import annotations
+
+import gc
+import marshal
+import os
+import signal
+import sys
+import zipimport
+import zlib
+from _thread import allocate_lock
+from importlib.util import MAGIC_NUMBER
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from importlib.machinery import ModuleSpec
+    from types import CodeType, ModuleType
+    from typing import Any, BinaryIO, NoReturn
+
+DAMAGED = (
+    b'{"type":"ERROR","code":"INTERNAL","message":"this copy of store-workers.pyz is damaged:'
+    b' copy the file again","retryable":false}\n'
+)
+STOPPED = (
+    b'{"type":"ERROR","code":"CANCELLED","message":"stopped by a signal while starting",'
+    b'"retryable":true}\n'
+)
+LOCAL_HEADER_BYTES = 30
+PYC_HEADER_BYTES = 16
+DEFLATED = 8
+# Imports leave no garbage; at Python's own threshold they are searched for it dozens of times.
+OBJECTS_BETWEEN_COLLECTIONS = 50_000
+
+
+class Archive:
+    """The artifact's file, held open: it may be moved or replaced while a worker runs.
+
+    Attributes:
+        path: what the entries of ``sys.path`` that lead into it begin with.
+        entries: the zip's directory, as ``zipimport`` has read it and ``boot.py`` checked it.
+    """
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self.path = str(stream.name)
+        read: dict[str, Any] = zipimport._zip_directory_cache  # type: ignore[attr-defined]  # noqa: SLF001
+        self.entries = read[self.path]
+        self._stream = stream
+        self._lock = allocate_lock()
+        try:
+            # The worker keeps what is standard output now for its events alone.
+            self._events: int | None = os.dup(1)
+        except OSError:
+            self._events = None
+
+    def read(self, name: str) -> bytes:
+        """Return an entry's content, checked; a damaged copy ends the process.
+
+        Raises:
+            OSError: there is no such entry.
+        """
+        if name not in self.entries:
+            raise FileNotFoundError(f"not in the archive: {name}")
+        _, method, size, length, offset, _, _, crc = self.entries[name]
+        with self._lock:
+            self._stream.seek(offset + LOCAL_HEADER_BYTES + len(name.encode()))
+            content = self._stream.read(size)
+        try:
+            if method == DEFLATED:
+                content = zlib.decompress(content, -15, length)
+        except zlib.error:
+            self._end_damaged()
+        if zlib.crc32(content) != crc:
+            self._end_damaged()
+        return content
+
+    def _end_damaged(self) -> NoReturn:
+        """Say that this copy is damaged, as the last line of the run, and end the process."""
+        if self._events is not None:
+            os.write(self._events, DAMAGED)
+        os._exit(1)
+
+
+class Importer(zipimport.zipimporter):
+    """Imports from one folder of the archive; a hook for ``sys.path`` (PEP 302)."""
+
+    source: Archive
+    """The one archive, set before the first import."""
+
+    def __init__(self, path: str) -> None:
+        """``zipimport`` would look for the file again, which may have been moved by now."""
+        if not path.startswith(self.source.path):
+            raise ImportError("not in the archive", path=path)
+        inside = path[len(self.source.path) :].strip(os.sep)
+        self.archive = self.source.path
+        self.prefix = inside and inside + os.sep
+        self._files = self.source.entries  # where CPython before 3.13 keeps them
+
+    def invalidate_caches(self) -> None:
+        """Keep the directory: it does not change, and under its path may be another file."""
+
+    def find_spec(self, fullname: str, target: ModuleType | None = None) -> ModuleSpec | None:
+        """Find a module; a package's other modules are where its sources are, too."""
+        spec = super().find_spec(fullname, target)
+        if spec is not None and spec.submodule_search_locations is not None:
+            sources = os.path.join(self.archive, *fullname.split("."))
+            if sources not in spec.submodule_search_locations:
+                spec.submodule_search_locations.append(sources)
+        return spec
+
+    def get_data(self, pathname: str) -> bytes:
+        """Return a file; ``pathname`` begins with the archive's own path, or is within it."""
+        inside = os.path.normpath(pathname.removeprefix(self.archive + os.sep))
+        return self.source.read(inside)
+
+    def get_filename(self, fullname: str) -> str:
+        """Return the path of a module. ``zipimport`` would load its code to find that out."""
+        return os.path.join(self.archive, self._entry(fullname))
+
+    def get_code(self, fullname: str) -> CodeType:
+        """Return a module's code, as it was compiled at build time, or else from its source."""
+        name = self._entry(fullname)
+        content = self.source.read(name)
+        if name.endswith(".pyc"):
+            if not content.startswith(MAGIC_NUMBER):
+                raise ImportError(f"compiled for another Python: {name}", name=fullname)
+            return marshal.loads(content[PYC_HEADER_BYTES:])  # type: ignore[no-any-return]
+        # The JSON Schema quotes docstrings, whatever this Python was told to leave out.
+        return compile(content, name, "exec", dont_inherit=True, optimize=0)
+
+    def get_source(self, fullname: str) -> str | None:
+        """Return a module's source, for tracebacks: it is not beside the code."""
+        base = fullname.replace(".", os.sep)
+        for name in (os.path.join(base, "__init__.py"), base + ".py"):
+            if name in self.source.entries:
+                return self.source.read(name).decode()
+        return None
+
+    def _entry(self, fullname: str) -> str:
+        base = self.prefix + fullname.rpartition(".")[2]
+        for end in (f"{os.sep}__init__.pyc", ".pyc", f"{os.sep}__init__.py", ".py"):
+            if base + end in self.source.entries:
+                return base + end
+        raise zipimport.ZipImportError(f"can't find module {fullname!r}", name=fullname)
+
+
+def stopped(number: int, _frame: object) -> None:
+    """End at once and say so: nothing is open yet. The worker's own handling replaces this."""
+    os.write(1, STOPPED)
+    os._exit(128 + number)
+
+
+def cut_loose() -> None:
+    """Undo what this Python was told of warnings and of compiled code, and say who stopped it."""
+    for name in ("SIGINT", "SIGTERM"):
+        signal.signal(getattr(signal, name), stopped)
+    sys.dont_write_bytecode = True
+    sys.pycache_prefix = None
+    if sys.warnoptions:
+        import warnings
+
+        sys.warnoptions.clear()
+        warnings.resetwarnings()
+        warnings.simplefilter("ignore")
+
+
+def forget_foreign_modules() -> None:
+    """Drop modules that start-up hooks loaded from elsewhere, so that ours are found instead."""
+    stdlib = os.path.dirname(os.__file__)
+    for name, module in list(sys.modules.items()):
+        file = getattr(module, "__file__", None)
+        if file and name != "__main__" and ("-packages" in file or not file.startswith(stdlib)):
+            if os.path.basename(os.path.dirname(file)) not in ("lib-dynload", "DLLs"):
+                del sys.modules[name]
+
+
+def install(stream: BinaryIO, folder: str) -> str | None:
+    """Make what is in the archive importable. Return None, or what this host lacks to run it.
+
+    ``folder`` holds what was compiled for this Python, "" where nothing was.
+    """
+    cut_loose()
+    forget_foreign_modules()
+    gc.set_threshold(OBJECTS_BETWEEN_COLLECTIONS)
+    Importer.source = archive = Archive(stream)
+    sys.path_hooks.insert(0, Importer)
+    sys.path_importer_cache.pop(archive.path, None)
+    if folder:
+        sys.path.insert(0, os.path.join(archive.path, folder.rstrip("/")))
+    sys.path.append(archive.path)
+    from store_workers_bootstrap import native
+
+    return native.install(archive)

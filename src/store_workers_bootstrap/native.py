@@ -1,0 +1,141 @@
+"""Find native libraries in the archive: a folder for each kind of host, each a wheel's own names.
+
+Python can only load a library that has a path. On Linux that is a file in memory (``memfd``), so
+that nothing is written; elsewhere it is a file in a private folder.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib.machinery import EXTENSION_SUFFIXES, ExtensionFileLoader
+from importlib.util import spec_from_file_location
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from importlib.machinery import ModuleSpec
+    from types import ModuleType
+    from typing import Protocol
+
+    class Archive(Protocol):
+        """What holds the libraries."""
+
+        @property
+        def entries(self) -> Iterable[str]:
+            """The names of everything that it holds."""
+
+        def read(self, name: str) -> bytes:
+            """Return the content of an entry."""
+
+
+FOLDER = "native"
+# The first Python whose own library can do what the bundled codec does.
+OWN_CODEC = (3, 14)
+
+
+class Finder:
+    """Finds the native libraries of one kind of host; stands in ``sys.meta_path``."""
+
+    def __init__(self, archive: Archive, host: str) -> None:
+        self._archive = archive
+        self._entries = libraries(archive.entries, host)
+
+    def find_spec(
+        self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """Return where the library for the module ``name`` can be loaded from, or None."""
+        entry = self._entries.get(name)
+        if entry is None:
+            return None
+        content = self._archive.read(entry)
+        place = in_memory(content) or in_private_folder(entry, content)
+        return spec_from_file_location(name, place, loader=ExtensionFileLoader(name, place))
+
+
+def libraries(entries: Iterable[str], host: str) -> dict[str, str]:
+    """Return the entries that are a host's libraries, by the name of their module."""
+    folder = os.path.join(FOLDER, host, "")
+    found = (entry for entry in entries if entry.startswith(folder))
+    return {entry[len(folder) :].partition(".")[0].replace(os.sep, "."): entry for entry in found}
+
+
+def in_memory(content: bytes) -> str | None:
+    """Put a library into anonymous memory; return its path, or None where that can't be had."""
+    if not hasattr(os, "memfd_create"):
+        return None
+    try:
+        # Never closed: the dynamic linker knows libraries by name, and a descriptor's number
+        # used again would be the name of this one.
+        memory = os.memfd_create("store-workers")
+    except OSError:
+        return None
+    path = f"/proc/self/fd/{memory}"
+    if not os.path.exists(path):
+        os.close(memory)
+        return None
+    left = memoryview(content)
+    while left:
+        left = left[os.write(memory, left) :]
+    return path
+
+
+def in_private_folder(entry: str, content: bytes) -> str:
+    """Put a library into a folder of this user's alone; return its path.
+
+    Raises:
+        WorkerError: there is no such folder (`HOST_UNSUPPORTED`).
+    """
+    from store_workers_bootstrap.private_cache import VARIABLE, keep
+
+    try:
+        return keep(os.path.basename(entry), content)
+    except OSError as error:
+        from store_workers.errors import ErrorCode, WorkerError
+
+        raise WorkerError(
+            ErrorCode.HOST_UNSUPPORTED,
+            "this host has no memory file system to load a native library from, and no folder to"
+            f" put it into ({error.strerror or error}): name one that can be written to in"
+            f" {VARIABLE}",
+        ) from error
+
+
+def host_key() -> str:
+    """Name this interpreter's kind of native libraries as the build does."""
+    version = "{}{}".format(*sys.version_info)
+    threads = "t" if f"{version}t-" in EXTENSION_SUFFIXES[0] else ""
+    if sys.platform == "win32":
+        machines = {"win_amd64": "x86_64", "win_arm64": "arm64"}
+        tag = EXTENSION_SUFFIXES[0].partition("-")[2].partition(".")[0]
+        return f"cp{version}{threads}-windows-{machines.get(tag, 'other')}"
+    machine = os.uname().machine if sys.maxsize > 2**32 else "32bit"
+    machine = {"aarch64": "arm64"}.get(machine, machine)
+    system = {"darwin": "macos", "linux": f"linux-{libc()}"}.get(sys.platform, sys.platform)
+    return f"cp{version}{threads}-{system}-{machine}"
+
+
+def libc() -> str:
+    """Return "glibc" or "musl"; file names do not tell (CPython 3.10 on musl says gnu)."""
+    try:
+        return "glibc" if os.confstr("CS_GNU_LIBC_VERSION") else "musl"
+    except (OSError, ValueError):
+        return "musl"
+
+
+def missing_library(entries: Iterable[str], host: str) -> str | None:
+    """Return what this host lacks, or None where everything can be loaded."""
+    if sys.version_info >= OWN_CODEC or libraries(entries, host):
+        return None
+    parts = (entry.split(os.sep) for entry in entries)
+    hosts = sorted({folders[1] for folders in parts if folders[0] == FOLDER})
+    return f"no native library for {host}; there are: {', '.join(hosts)}"
+
+
+def install(archive: Archive) -> str | None:
+    """Make native libraries importable. Return None, or what this host lacks."""
+    host = host_key()
+    missing = missing_library(archive.entries, host)
+    if missing is None:
+        sys.meta_path.append(Finder(archive, host))
+    return missing
