@@ -54,7 +54,8 @@ class WorkerError(Exception):
     """The root of all errors that end a run: a code, a sentence, and what it is about.
 
     `path` is the file concerned, as the message spelled it; `index` and `hash` the chunk;
-    `attempts` how often it was tried; `http_status` what the store answered.
+    `attempts` how often it was tried; `http_status` what the store answered; `bad_chunks` how many
+    chunks are like it.
     """
 
     def __init__(
@@ -67,6 +68,7 @@ class WorkerError(Exception):
         hash: str | None = None,
         attempts: int | None = None,
         http_status: int | None = None,
+        bad_chunks: int | None = None,
     ) -> None:
         super().__init__(message)
         self.code = code
@@ -76,6 +78,7 @@ class WorkerError(Exception):
         self.hash = hash
         self.attempts = attempts
         self.http_status = http_status
+        self.bad_chunks = bad_chunks
 
     def evidence(self) -> dict[str, Any]:
         """The fields that apply, by their names on the wire."""
@@ -85,6 +88,7 @@ class WorkerError(Exception):
             "attempts": self.attempts,
             "path": self.path,
             "http_status": self.http_status,
+            "bad_chunks": self.bad_chunks,
         }
         return {name: value for name, value in fields.items() if value is not None}
 

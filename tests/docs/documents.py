@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 
 FENCE = re.compile(r"^( *)```([^\n]*)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
 NAME = re.compile(r"<!-- example: ([a-z0-9-]+) -->")
-MESSAGES = frozenset({"UPLOAD_START", "DOWNLOAD_START"})
+MESSAGES = frozenset({"UPLOAD_START", "DOWNLOAD_START", "VERIFY_START"})
 
 
 @dataclass(frozen=True)

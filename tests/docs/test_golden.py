@@ -63,10 +63,13 @@ def prepare(name: str, folder: Path) -> None:
     (folder / "data.bin").write_bytes(noise(600 * 1024))
     if name != "upload":
         run_worker(upload("hello.txt", "chunks"), cwd=folder)
-    if name == "download-manifest":
+    if name in {"download-manifest", "verify", "verify-bad"}:
         run_worker(upload("data.bin", "chunks", manifest=True), cwd=folder)
     if name in {"stream-corrupt", "download-range"}:
         run_worker(upload("data.bin", "chunks"), cwd=folder)
+    if name == "verify-bad":
+        first = "9457a463bed39fce4b7203d18c59081c15df81f217b1b77b8790da9e11d40cbb"
+        (folder / "chunks" / first[:2] / first).unlink()
     if name == "chunk-corrupt":
         (chunk,) = [path for path in (folder / "chunks").glob("*/*") if path.is_file()]
         chunk.write_bytes(chunk.read_bytes()[:-1] + b"?")
@@ -221,7 +224,7 @@ def test_json_in_every_document_is_of_the_wire() -> None:
     for path in documents():
         for block in blocks(path, "json"):
             for value in map(json.loads, block.lines()):
-                if value.get("type") in {"UPLOAD_START", "DOWNLOAD_START"}:
+                if value.get("type") in {message.value for message in MESSAGES}:
                     if value.get("settings") != {"concurrency": 0}:  # the one that is refused
                         decode_message(value)
                 else:

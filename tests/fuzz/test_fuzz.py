@@ -39,7 +39,7 @@ def test_the_corpus(name: str, path: Path) -> None:
 
 FIELDS = [
     *("type", "path", "store", "id", "auth", "tls", "settings", "size", "sha256", "verify"),
-    "manifest",
+    *("manifest", "content"),
     *("hashes", "max_attempts", "timeout_ms", "concurrency", "bearer_token", "username"),
     *("password", "ca_file", "cert_file", "access_key_id", "secret_access_key"),
 ]
@@ -47,6 +47,7 @@ WORDS = [
     *(
         "UPLOAD_START",
         "DOWNLOAD_START",
+        "VERIFY_START",
         "file:///a",
         "http://h/",
         "https://u:p@h:1/x?y",
@@ -90,7 +91,7 @@ def test_any_object_as_a_message(value: dict[str, Any], is_escaped: bool) -> Non
 
 @PROFILE
 @given(
-    st.sampled_from(["UPLOAD_START", "DOWNLOAD_START"]),
+    st.sampled_from(["UPLOAD_START", "DOWNLOAD_START", "VERIFY_START"]),
     st.sampled_from(WORDS) | st.text(st.characters(codec=None), min_size=1),
     OBJECTS,
 )
@@ -98,6 +99,8 @@ def test_nearly_good_messages(kind: str, store: str, more: dict[str, Any]) -> No
     value = {"hashes": ["0" * 64], **more, "type": kind, "path": "x", "store": store}
     if kind == "UPLOAD_START":
         del value["hashes"]
+    if kind == "VERIFY_START":
+        del value["path"]
     for name in list(more):
         # One foreign field at a time lets the others be looked at as well.
         targets.message(json.dumps({**value, name: more[name]}).encode() + b"\n")

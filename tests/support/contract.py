@@ -39,7 +39,7 @@ CODES = frozenset(
     }
 )
 WARNING_CODES = frozenset({"FILE_CHANGED", "STORE_SLOW", "LEFTOVERS_REMOVED", "CODEC_DIFFERS"})
-TERMINAL = frozenset({"FILE_UPLOADED", "FILE_DOWNLOADED", "ERROR"})
+TERMINAL = frozenset({"FILE_UPLOADED", "FILE_DOWNLOADED", "FILE_VERIFIED", "ERROR"})
 
 # Field name to kind; a "?" ends the name of a field that may be absent.
 FIELDS: dict[str, dict[str, str]] = {
@@ -52,6 +52,7 @@ FIELDS: dict[str, dict[str, str]] = {
         "attempt": "one",
         "delay_ms": "count",
     },
+    "CHUNK_BAD": {"index": "count", "hash": "hash", "code": "code", "message": "text"},
     "PROGRESS": {},  # one of the two below
     "PROGRESS up": {
         "read_bytes": "count",
@@ -63,7 +64,7 @@ FIELDS: dict[str, dict[str, str]] = {
         "fetched_bytes": "count",
         "fetched_chunks": "count",
         "total_chunks": "count",
-        "written_bytes": "count",
+        "written_bytes?": "count",
         "total_bytes": "count or null",
     },
     "FILE_UPLOADED": {
@@ -89,6 +90,13 @@ FIELDS: dict[str, dict[str, str]] = {
         "duration_ms": "count",
         "sha256?": "hash",
     },
+    "FILE_VERIFIED": {
+        "store": "text",
+        "size": "count or null",
+        "compressed_size": "count",
+        "chunks": "one",
+        "duration_ms": "count",
+    },
     "WARNING": {"code": "warning", "message": "text"},
     "ERROR": {
         "code": "code",
@@ -99,6 +107,7 @@ FIELDS: dict[str, dict[str, str]] = {
         "attempts?": "one",
         "path?": "text",
         "http_status?": "one",
+        "bad_chunks?": "one",
     },
 }
 
@@ -162,6 +171,8 @@ def check_run(run: Run, *, whole: bool = True) -> None:
         return
     assert terminal == run.events[-1:], f"not exactly one terminal event, last: {run}"
     check_status(run, terminal[0])
+    bad = [event for event in run.events if event["type"] == "CHUNK_BAD"]
+    assert len(bad) == terminal[0].get("bad_chunks", 0), run
     if terminal[0]["type"] == "FILE_UPLOADED":
         check_uploaded(run.events, terminal[0])
 

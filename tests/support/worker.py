@@ -301,6 +301,13 @@ def upload(path: Path | str, store: Path | str | None, /, **more: Any) -> Messag
     return message if store is None else {**message, "store": str(store)}
 
 
+def verify(store: Path | str | None, listed: Sequence[str], /, **more: Any) -> Message:
+    """Return the message that verifies a file by its hashes, or by one string: its manifest."""
+    named = {"manifest": listed} if isinstance(listed, str) else {"hashes": list(listed)}
+    message = {"type": "VERIFY_START", **named, **more}
+    return message if store is None else {**message, "store": str(store)}
+
+
 def download(
     path: Path | str, store: Path | str | None, listed: Sequence[str], /, **more: Any
 ) -> Message:

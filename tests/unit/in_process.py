@@ -10,11 +10,12 @@ from store_workers.files.atomic_file import TemporaryFiles
 from store_workers.threads import ThreadGroup
 from store_workers.transfer.limiter import Limiter
 from store_workers.transfer.retry import Retrier, RetryPolicy
-from store_workers.wire.events import ChunkStored, FileDownloaded, FileUploaded
-from store_workers.wire.messages import DownloadStart, decode_message
+from store_workers.wire.events import ChunkStored, FileDownloaded, FileUploaded, FileVerified
+from store_workers.wire.messages import DownloadStart, VerifyStart, decode_message
 from store_workers.workers.context import Context
 from store_workers.workers.download import Download
 from store_workers.workers.upload import Upload
+from store_workers.workers.verify import Verify
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -63,21 +64,23 @@ class InProcess:
             files=self.files,
             threads=threads,
         )
-        self.worker: Upload | Download
+        self.worker: Upload | Download | Verify
         if isinstance(decoded, DownloadStart):
             self.worker = Download(decoded, context)
+        elif isinstance(decoded, VerifyStart):
+            self.worker = Verify(decoded, context)
         else:
             self.worker = Upload(decoded, context)
         self.group.start(lambda: self._ended.put(self.worker.run()), "work")
 
-    def finish(self, timeout: float = TIMEOUT) -> FileUploaded | FileDownloaded:
+    def finish(self, timeout: float = TIMEOUT) -> FileUploaded | FileDownloaded | FileVerified:
         """The last event; raises what the run failed with."""
         end = self._ended.get(timeout=timeout)
         self.group.close()
         self.files.close()
         if isinstance(end, BaseException):
             raise end
-        assert isinstance(end, (FileUploaded, FileDownloaded))
+        assert isinstance(end, (FileUploaded, FileDownloaded, FileVerified))
         return end
 
     def told(self) -> list[ChunkStored]:

@@ -41,19 +41,26 @@ from store_workers.wire.reader import decode_json
 HASH = "0123456789abcdef" * 4
 UPLOAD: dict[str, Any] = {"type": "UPLOAD_START", "path": "/file"}
 DOWNLOAD: dict[str, Any] = {"type": "DOWNLOAD_START", "path": "/file", "hashes": [HASH]}
+VERIFY: dict[str, Any] = {"type": "VERIFY_START", "hashes": [HASH]}
 SECRET = "hunter2"
 MOST_BYTES = (1 << 63) - 1
 DAY = 86_400_000
 
 
 def test_the_words_of_the_contract() -> None:
-    assert {word.value for word in MessageType} == {"UPLOAD_START", "DOWNLOAD_START"}
+    assert {word.value for word in MessageType} == {
+        "UPLOAD_START",
+        "DOWNLOAD_START",
+        "VERIFY_START",
+    }
     assert {word.value for word in EventType} == {
         "CHUNK",
         "CHUNK_RETRY",
+        "CHUNK_BAD",
         "PROGRESS",
         "FILE_UPLOADED",
         "FILE_DOWNLOADED",
+        "FILE_VERIFIED",
         "WARNING",
         "ERROR",
     }
@@ -74,7 +81,12 @@ def test_the_words_of_the_contract() -> None:
         "HOST_UNSUPPORTED",
         "INTERNAL",
     }
-    assert {kind.value for kind in TERMINAL} == {"FILE_UPLOADED", "FILE_DOWNLOADED", "ERROR"}
+    assert {kind.value for kind in TERMINAL} == {
+        "FILE_UPLOADED",
+        "FILE_DOWNLOADED",
+        "FILE_VERIFIED",
+        "ERROR",
+    }
     assert {event.type for event in EVENTS} == set(EventType)
 
 
@@ -218,6 +230,16 @@ REFUSED: list[tuple[str, Any]] = [
     ("verify", {**DOWNLOAD, "verify": True}),
     ("hashes", {**UPLOAD, "hashes": [HASH]}),
     ("hashes", {"type": "DOWNLOAD_START", "path": "/file"}),
+    ("hashes", {"type": "VERIFY_START"}),
+    ("manifest", {**DOWNLOAD, "manifest": HASH}),
+    ("manifest", {**VERIFY, "manifest": HASH}),
+    ("manifest", {**UPLOAD, "manifest": HASH}),
+    ("manifest", {"type": "DOWNLOAD_START", "path": "/file", "manifest": HASH[1:]}),
+    ("manifest", {"type": "DOWNLOAD_START", "path": "/file", "manifest": True}),
+    ("path", {**VERIFY, "path": "/file"}),
+    ("size", {**VERIFY, "size": 5}),
+    ("content", {**VERIFY, "content": 0}),
+    ("content", {**DOWNLOAD, "content": False}),
     ("hashes", {**DOWNLOAD, "hashes": []}),
     ("hashes", {**DOWNLOAD, "hashes": HASH}),
     ("hashes", {**DOWNLOAD, "hashes": {"0": HASH}}),
@@ -310,7 +332,7 @@ def test_the_forms_of_tls(tls: dict[str, str]) -> None:
 
 @pytest.mark.parametrize("path", ["/a b/ü", "relative", "raw\udcff", "new\nline", "-", " "])
 def test_any_file_name_comes_through(path: str) -> None:
-    assert decode_message({**UPLOAD, "path": path}).path == path
+    assert getattr(decode_message({**UPLOAD, "path": path}), "path", None) == path
 
 
 def test_long_foreign_text_is_cut() -> None:
@@ -387,7 +409,7 @@ def decodes_or_is_refused(value: Any) -> None:
         json.dumps(error_event(refused).encode())
         return
     assert isinstance(value, dict)
-    assert message.path == value["path"]
+    assert getattr(message, "path", None) == value.get("path")
 
 
 @given(st.text(st.characters()) | st.text(st.sampled_from('{}[]",:\\u0dD89eE+-.aN '), max_size=60))

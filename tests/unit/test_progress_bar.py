@@ -86,8 +86,9 @@ def test_download_by_size_and_by_chunks() -> None:
         total_bytes=None,
         written_bytes=8 << 20,
     )
-    assert position(at, 16 << 20) == (8 << 20, 16 << 20, 8 << 20)
-    assert position(at, None) == (10, 40, 8 << 20)
+    sized = DownloadProgress(**{**at.encode(), "total_bytes": 16 << 20})
+    assert position(sized) == (8 << 20, 16 << 20, 8 << 20)
+    assert position(at) == (10, 40, 8 << 20)
     message = DownloadStart(type=MessageType.DOWNLOAD_START, path="copy", hashes=(HASH,) * 40)
     line = bar_at(at, message)
     assert re.match(r"copy +25% \|", line)

@@ -13,19 +13,22 @@ from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 from store_workers.errors import BadMessage, ErrorCode, WarningCode
 from store_workers.wire.events import (
     EVENTS,
+    ChunkBad,
     ChunkRetry,
     ChunkStored,
     DownloadProgress,
     ErrorEvent,
     FileDownloaded,
     FileUploaded,
+    FileVerified,
     UploadProgress,
+    VerifyProgress,
     Warning,
 )
 from store_workers.wire.messages import decode_message
 from store_workers.wire.schema import schema
 from store_workers.wire.writer import encode
-from tests.unit.test_messages import DOWNLOAD, HASH, RANGES, REFUSED, SCALARS, UPLOAD
+from tests.unit.test_messages import DOWNLOAD, HASH, RANGES, REFUSED, SCALARS, UPLOAD, VERIFY
 
 if TYPE_CHECKING:
     from store_workers.wire.events import Event
@@ -59,6 +62,9 @@ SAMPLES: list[Event] = [
     FileDownloaded(
         path="/f", store="/s", size=0, compressed_size=1, chunks=1, duration_ms=0, sha256=HASH
     ),
+    ChunkBad(index=0, hash=HASH, code=ErrorCode.CHUNK_NOT_FOUND, message="m"),
+    VerifyProgress(fetched_bytes=0, fetched_chunks=0, total_chunks=1, total_bytes=None),
+    FileVerified(store="/s", size=None, compressed_size=1, chunks=1, duration_ms=0),
     Warning(code=WarningCode.STORE_SLOW, message="m"),
     ErrorEvent(code=ErrorCode.STORE_UNAVAILABLE, message="m", retryable=True, http_status=503),
 ]
@@ -109,14 +115,21 @@ def test_the_ranges_are_told(name: str, bounds: tuple[int, int]) -> None:
         assert not MESSAGE.is_valid({**UPLOAD, "settings": {name: bad}})
 
 
-FIELD = st.sampled_from(["store", "id", "size", "sha256", "verify", "hashes"])
+FIELD = st.sampled_from(
+    ["store", "id", "size", "sha256", "verify", "hashes", "manifest", "content"]
+)
 AUTH = st.dictionaries(
     st.sampled_from(list(SCHEMA["$defs"]["Auth"]["properties"])), st.just("x"), max_size=4
 )
 TLS = st.dictionaries(st.sampled_from(["ca_file", "cert_file", "key_file"]), st.just("x"))
 
 
-@given(st.sampled_from([UPLOAD, DOWNLOAD]), st.dictionaries(FIELD, SCALARS, max_size=2), AUTH, TLS)
+@given(
+    st.sampled_from([UPLOAD, DOWNLOAD, VERIFY]),
+    st.dictionaries(FIELD, SCALARS, max_size=2),
+    AUTH,
+    TLS,
+)
 def test_it_accepts_what_the_decoder_accepts(
     base: dict[str, Any], fields: dict[str, Any], auth: dict[str, str], tls: dict[str, str]
 ) -> None:

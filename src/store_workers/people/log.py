@@ -32,7 +32,9 @@ LEVELS = {
     EventType.PROGRESS: DEBUG,
     EventType.FILE_UPLOADED: INFO,
     EventType.FILE_DOWNLOADED: INFO,
+    EventType.FILE_VERIFIED: INFO,
     EventType.CHUNK_RETRY: WARNING,
+    EventType.CHUNK_BAD: WARNING,
     EventType.WARNING: WARNING,
     EventType.ERROR: ERROR,
 }
@@ -72,7 +74,7 @@ class Log:
             INFO,
             message.type.value,
             {
-                "path": message.path,
+                "path": getattr(message, "path", None),
                 "store": store,
                 "concurrency": settings.concurrency,
                 "max_attempts": settings.max_attempts,

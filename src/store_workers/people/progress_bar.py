@@ -16,7 +16,9 @@ from store_workers.wire.events import (
     ErrorEvent,
     FileDownloaded,
     FileUploaded,
+    FileVerified,
     UploadProgress,
+    VerifyProgress,
 )
 
 TYPE_CHECKING = False
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
     from store_workers.wire.events import DownloadProgress, Event
     from store_workers.wire.messages import Message
 
-    Progress = UploadProgress | DownloadProgress
+    Progress = UploadProgress | DownloadProgress | VerifyProgress
 
 EVENTS_DESCRIPTOR = 1
 CLEAR_LINE = "\r\x1b[K"
@@ -129,8 +131,7 @@ class ProgressBar:
     def _line(self, at: Progress, now: float) -> str:
         from tqdm.std import tqdm
 
-        size = self._message.size if self._message else None
-        now_at, total, moved = position(at, size)
+        now_at, total, moved = position(at)
         rate = self._rate.at(now, moved)
         done = now_at if not total else min(now_at, total)
         scale = done / moved if moved else 0  # chunks, or bytes, for each byte that was moved
@@ -158,7 +159,9 @@ class ProgressBar:
         return "{desc}" + meter + ", ".join(notes)
 
     def _name(self) -> str:
-        name = shown(os.path.basename(self._message.path)) if self._message else ""
+        # A verification has a manifest, or nothing that could stand for a name.
+        path = getattr(self._message, "path", None) or getattr(self._message, "manifest", None)
+        name = shown(os.path.basename(path or ""))
         return name if len(name) <= LONGEST_NAME else name[: LONGEST_NAME - 1] + "…"
 
     def _columns(self) -> int:
@@ -189,6 +192,9 @@ class ProgressBar:
                 count_text(event.chunks, "chunk", "chunks"),
             ]
             return self._told("downloaded", event, seconds, notes)
+        if isinstance(event, FileVerified):
+            chunks = count_text(event.chunks, "chunk", "chunks")
+            return f"verified {chunks}, {size_text(event.compressed_size)}, in {seconds:.1f} s"
         if isinstance(event, ErrorEvent):
             return f"failed after {seconds:.1f} s: {event.code.value}: {event.message}"
         return ""
@@ -222,15 +228,17 @@ class Rate:
         return self._average or 0.0
 
 
-def position(at: Progress, size: int | None) -> tuple[int, int | None, int]:
+def position(at: Progress) -> tuple[int, int | None, int]:
     """Where a run is: (done, of how much, bytes of the file moved).
 
     In bytes where the file's size is known, else in chunks, of which a download knows the number.
     """
     if isinstance(at, UploadProgress):
         return at.read_bytes, at.total_bytes, at.read_bytes
-    if size is not None:
-        return at.written_bytes, size, at.written_bytes
+    if isinstance(at, VerifyProgress):
+        return at.fetched_chunks, at.total_chunks, at.fetched_bytes
+    if at.total_bytes is not None:
+        return at.written_bytes, at.total_bytes, at.written_bytes
     return at.fetched_chunks, at.total_chunks, at.written_bytes
 
 
@@ -238,6 +246,8 @@ def details(at: Progress) -> list[str]:
     """What has passed either end."""
     if isinstance(at, UploadProgress):
         return [f"{size_text(at.read_bytes)} read", f"{size_text(at.stored_bytes)} stored"]
+    if isinstance(at, VerifyProgress):
+        return [f"{size_text(at.fetched_bytes)} checked"]
     return [f"{size_text(at.fetched_bytes)} fetched", f"{size_text(at.written_bytes)} written"]
 
 

@@ -8,7 +8,7 @@ from store_workers.errors import StoreFailure, WarningCode, WorkerError
 from store_workers.run.failures import as_worker_error
 from store_workers.run.supervisor import Heartbeat
 from store_workers.wire.events import ChunkRetry, EventType, Warning, error_event
-from store_workers.wire.messages import DownloadStart
+from store_workers.wire.messages import DownloadStart, VerifyStart
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from store_workers.wire.writer import EventWriter
     from store_workers.workers.download import Download
     from store_workers.workers.upload import Upload
+    from store_workers.workers.verify import Verify
 
 
 class MessageRun:
@@ -49,7 +50,7 @@ class MessageRun:
         self._slow_store = SlowStore(message.settings.timeout_ms / 1000)
         self._files: TemporaryFiles | None = None
         self._heartbeat: Heartbeat | None = None
-        self._worker: Upload | Download | None = None
+        self._worker: Upload | Download | Verify | None = None
 
     def work(self) -> None:
         """Do the work, on a thread of the group, up to the event of success.
@@ -84,7 +85,7 @@ class MessageRun:
             with suppress(WorkerError):  # an error that counts was met before
                 self._worker.close()
 
-    def _make_worker(self) -> Upload | Download:
+    def _make_worker(self) -> Upload | Download | Verify:
         from store_workers.files.atomic_file import TemporaryFiles
         from store_workers.workers.context import Context
 
@@ -105,6 +106,10 @@ class MessageRun:
             from store_workers.workers.download import Download
 
             return Download(self._message, context)
+        if isinstance(self._message, VerifyStart):
+            from store_workers.workers.verify import Verify
+
+            return Verify(self._message, context)
         from store_workers.workers.upload import Upload
 
         self._tidy_up(store)

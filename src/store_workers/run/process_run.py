@@ -9,7 +9,7 @@ from store_workers.run.shared import Shared
 from store_workers.run.supervisor import Heartbeats, Mailbox, Supervisor
 from store_workers.threads import LONGEST_CLOSE
 from store_workers.wire.events import EventType
-from store_workers.wire.messages import decode_message, message_id
+from store_workers.wire.messages import VerifyStart, decode_message, message_id
 from store_workers.wire.reader import MessageReader
 from store_workers.wire.writer import EventWriter, OwnerGone
 
@@ -88,7 +88,8 @@ class ProcessRun:
         """Find out all that can be known of a message before anything is touched."""
         from store_workers.stores.location import locate
 
-        refuse_reserved_path(message.path, self._events.pipe.descriptor)
+        if not isinstance(message, VerifyStart):
+            refuse_reserved_path(message.path, self._events.pipe.descriptor)
         location = locate(message, self._shared.environment)
         return MessageRun(message, location, self._shared, self._events, self._shared.group)
 

@@ -28,14 +28,23 @@ class EventType(str, Enum):
 
     CHUNK = "CHUNK"
     CHUNK_RETRY = "CHUNK_RETRY"
+    CHUNK_BAD = "CHUNK_BAD"
     PROGRESS = "PROGRESS"
     FILE_UPLOADED = "FILE_UPLOADED"
     FILE_DOWNLOADED = "FILE_DOWNLOADED"
+    FILE_VERIFIED = "FILE_VERIFIED"
     WARNING = "WARNING"
     ERROR = "ERROR"
 
 
-TERMINAL = frozenset({EventType.FILE_UPLOADED, EventType.FILE_DOWNLOADED, EventType.ERROR})
+TERMINAL = frozenset(
+    {
+        EventType.FILE_UPLOADED,
+        EventType.FILE_DOWNLOADED,
+        EventType.FILE_VERIFIED,
+        EventType.ERROR,
+    }
+)
 """The events that end a run: exactly one of them is the last line."""
 
 
@@ -68,8 +77,18 @@ class ChunkRetry(Event):
     delay_ms: int = field(COUNT, doc="the pause before the next try")
 
 
+class ChunkBad(Event):
+    """A chunk of a file that is verified is missing, or not what it should be."""
+
+    type = EventType.CHUNK_BAD
+    index: int = field(COUNT, doc="the chunk's place in the stream, from 0")
+    hash: str = field(Digest(), doc="the chunk's hash")
+    code: ErrorCode = field(Choice(ErrorCode), doc="what is wrong with it")
+    message: str = field(String(), doc="the same for people")
+
+
 class Progress(Event):
-    """The base of both workers' heartbeat."""
+    """The base of every worker's heartbeat."""
 
     type = EventType.PROGRESS
 
@@ -93,6 +112,15 @@ class DownloadProgress(Progress):
     total_bytes: int | None = field(
         Nullable(COUNT), doc="bytes that will be written, null where unknown"
     )
+
+
+class VerifyProgress(Progress):
+    """How far a verification is."""
+
+    fetched_bytes: int = field(COUNT, doc="bytes of the chunks that were fetched and checked")
+    fetched_chunks: int = field(COUNT, doc="chunks that were fetched, or asked for, and are right")
+    total_chunks: int = field(COUNT, doc="chunks of the file, 0 while its manifest is read")
+    total_bytes: int | None = field(Nullable(COUNT), doc="bytes of the file, null where unknown")
 
 
 class FileUploaded(Event):
@@ -133,6 +161,19 @@ class FileDownloaded(Event):
     sha256: str | None = field(Digest(), default=None, doc="the file's digest, if it was given")
 
 
+class FileVerified(Event):
+    """Every chunk is there and right."""
+
+    type = EventType.FILE_VERIFIED
+    store: str = field(String(), doc="where the chunks live, without user, password and query")
+    size: int | None = field(
+        Nullable(COUNT), doc="bytes of the file, null where only its chunks' presence was asked for"
+    )
+    compressed_size: int = field(COUNT, doc="bytes of all chunks")
+    chunks: int = field(COUNT, doc="chunks of the file")
+    duration_ms: int = field(COUNT, doc="from the message to here")
+
+
 class Problem(Event):
     """What a warning and an error have in common."""
 
@@ -157,6 +198,9 @@ class ErrorEvent(Problem):
 
     type = EventType.ERROR
     code: ErrorCode = field(Choice(ErrorCode), doc="what a program can act on")
+    bad_chunks: int | None = field(
+        Integer(1), default=None, doc="how many chunks are bad, where a file was verified"
+    )
     retryable: bool = field(
         Boolean(), doc="would the same message, sent again later, have a chance?"
     )
@@ -165,10 +209,13 @@ class ErrorEvent(Problem):
 EVENTS: tuple[type[Event], ...] = (
     ChunkStored,
     ChunkRetry,
+    ChunkBad,
     UploadProgress,
     DownloadProgress,
+    VerifyProgress,
     FileUploaded,
     FileDownloaded,
+    FileVerified,
     Warning,
     ErrorEvent,
 )

@@ -27,7 +27,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, TypeAlias
 
-    Message: TypeAlias = "UploadStart | DownloadStart"
+    Message: TypeAlias = "UploadStart | DownloadStart | VerifyStart"
 
 FILE_SIZE = Integer(0, (1 << 63) - 1)
 MILLISECONDS = Integer(0, 86_400_000)
@@ -39,6 +39,7 @@ class MessageType(str, Enum):
 
     UPLOAD_START = "UPLOAD_START"
     DOWNLOAD_START = "DOWNLOAD_START"
+    VERIFY_START = "VERIFY_START"
 
 
 class Settings(Record):
@@ -115,21 +116,21 @@ AUTH_FORMS = (
 
 
 class Start(Record):
-    """What both messages have in common."""
+    """What all messages have in common."""
 
     type: MessageType = field(Choice(MessageType), doc="what to do")
-    path: str = field(Path(), doc="the file to read, or to write")
     store: str | None = field(String(least=1), default=None, doc="where chunks live")
     id: str | None = field(String(), default=None, doc="echoed in every event of the run")
     auth: Auth | None = field(Nested(Auth), default=None, doc="secrets for the store")
     tls: Tls | None = field(Nested(Tls), default=None, doc="a private CA, a client certificate")
     settings: Settings = field(Nested(Settings), default=Settings(), doc="how the run behaves")
-    size: int | None = field(FILE_SIZE, default=None, doc="the bytes that the file must have")
 
 
 class UploadStart(Start):
     """Put the file at `path` into the store."""
 
+    path: str = field(Path(), doc="the file to read")
+    size: int | None = field(FILE_SIZE, default=None, doc="the bytes that the file must have")
     sha256: bool = field(Boolean(), default=False, doc="compute the file's own digest too")
     verify: bool = field(
         Boolean(), default=False, doc="decode every frame again before its chunks are told"
@@ -142,6 +143,8 @@ class UploadStart(Start):
 class DownloadStart(Start):
     """Get the file back from the store and write it to `path`."""
 
+    path: str = field(Path(), doc="the file to write")
+    size: int | None = field(FILE_SIZE, default=None, doc="the bytes that the file must have")
     hashes: tuple[str, ...] | None = field(
         Array(Digest(), least=1), default=None, doc="the chunks, in order"
     )
@@ -151,9 +154,24 @@ class DownloadStart(Start):
     sha256: str | None = field(Digest(), default=None, doc="the digest that the file must have")
 
 
-MESSAGES: dict[MessageType, type[UploadStart | DownloadStart]] = {
+class VerifyStart(Start):
+    """Check that a file can be got back, and write nothing."""
+
+    hashes: tuple[str, ...] | None = field(
+        Array(Digest(), least=1), default=None, doc="the chunks, in order"
+    )
+    manifest: str | None = field(
+        Digest(), default=None, doc="in place of hashes: the one hash that names their list"
+    )
+    content: bool = field(
+        Boolean(), default=True, doc="false: ask only whether each chunk is there, and how long"
+    )
+
+
+MESSAGES: dict[MessageType, type[UploadStart | DownloadStart | VerifyStart]] = {
     MessageType.UPLOAD_START: UploadStart,
     MessageType.DOWNLOAD_START: DownloadStart,
+    MessageType.VERIFY_START: VerifyStart,
 }
 
 
@@ -167,7 +185,7 @@ def decode_message(value: Any) -> Message:
     message = MESSAGES[MessageType(kind.check(value["type"], "type"))].decode(value)
     _check_auth(message.auth)
     _check_tls(message.tls)
-    if isinstance(message, DownloadStart):
+    if isinstance(message, (DownloadStart, VerifyStart)):
         _check_list(message)
     return message
 
@@ -178,7 +196,7 @@ def message_id(value: Any) -> str | None:
     return found if isinstance(found, str) else None
 
 
-def _check_list(message: DownloadStart) -> None:
+def _check_list(message: DownloadStart | VerifyStart) -> None:
     if message.hashes is None and message.manifest is None:
         raise BadMessage("hashes", "is missing: expected the file's hashes, or its manifest")
     if message.hashes is not None and message.manifest is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from store_workers.wire.events import EVENTS, FileUploaded
-from store_workers.wire.messages import AUTH_FORMS, MESSAGES, Auth, DownloadStart, Settings, Tls
+from store_workers.wire.messages import AUTH_FORMS, MESSAGES, Auth, Settings, Tls
 from store_workers.wire.records import REQUIRED, Kind, Record
 
 if TYPE_CHECKING:
@@ -27,7 +27,8 @@ def schema() -> dict[str, Any]:
     definitions["Tls"]["dependentRequired"] = {"key_file": ["cert_file"]}
     for word, message in MESSAGES.items():
         definitions[message.__name__] = _line(message, word, closed=True)
-    definitions[DownloadStart.__name__]["oneOf"] = _one_of("hashes", "manifest")
+        if "hashes" in message.FIELDS:
+            definitions[message.__name__]["oneOf"] = _one_of("hashes", "manifest")
     for event in EVENTS:
         definitions[event.__name__] = _line(event, event.type, closed=False)
     definitions[FileUploaded.__name__]["oneOf"] = _one_of("hashes", "manifest")

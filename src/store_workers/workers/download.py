@@ -50,7 +50,7 @@ class Download:
         self._target = target
         if isinstance(target, ReplacedFile):
             self._group.start(target.tidy_up, "tidy-up", spare=True)
-        listing = self._listing = find_listing(self._message, self._context)
+        listing = self._listing = self._find_listing()
         self._digest = sha256() if listing.sha256 else None
         output = self._output = self._output_to(target, listing.size)
         fetcher = self._fetcher = Fetcher(listing.hashes, self._context)
@@ -88,6 +88,20 @@ class Download:
             written_bytes=self._output.size if self._output else 0,
             total_bytes=listing.size if listing else self._message.size,
         )
+
+    def _find_listing(self) -> Listing:
+        """The file's chunks, and what it must have by its manifest and by the message."""
+        message = self._message
+        listing = find_listing(message, self._context)
+        if message.size is not None:
+            if listing.size not in (None, message.size):
+                raise self._mismatch(f"{listing.size} bytes are stored, {message.size} expected")
+            listing.size = message.size
+        if message.sha256 is not None:
+            if listing.sha256 not in (None, message.sha256):
+                raise self._mismatch(f"the SHA-256 stored is {listing.sha256}, not the given one")
+            listing.sha256 = message.sha256
+        return listing
 
     def _output_to(self, target: Target, size: int | None) -> Output:
         digest, path = self._digest, self._message.path

@@ -10,7 +10,7 @@ from store_workers.stream.chunking import LARGEST_CHUNK
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from typing import Protocol
 
     from store_workers.workers.context import Context
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
         def __len__(self) -> int: ...
         def __getitem__(self, index: int, /) -> str: ...
 
+
+BAD = frozenset({ErrorCode.CHUNK_NOT_FOUND, ErrorCode.CHUNK_CORRUPT})
+"""The codes that speak of a chunk, and not of its store."""
 
 FIRST_THREADS = 2
 MORE_THREADS_AFTER = 0.005
@@ -35,11 +38,20 @@ class Fetcher:
     """Fetches chunks side by side, and hands them out in order.
 
     Holds as many chunks as may be in flight, being fetched or fetched and not handed out.
-    `of_manifest`: are they a manifest's own chunks, and so none of the file's?
+    `of_manifest`: are they a manifest's own chunks, and so none of the file's? With `on_bad` a
+    chunk that is missing or damaged fails nothing: it is told there, and empty in its place.
     """
 
-    def __init__(self, hashes: Hashes, context: Context, *, of_manifest: bool = False) -> None:
+    def __init__(
+        self,
+        hashes: Hashes,
+        context: Context,
+        *,
+        of_manifest: bool = False,
+        on_bad: Callable[[ChunkFailure], None] | None = None,
+    ) -> None:
         self._of_manifest = of_manifest
+        self._on_bad = on_bad
         self._hashes = hashes
         self._places = context.places
         self._store = context.store
@@ -82,13 +94,16 @@ class Fetcher:
             with self._changed:
                 self._ready[index] = chunk
                 self.fetched_bytes += len(chunk)
-                self.fetched_chunks += 1
+                self.fetched_chunks += bool(chunk)
                 self._changed.notify_all()
 
     def _try(self, index: int, hash: str) -> bytes:
         try:
             chunk, _ = self._retrier.run(index, hash, partial(self._fetch, hash))
         except ChunkFailure as failure:
+            if self._on_bad is not None and failure.code in BAD:
+                self._on_bad(failure)
+                return b""
             if self._of_manifest:
                 raise failure.of_manifest() from failure.cause
             raise

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from store_workers.errors import ErrorCode, WorkerError
 from store_workers.workers.fetcher import Fetcher
 
 TYPE_CHECKING = False
@@ -10,7 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from store_workers.stream.chunk_list import ChunkList
-    from store_workers.wire.messages import DownloadStart
+    from store_workers.wire.messages import DownloadStart, VerifyStart
     from store_workers.workers.context import Context
     from store_workers.workers.fetcher import Hashes
 
@@ -27,8 +26,8 @@ class Listing:
     def __init__(
         self,
         hashes: Hashes,
-        size: int | None,
-        sha256: str | None,
+        size: int | None = None,
+        sha256: str | None = None,
         chunks: ChunkList | None = None,
     ) -> None:
         self.hashes = hashes
@@ -45,13 +44,10 @@ class Listing:
         return sized(fetched, self.chunks)
 
 
-def find_listing(message: DownloadStart, context: Context) -> Listing:
-    """The listing that a message means; a manifest is fetched and read to its end.
-
-    Raises `FILE_MISMATCH` where the message expects another file than the manifest's.
-    """
+def find_listing(message: DownloadStart | VerifyStart, context: Context) -> Listing:
+    """The listing that a message means; a manifest is fetched and read to its end."""
     if message.manifest is None:
-        return Listing(message.hashes or (), message.size, message.sha256)
+        return Listing(message.hashes or ())
     from store_workers.stream.manifest_reader import read_manifest
 
     def fetch(chunks: ChunkList) -> Iterator[bytes]:
@@ -59,17 +55,4 @@ def find_listing(message: DownloadStart, context: Context) -> Listing:
 
     manifest = read_manifest(message.manifest, fetch)
     header = manifest.header
-    if message.size not in (None, header.size):
-        raise _mismatch(message, f"has {header.size} bytes, {message.size} were expected")
-    if message.sha256 is not None and header.sha256 not in (None, message.sha256):
-        raise _mismatch(message, f"has the SHA-256 {header.sha256}, not the given one")
-    return Listing(manifest.chunks, header.size, message.sha256 or header.sha256, manifest.chunks)
-
-
-def _mismatch(message: DownloadStart, problem: str) -> WorkerError:
-    return WorkerError(
-        ErrorCode.FILE_MISMATCH,
-        f"the file of this manifest {problem}",
-        path=message.path,
-        hash=message.manifest,
-    )
+    return Listing(manifest.chunks, header.size, header.sha256, manifest.chunks)

@@ -1,0 +1,148 @@
+"""The verify worker: everything is fetched, checked and decoded, and nothing written."""
+
+from __future__ import annotations
+
+import time
+from hashlib import sha256
+
+from store_workers.errors import ChunkFailure, ErrorCode, StreamCorrupt, WorkerError
+from store_workers.stream.chunk_stream import ChunkStream
+from store_workers.stream.decompression import Output, decompress_stream
+from store_workers.wire.events import ChunkBad, FileVerified, VerifyProgress
+from store_workers.workers.fetcher import Fetcher
+from store_workers.workers.listing import find_listing
+from store_workers.workers.lookup import Lookup
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from store_workers.wire.messages import VerifyStart
+    from store_workers.workers.context import Context
+    from store_workers.workers.listing import Listing
+
+
+class Verify:
+    """One file that is looked at in a store. It goes on after a bad chunk.
+
+    Memory: as of a download.
+    """
+
+    spent = False
+    """Nothing is used up: the same message can always be sent again."""
+
+    def __init__(self, message: VerifyStart, context: Context) -> None:
+        self._message = message
+        self._context = context
+        self._listing: Listing | None = None
+        self._work: Fetcher | Lookup | None = None
+        self._guard = context.group.condition()  # for both below
+        self._bad_chunks = 0
+        self._first_bad: ChunkFailure | None = None
+        self._started = time.monotonic()
+
+    def run(self) -> FileVerified:
+        """Look at the whole file; returns what is told at the end. Raises if a chunk is bad."""
+        listing = self._listing = find_listing(self._message, self._context)
+        size = self._decode(listing) if self._message.content else self._look(listing)
+        if self._first_bad is not None:
+            raise self._failure(self._first_bad, len(listing.hashes))
+        return FileVerified(
+            store=self._context.store_name,
+            size=size,
+            compressed_size=self._work.fetched_bytes if self._work else 0,
+            chunks=len(listing.hashes),
+            duration_ms=int((time.monotonic() - self._started) * 1000),
+        )
+
+    def close(self) -> None:
+        """Nothing is held open."""
+
+    def progress(self) -> VerifyProgress:
+        """How far the verification is."""
+        work, listing = self._work, self._listing
+        return VerifyProgress(
+            fetched_bytes=work.fetched_bytes if work else 0,
+            fetched_chunks=work.fetched_chunks if work else 0,
+            total_chunks=len(listing.hashes if listing else self._message.hashes or ()),
+            total_bytes=listing.size if listing else None,
+        )
+
+    def _decode(self, listing: Listing) -> int:
+        """Fetch and decode the file; its size. Behind a bad chunk chunks are only checked."""
+        digest = sha256() if listing.sha256 else None
+        if digest is None:
+            output = Output(_drop, listing.size, _drop)
+        else:
+            output = Output(digest.update, listing.size)
+        fetcher = self._work = Fetcher(listing.hashes, self._context, on_bad=self._note)
+        fetched = fetcher.chunks()
+        stream = ChunkStream(listing.checked(up_to_a_hole(fetched)))
+        try:
+            doubt = decompress_stream(stream, output, self._context.threads, self._context.group)
+        except Hole:
+            for _ in fetched:  # each was checked before it came here
+                pass
+            return 0
+        if doubt is not None and listing.size is None:
+            raise StreamCorrupt(doubt)
+        if listing.size not in (None, output.size):
+            raise mismatch(f"it has {output.size} bytes, {listing.size} were expected")
+        if digest is not None and digest.hexdigest() != listing.sha256:
+            raise mismatch(f"its SHA-256 is {digest.hexdigest()}, not that of its manifest")
+        return output.size
+
+    def _look(self, listing: Listing) -> int | None:
+        """Ask for every chunk's presence and length; the file's size where that is known."""
+        lookup = self._work = Lookup(listing.hashes, listing.chunks, self._context, self._note)
+        lookup.run()
+        return listing.size
+
+    def _note(self, failure: ChunkFailure) -> None:
+        """Tell that a chunk is bad."""
+        with self._guard:
+            self._bad_chunks += 1
+            if self._first_bad is None or (failure.index or 0) < (self._first_bad.index or 0):
+                self._first_bad = failure
+        self._context.emit(
+            ChunkBad(
+                index=failure.index or 0,
+                hash=failure.hash or "",
+                code=failure.code,
+                message=failure.message,
+            )
+        )
+
+    def _failure(self, first: ChunkFailure, chunks: int) -> WorkerError:
+        count = self._bad_chunks
+        return WorkerError(
+            first.code,
+            f"{count} of {chunks} chunks {'is' if count == 1 else 'are'} bad, the first of them"
+            f" number {first.index}: {first.message}",
+            index=first.index,
+            hash=first.hash,
+            attempts=first.attempts,
+            http_status=first.http_status,
+            bad_chunks=count,
+        )
+
+
+class Hole(Exception):
+    """A bad chunk is missing from the stream."""
+
+
+def up_to_a_hole(fetched: Iterable[bytes]) -> Iterator[bytes]:
+    """Pass on chunks up to the first that is empty: a bad one."""
+    for chunk in fetched:
+        if not chunk:
+            raise Hole
+        yield chunk
+
+
+def mismatch(problem: str) -> WorkerError:
+    """The failure of a file that is not what its manifest says."""
+    return WorkerError(ErrorCode.FILE_MISMATCH, f"the file that was decoded: {problem}")
+
+
+def _drop(_content: bytes, _offset: int = 0) -> None:
+    """Nothing is written."""
