@@ -19,13 +19,12 @@ import pytest
 from store_workers.errors import WORTH_SENDING_AGAIN, ErrorCode
 from store_workers.files.atomic_file import STALE_AFTER
 from store_workers.stores.http.transport import LEAST_RATE
-from store_workers.stream.chunking import LARGEST_CHUNK
 from store_workers.stream.codec_common import LARGEST_WINDOW
 from store_workers.stream.compression import FRAME_SPAN
 from store_workers.stream.frames import LARGEST_WHOLE
 from store_workers.transfer.probing import ASK_AT_LEAST_EVERY
 from store_workers.wire.events import EventType
-from store_workers.wire.messages import MESSAGES, decode_message
+from store_workers.wire.messages import CHUNK_SIZES, MESSAGES, decode_message
 from store_workers.wire.reader import LONGEST_MESSAGE
 from tests.docs.documents import ROOT, blocks, documents, examples
 from tests.support.contract import TERMINAL, check_fields
@@ -203,7 +202,7 @@ def test_figures_are_those_of_the_code() -> None:
     )
     assert f"in spans of {FRAME_SPAN >> 20} MiB ({FRAME_SPAN} bytes)" in protocol
     assert f"in spans of {FRAME_SPAN >> 20} MiB ({FRAME_SPAN} bytes)" in architecture
-    assert f"{LARGEST_CHUNK >> 10} KiB ({LARGEST_CHUNK} bytes) whenever" in protocol
+    assert f"({CHUNK_SIZES[0] >> 10} KiB, {CHUNK_SIZES[0]} bytes, unless" in protocol
     assert f"more than {LONGEST_MESSAGE >> 20} MiB is refused" in protocol
     assert f"less than {LEAST_RATE >> 10} KiB/s" in protocol
     assert f"every {ASK_AT_LEAST_EVERY}nd" in architecture

@@ -17,16 +17,17 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 LONGEST = 524288
+LARGEST = 8 << 20  # of what a message can ask for
 SHORTEST = 4096
 FRAME_MAGIC = 0xFD2FB528
 SKIPPABLE_MAGIC = 0x184D2A5E
 SEEKABLE_MAGIC = 0x8F92EAB1
 
 
-def cut_sizes(length: int) -> list[int]:
+def cut_sizes(length: int, chunk_size: int = LONGEST) -> list[int]:
     """Return the sizes of the chunks that a stream of ``length`` bytes is cut into."""
-    sizes = [LONGEST] * (length // LONGEST)
-    rest = length % LONGEST
+    sizes = [chunk_size] * (length // chunk_size)
+    rest = length % chunk_size
     while rest >= SHORTEST:
         sizes.append(1 << (rest.bit_length() - 1))
         rest -= sizes[-1]

@@ -18,7 +18,7 @@ CONTENTS = [bytes([number]) * (1 + 997 * number) for number in range(12)]
 @given(st.permutations(range(len(CONTENTS))))
 def test_any_order_gives_the_same_stream(order: list[int]) -> None:
     frames = [CompressedSpan(frame(content), len(content)) for content in CONTENTS]
-    assembler = Assembler()
+    assembler = Assembler(512 * 1024)
     appended = 0
     cuts = []
     for place, number in enumerate(order):

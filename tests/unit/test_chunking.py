@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from store_workers.stream.chunking import LARGEST_CHUNK, SMALLEST_HALVING, Cutter, next_chunk_size
+from store_workers.wire.messages import CHUNK_SIZES
 
 KIB = 1024
 FULL = 512 * KIB
@@ -16,7 +17,8 @@ TEMPLATE = bytes(range(251)) * (4 * FULL // 251 + 1)  # 251: no power of two rep
 
 
 def test_the_numbers_of_the_contract() -> None:
-    assert (LARGEST_CHUNK, SMALLEST_HALVING) == (524288, 4096)
+    assert CHUNK_SIZES == (FULL, 2 * FULL, 4 * FULL, 8 * FULL, 16 * FULL)
+    assert (LARGEST_CHUNK, SMALLEST_HALVING) == (8 << 20, 4096)
 
 
 @pytest.mark.parametrize(
@@ -48,8 +50,8 @@ def test_the_numbers_of_the_contract() -> None:
     ],
 )
 def test_values(buffered: int, going_on: int, ended: int) -> None:
-    assert next_chunk_size(buffered, ended=False) == going_on
-    assert next_chunk_size(buffered, ended=True) == ended
+    assert next_chunk_size(buffered, ended=False, chunk_size=FULL) == going_on
+    assert next_chunk_size(buffered, ended=True, chunk_size=FULL) == ended
 
 
 @pytest.mark.parametrize(
@@ -68,14 +70,18 @@ def test_whole_streams(length: int, sizes: list[int]) -> None:
     assert [len(chunk) for chunk in cut([TEMPLATE[:length]])] == sizes
 
 
-@given(st.integers(0, 1 << 62))
-def test_a_size_never_exceeds_what_is_there(buffered: int) -> None:
-    going_on = next_chunk_size(buffered, ended=False)
-    at_end = next_chunk_size(buffered, ended=True)
-    assert going_on in {0, FULL}
+SIZES = st.sampled_from(CHUNK_SIZES)
+
+
+@given(st.integers(0, 1 << 62) | st.integers(0, 1 << 24), SIZES)
+def test_a_size_never_exceeds_what_is_there(buffered: int, full: int) -> None:
+    going_on = next_chunk_size(buffered, ended=False, chunk_size=full)
+    at_end = next_chunk_size(buffered, ended=True, chunk_size=full)
+    assert going_on in {0, full}
     assert going_on <= buffered
     assert (at_end == 0) == (buffered == 0)
-    assert at_end <= min(buffered, FULL)
+    assert at_end <= min(buffered, full)
+    assert at_end == next(iter(reference(min(buffered, 1 << 24), full)), 0)
     if going_on:
         assert at_end == going_on
 
@@ -90,19 +96,19 @@ def feedings() -> st.SearchStrategy[list[int]]:
     return st.lists(length, max_size=12)
 
 
-@given(feedings())
-def test_any_way_of_feeding_gives_the_same_cuts(lengths: list[int]) -> None:
+@given(feedings(), SIZES)
+def test_any_way_of_feeding_gives_the_same_cuts(lengths: list[int], full: int) -> None:
     stream = (TEMPLATE * (sum(lengths) // len(TEMPLATE) + 1))[: sum(lengths)]
     ends = list(itertools.accumulate(lengths))
     pieces = [stream[end - length : end] for end, length in zip(ends, lengths, strict=True)]
-    chunks = cut(pieces)
+    chunks = cut(pieces, full)
     assert b"".join(chunks) == stream
-    assert [len(chunk) for chunk in chunks] == reference(len(stream))
+    assert [len(chunk) for chunk in chunks] == reference(len(stream), full)
 
 
 @given(feedings())
 def test_no_chunk_but_the_last_ones_is_short(lengths: list[int]) -> None:
-    cutter = Cutter()
+    cutter = Cutter(FULL)
     fed = came = 0
     for length in lengths:
         cutter.feed(bytes(length))
@@ -115,7 +121,7 @@ def test_no_chunk_but_the_last_ones_is_short(lengths: list[int]) -> None:
 
 def test_nothing_is_copied() -> None:
     data = bytes(FULL + 10)
-    cutter = Cutter()
+    cutter = Cutter(FULL)
     cutter.feed(data)
     (pieces,) = cutter.cut(ended=False)
     assert [piece.obj for piece in pieces] == [data]
@@ -123,9 +129,9 @@ def test_nothing_is_copied() -> None:
     assert [piece.obj for piece in rest] == [data]
 
 
-def cut(pieces: list[bytes]) -> list[bytes]:
+def cut(pieces: list[bytes], full: int = FULL) -> list[bytes]:
     """Feed a stream piece by piece, and cut as early as can be."""
-    cutter = Cutter()
+    cutter = Cutter(full)
     chunks = []
     for piece in pieces:
         cutter.feed(piece)
@@ -133,13 +139,13 @@ def cut(pieces: list[bytes]) -> list[bytes]:
     return chunks + [b"".join(chunk) for chunk in cutter.cut(ended=True)]
 
 
-def reference(length: int) -> list[int]:
+def reference(length: int, full: int = FULL) -> list[int]:
     """The cuts of a stream, by the words of the contract."""
     sizes = []
-    while length >= FULL:
-        sizes.append(FULL)
-        length -= FULL
-    size = FULL
+    while length >= full:
+        sizes.append(full)
+        length -= full
+    size = full
     while length >= 4 * KIB:
         while size > length:
             size //= 2

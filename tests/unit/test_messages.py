@@ -97,6 +97,7 @@ def test_the_defaults_of_the_contract() -> None:
         "retry_max_delay_ms": 10000,
         "timeout_ms": 30000,
         "concurrency": 8,
+        "chunk_size": 524288,
         "compression_level": 3,
         "compression_threads": 0,
         "overwrite": False,
@@ -147,6 +148,25 @@ RANGES = {
     "progress_interval_ms": (0, DAY),
 }
 SWITCHES = ("overwrite", "create_store", "chunk_events")
+CHOICES = {
+    "chunk_size": (
+        [1 << 19, 1 << 20, 1 << 21, 1 << 22, 1 << 23],
+        [0, 4096, (1 << 19) + 1, 1 << 24],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CHOICES)
+def test_settings_of_a_few_values(name: str) -> None:
+    values, others = CHOICES[name]
+    for value in values:
+        message = decode_message({**UPLOAD, "settings": {name: value}})
+        assert getattr(message.settings, name) == value
+    for bad in (*others, -(10**30), None, True, str(values[0]), float(values[0]), [values[0]]):
+        with pytest.raises(
+            BadMessage, match=rf"settings.{name}: expected .* or {values[-1]}, got "
+        ):
+            decode_message({**UPLOAD, "settings": {name: bad}})
 
 
 @pytest.mark.parametrize("name", SWITCHES)
@@ -161,7 +181,7 @@ def test_switches(name: str) -> None:
 
 
 def test_every_setting_has_its_range_here() -> None:
-    assert {*RANGES, *SWITCHES} == set(Settings.FIELDS)
+    assert {*RANGES, *SWITCHES, *CHOICES} == set(Settings.FIELDS)
 
 
 @pytest.mark.parametrize(("name", "bounds"), RANGES.items())

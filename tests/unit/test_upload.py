@@ -11,20 +11,20 @@ from typing import TYPE_CHECKING
 import pytest
 
 from store_workers.errors import ChunkFailure, ErrorCode, StoreFailure, WorkerError
+from store_workers.stores.base import Chunk
 from store_workers.stream import compression
 from store_workers.stream.codec import frame_compressor
 from store_workers.stream.compression import FRAME_SPAN
 from store_workers.wire.events import FileUploaded, UploadProgress
+from store_workers.wire.messages import CHUNK_SIZES
 from tests.stores.flaky_store import FlakyStore, unavailable
 from tests.stores.memory_store import MemoryStore
 from tests.support.reference import check_stream, cut_sizes
-from tests.unit.in_process import TIMEOUT, InProcess, beside, upload
+from tests.unit.in_process import TIMEOUT, InProcess, beside, download, upload
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
-
-    from store_workers.stores.base import Chunk
 
 FULL = 512 * 1024
 MIB = 1024 * 1024
@@ -89,6 +89,42 @@ def test_hashes_do_not_depend_on_threads_or_concurrency(
     end = upload(noise, store, threads=threads, settings={"concurrency": concurrency})
     assert end.hashes == upload(noise, MemoryStore()).hashes
     assert store.peak <= concurrency
+
+
+@pytest.mark.parametrize("chunk_size", CHUNK_SIZES)
+def test_chunks_are_of_the_size_that_the_message_asks_for(tmp_path: Path, chunk_size: int) -> None:
+    content = Random(1).randbytes(10 * MIB + 5000)
+    path, back = tmp_path / "file", tmp_path / "back"
+    path.write_bytes(content)
+    store = MemoryStore()
+    run = start(path, store, settings={"chunk_size": chunk_size})
+    end = run.finish()
+    assert isinstance(end, FileUploaded)
+    assert end.hashes is not None
+    stream = store.stream(end.hashes)
+    check_stream(stream, content)
+    assert [chunk.size for chunk in run.told()] == cut_sizes(len(stream), chunk_size)
+    download(back, store, end.hashes)  # whose own setting is another one
+    assert back.read_bytes() == content
+
+
+def test_a_chunk_that_waits_keeps_no_frame_alive(noise: Path) -> None:
+    """Each copies its bytes when it is handed over; one that has them to itself does not."""
+    kept: list[tuple[int, int]] = []
+
+    class Looking(MemoryStore):
+        def put(self, chunk: Chunk, *, overwrite: bool = False) -> bool:
+            kept.append((chunk.size, sum(memoryview(piece.obj).nbytes for piece in chunk.pieces)))
+            return super().put(chunk, overwrite=overwrite)
+
+    upload(noise, Looking())
+    assert all(size == held for size, held in kept)
+    data = b"x" * 5000
+    alone, part = Chunk("", [memoryview(data)]), Chunk("", [memoryview(data)[1:]])
+    alone.detach()
+    part.detach()
+    assert alone.pieces[0].obj is data
+    assert part.pieces[0].obj == data[1:]
 
 
 def test_the_levels_are_what_the_message_says(tmp_path: Path) -> None:

@@ -118,3 +118,11 @@ class Chunk:
         self.hash = hash
         self.pieces = pieces
         self.size = sum(map(len, pieces))
+
+    def detach(self) -> None:
+        """Copy the bytes, unless they have their memory to themselves.
+
+        A chunk is a slice of frames, and would keep all of them alive for as long as it waits.
+        """
+        if len(self.pieces) != 1 or memoryview(self.pieces[0].obj).nbytes != self.size:
+            self.pieces = [memoryview(b"".join(self.pieces))]

@@ -20,11 +20,11 @@ class Assembler:
     `chunks` is the number of chunks that were cut so far.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, chunk_size: int) -> None:
         self._lock = threading.Lock()  # for all below
         self._waiting: dict[int, CompressedSpan] = {}  # frames that come before their turn
         self._frames = 0
-        self._cutter = Cutter()
+        self._cutter = Cutter(chunk_size)
         self._table = SeekTable()
         self.chunks = 0
 

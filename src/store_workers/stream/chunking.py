@@ -8,24 +8,28 @@ from __future__ import annotations
 
 from collections import deque
 
+from store_workers.wire.messages import CHUNK_SIZES
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-LARGEST_CHUNK = 512 * 1024
+LARGEST_CHUNK = CHUNK_SIZES[-1]
+"""Bytes of the largest chunk that any upload makes: what readers take, whatever their settings."""
+
 SMALLEST_HALVING = 4 * 1024
 
 
-def next_chunk_size(buffered: int, ended: bool) -> int:
+def next_chunk_size(buffered: int, ended: bool, chunk_size: int) -> int:
     """The length in bytes of the next chunk, 0 where none can be cut now.
 
     `buffered` is the number of bytes that are ready; `ended` says that no more will come.
-    While the stream goes on only full chunks are cut, so that the cuts never depend on how the
-    bytes arrive. Once it has ended, 512 KiB are halved until they fit, down to 4 KiB; what is
-    shorter than that is one last chunk.
+    While the stream goes on only full chunks, of `chunk_size`, are cut, so that the cuts never
+    depend on how the bytes arrive. Once it has ended, `chunk_size`, a power of two, is halved until
+    it fits, down to 4 KiB; what is shorter than that is one last chunk.
     """
-    if buffered >= LARGEST_CHUNK:
-        return LARGEST_CHUNK
+    if buffered >= chunk_size:
+        return chunk_size
     if not ended:
         return 0
     if buffered < SMALLEST_HALVING:
@@ -41,7 +45,8 @@ class Cutter:
     Less than one chunk stays buffered between two calls of `cut`.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, chunk_size: int) -> None:
+        self._chunk_size = chunk_size
         self._views: deque[memoryview] = deque()
         self._buffered = 0
 
@@ -53,7 +58,7 @@ class Cutter:
 
     def cut(self, ended: bool) -> Iterator[list[memoryview]]:
         """Yield every chunk that can be cut now, each as its pieces in order."""
-        while size := next_chunk_size(self._buffered, ended):
+        while size := next_chunk_size(self._buffered, ended, self._chunk_size):
             yield self._take(size)
 
     def _take(self, size: int) -> list[memoryview]:

@@ -11,6 +11,7 @@ from enum import Enum
 from json import dumps
 
 from store_workers.stream.chunk_list import ChunkList
+from store_workers.stream.chunking import LARGEST_CHUNK
 from store_workers.stream.compression import FRAME_SPAN, frame_maker
 from store_workers.stream.seek_table import SeekTable
 from store_workers.wire.records import COUNT, Choice, Digest, Integer, Record, String, field
@@ -25,9 +26,6 @@ LEVEL = 3
 
 LARGEST_PIECE = 512 * 1024
 """Bytes of a manifest's compressed text that are one chunk: of some 14,000 lines."""
-
-LARGEST_LISTED = 8 * 1024 * 1024
-"""Bytes of the largest chunk that a list may name."""
 
 LINES_AT_ONCE = 4096
 
@@ -47,7 +45,7 @@ class Header(Record):
     size: int = field(Integer(0, (1 << 63) - 1), doc="bytes of that")
     compressed_size: int = field(COUNT, doc="bytes of all chunks")
     chunks: int = field(Integer(1), doc="how many there are")
-    chunk_size: int = field(Integer(1, LARGEST_LISTED), doc="bytes of the largest that may occur")
+    chunk_size: int = field(Integer(1, LARGEST_CHUNK), doc="bytes of the largest that may occur")
     boundaries: str = field(String(least=1), doc="how the frames were marked off")
     sha256: str | None = field(Digest(), default=None, doc="the file's digest, if it was asked for")
 

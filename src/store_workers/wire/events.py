@@ -5,6 +5,7 @@ from __future__ import annotations
 from enum import Enum
 
 from store_workers.errors import WORTH_SENDING_AGAIN, ErrorCode, WarningCode, WorkerError
+from store_workers.wire.messages import CHUNK_SIZES
 from store_workers.wire.records import (
     COUNT,
     Array,
@@ -60,7 +61,7 @@ class ChunkStored(Event):
     type = EventType.CHUNK
     index: int = field(COUNT, doc="the chunk's place in the stream, from 0")
     hash: str = field(Digest(), doc="the SHA-256 of its stored bytes")
-    size: int = field(Integer(1, 524288), doc="its stored bytes")
+    size: int = field(Integer(1, CHUNK_SIZES[-1]), doc="its stored bytes")
     new: bool = field(Boolean(), doc="false where the store already had it")
     attempts: int = field(Integer(1), doc="tries, the first included")
 

@@ -15,6 +15,7 @@ from store_workers.wire.records import (
     Digest,
     Integer,
     Nested,
+    OneOf,
     Path,
     Record,
     String,
@@ -32,6 +33,9 @@ if TYPE_CHECKING:
 FILE_SIZE = Integer(0, (1 << 63) - 1)
 MILLISECONDS = Integer(0, 86_400_000)
 CONCURRENCY_LIMIT = 256
+
+CHUNK_SIZES = tuple(512 * 1024 << doubled for doubled in range(5))
+"""The sizes in bytes that the largest chunk of an upload may have: 512 KiB to 8 MiB."""
 
 
 class MessageType(str, Enum):
@@ -60,7 +64,10 @@ class Settings(Record):
     concurrency: int = field(
         Integer(1, CONCURRENCY_LIMIT), default=8, doc="chunks in flight at once"
     )
-    compression_level: int = field(Integer(1, 19), default=3, doc="zstd's level")
+    chunk_size: int = field(
+        OneOf(CHUNK_SIZES), default=CHUNK_SIZES[0], doc="bytes of the largest chunk; decides hashes"
+    )
+    compression_level: int = field(Integer(1, 19), default=3, doc="zstd's level; decides hashes")
     compression_threads: int = field(
         Integer(0, 256), default=0, doc="0: as many as there are usable cores"
     )

@@ -185,6 +185,24 @@ class Choice(Kind):
         return {"type": "string", "enum": [word.value for word in self.words]}
 
 
+class OneOf(Kind):
+    """One number of a closed set."""
+
+    def __init__(self, values: tuple[int, ...]) -> None:
+        self.values = values
+        self.expected = ", ".join(map(str, values[:-1])) + f" or {values[-1]}"
+
+    def check(self, value: Any, where: str) -> int:
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise self.refuse(where, value)
+        if value not in self.values:
+            raise self.refuse(where, value, show=True)
+        return value
+
+    def schema(self) -> dict[str, Any]:
+        return {"type": "integer", "enum": list(self.values)}
+
+
 class Nested(Kind):
     """An object with fields of its own."""
 

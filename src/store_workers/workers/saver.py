@@ -55,11 +55,11 @@ class Saver:
             )
             self.chunks.put(index, bytes.fromhex(chunk.hash), chunk.size)
             self._unfinished += 1
-            here = self._places.is_quick
-            if not here:
-                self._hand_over(index, chunk)
-        if here:
+        if self._places.is_quick:
             self._save(index, chunk)
+        else:
+            chunk.detach()
+            self._hand_over(index, chunk)
 
     def save_alone(self, index: int, chunk: Chunk) -> None:
         """Save a chunk here and now that is none of the file's: it is neither listed nor told.
@@ -72,11 +72,12 @@ class Saver:
         return _Tries(self._store, self._probing, index, chunk, self._overwrite)
 
     def _hand_over(self, index: int, chunk: Chunk) -> None:
-        self._waiting.append((index, chunk))
-        if self._idle < len(self._waiting) and self._threads < self._places.limit:
-            name = f"save-{self._threads + 1}"
-            self._threads += self._group.start(self._work, name, spare=self._threads > 0)
-        self._condition.notify_all()
+        with self._condition:
+            self._waiting.append((index, chunk))
+            if self._idle < len(self._waiting) and self._threads < self._places.limit:
+                name = f"save-{self._threads + 1}"
+                self._threads += self._group.start(self._work, name, spare=self._threads > 0)
+            self._condition.notify_all()
 
     def finish(self) -> None:
         """Wait until every chunk is in the store; no more may come. Ends the saver's threads."""

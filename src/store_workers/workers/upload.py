@@ -12,7 +12,6 @@ from store_workers.files.source import FileSource
 from store_workers.stores.base import Chunk
 from store_workers.stream import codec
 from store_workers.stream.assembly import Assembler
-from store_workers.stream.chunking import LARGEST_CHUNK
 from store_workers.stream.compression import ParallelCompressor, frame_maker, spans_of
 from store_workers.wire.events import FileUploaded, UploadProgress, Warning
 from store_workers.workers.saver import Saver
@@ -32,7 +31,7 @@ class Upload:
     """One file on its way into a store.
 
     Memory: `threads` spans and `2 * threads` frames in the compressor, and `concurrency` chunks
-    in flight, which keep alive the frames that they are slices of.
+    in flight.
     """
 
     def __init__(self, message: UploadStart, context: Context) -> None:
@@ -42,7 +41,7 @@ class Upload:
         self._store_name = context.store_name
         self._threads = context.threads
         self._saver = Saver(context, overwrite=message.settings.overwrite)
-        self._assembler = Assembler()
+        self._assembler = Assembler(message.settings.chunk_size)
         self._digest = sha256() if message.sha256 else None
         self._source: FileSource | None = None
         self._started = time.monotonic()
@@ -115,7 +114,7 @@ class Upload:
             size=size,
             compressed_size=self._saver.stored_bytes,
             chunks=self._assembler.chunks,
-            chunk_size=LARGEST_CHUNK,
+            chunk_size=self._message.settings.chunk_size,
             boundaries="fixed",
             sha256=self._digest.hexdigest() if self._digest else None,
         )
