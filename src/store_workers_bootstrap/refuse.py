@@ -12,7 +12,9 @@ import subprocess
 import sys
 
 NEEDED = "CPython 3.10 or newer is needed"
-CANDIDATES = (*tuple("python3.%d" % n for n in (13, 12, 11, 10, 14, 15)), "python3")
+MINORS = (13, 12, 11, 10, 14, 15)
+CANDIDATES = ["python3.%d" % minor for minor in MINORS]
+CANDIDATES.append("python3")
 # A quick look from outside; anything that goes wrong says no.
 PROBE = (
     "import sys, zlib; sys.exit(sys.version_info < (3, 10) or sys.implementation.name != 'cpython')"
