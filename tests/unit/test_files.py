@@ -100,8 +100,9 @@ def failing(path: str, **how: int) -> WorkerError:
         ("/dev/fd/../fd/3", 3),
         ("/proc//self/fd/7", 7),
         ("/proc/thread-self/fd/../fd/7", 7),
-        (f"/proc/{os.getpid()}/fd/7", 7),
-        (f"/proc/{os.getppid()}/fd/7", None),
+        # Named: both workers of a parallel run must collect the same tests.
+        pytest.param(f"/proc/{os.getpid()}/fd/7", 7, id="this-process"),
+        pytest.param(f"/proc/{os.getppid()}/fd/7", None, id="another-process"),
         ("/dev/fd/../fd/٣", None),
     ],
 )
