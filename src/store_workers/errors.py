@@ -120,7 +120,7 @@ class StoreFailure(WorkerError):
     """A store could not do what it was asked, as the store's adapter classified it.
 
     `transient`: may the same request, repeated in this run, succeed? `retry_after`: seconds the
-    store asked to wait, where it did. `slow_down`: does the store ask for fewer requests?
+    store asked to wait, where it did. `slow_down`: may it be that too many were made at once?
     """
 
     def __init__(

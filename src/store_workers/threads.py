@@ -36,7 +36,8 @@ class Condition(threading.Condition):
     """A lock with a condition, whose waiters also wake when their work is over."""
 
     def __init__(self, group: ThreadGroup, lock: threading.Lock | None = None) -> None:
-        super().__init__(lock or threading.Lock())
+        self.lock = lock or threading.Lock()
+        super().__init__(self.lock)
         self._group = group
 
     def wait_while(self, holds: Callable[[], bool]) -> None:

@@ -60,7 +60,7 @@ FIELDS: list[tuple[dict[str, Any], str]] = [
     (up(compresion_level=3), "compresion_level"),
     (up(settings=[]), "settings"),
     (up(settings={"speed": 1}), "settings.speed"),
-    (with_setting("concurrency", 0), "settings.concurrency"),
+    (with_setting("concurrency", -1), "settings.concurrency"),
     (with_setting("concurrency", 257), "settings.concurrency"),
     (with_setting("concurrency", "8"), "settings.concurrency"),
     (with_setting("concurrency", 8.0), "settings.concurrency"),
@@ -146,8 +146,8 @@ def test_no_message_at_all(message: bytes, tmp_path: Path) -> None:
 
 
 def test_refusal_says_what_was_expected(tmp_path: Path) -> None:
-    told = refuse(with_setting("concurrency", 0), tmp_path / "empty").terminal["message"]
-    assert told == "settings.concurrency: expected an integer from 1 to 256, got 0"
+    told = refuse(with_setting("concurrency", -1), tmp_path / "empty").terminal["message"]
+    assert told == "settings.concurrency: expected an integer from 0 to 256, got -1"
 
 
 def test_refusal_carries_the_id(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""How many requests go side by side: halved at a request for calm, held, and grown again."""
+"""Who may make a request now: no more than there are places, in turn, and until all is over."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from contextlib import suppress
 from queue import SimpleQueue
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
+from store_workers.errors import ErrorCode, StoreFailure
 from store_workers.threads import Abandoned, ThreadGroup
 from store_workers.transfer.limiter import Limiter, Places
+from tests.stores.flaky_store import unavailable
 from tests.unit.in_process import TIMEOUT, beside
 
 
@@ -32,78 +32,34 @@ class Paced:
         place.__exit__(type(error) if error else None, error, None)
 
 
-def test_it_begins_with_all() -> None:
+def test_it_begins_with_all_that_was_asked_for() -> None:
     assert Paced(8).limiter.limit == 8
     assert Paced(1).limiter.limit == 1
+    assert Limiter(64, most=20).limit == 20
 
 
-def test_it_halves_once_for_all_that_were_under_way() -> None:
+def test_without_a_number_it_begins_with_few() -> None:
+    assert Limiter(0).limit == 8
+    assert Limiter(0, most=3).limit == 3
+
+
+def test_a_store_that_wants_fewer_gets_fewer() -> None:
     paced = Paced(8)
     for _ in range(5):
-        paced.limiter.slow_down(1.0)
-    assert paced.limiter.limit == 4
-    paced.now += 1.0
-    paced.limiter.slow_down(1.0)
-    assert paced.limiter.limit == 2
-
-
-def test_it_halves_once_where_there_is_no_pause() -> None:
-    paced = Paced(8)
-    began = paced.now
-    for _ in range(5):
-        paced.now += 0.01
-        paced.limiter.slow_down(0.0, began)
-    assert paced.limiter.limit == 4
-    paced.limiter.slow_down(0.0, paced.now)
-    assert paced.limiter.limit == 2
-
-
-def test_it_never_falls_below_one() -> None:
-    paced = Paced(8)
-    for _ in range(10):
-        paced.limiter.slow_down(0.5)
+        paced.request(unavailable())
         paced.now += 1
     assert paced.limiter.limit == 1
     paced.request()
 
 
-def test_it_grows_by_one_for_as_many_successes_as_go_side_by_side() -> None:
+@pytest.mark.parametrize(
+    "error", [ValueError(), StoreFailure(ErrorCode.STORE_UNAVAILABLE, "broken", transient=True)]
+)
+def test_other_failures_do_not_change_it(error: Exception) -> None:
     paced = Paced(8)
-    paced.limiter.slow_down(1.0)
-    paced.now += 1.0
-    successes = 0
-    limits = []
-    while paced.limiter.limit < 8:
-        paced.request()
-        successes += 1
-        limits.append(paced.limiter.limit)
-        assert successes < 100
-    assert limits == sorted(limits)
-    assert 4 + 5 + 6 + 7 - 4 <= successes <= 4 + 5 + 6 + 7 + 4
     for _ in range(100):
-        paced.request()
+        paced.request(error)
     assert paced.limiter.limit == 8
-
-
-def test_failures_do_not_let_it_grow() -> None:
-    paced = Paced(8)
-    paced.limiter.slow_down(1.0)
-    paced.now += 1.0
-    for _ in range(100):
-        paced.request(ValueError())
-    assert paced.limiter.limit == 4
-
-
-@given(st.integers(1, 256), st.lists(st.sampled_from(["ok", "fails", "slow"]), max_size=60))
-def test_it_stays_within_its_bounds(concurrency: int, outcomes: list[str]) -> None:
-    paced = Paced(concurrency)
-    for outcome in outcomes:
-        if outcome == "slow":
-            paced.limiter.slow_down(1.0)
-            paced.now += 1.0
-        else:
-            paced.request(ValueError() if outcome == "fails" else None)
-        assert 1 <= paced.limiter.limit <= concurrency
 
 
 def test_no_more_than_the_limit_are_under_way() -> None:
@@ -131,7 +87,7 @@ def test_no_more_than_the_limit_are_under_way() -> None:
 def test_a_hold_keeps_all_back_until_it_has_passed() -> None:
     group = ThreadGroup()
     limiter = Limiter(8)
-    limiter.slow_down(0.3)
+    limiter.hold(0.3)
     places = limiter.places(group)
     entered = threading.Event()
 
@@ -146,8 +102,8 @@ def test_a_hold_keeps_all_back_until_it_has_passed() -> None:
 
 def test_a_longer_hold_counts_and_a_shorter_one_does_not() -> None:
     paced = Paced(8)
-    paced.limiter.slow_down(5.0)
-    paced.limiter.slow_down(1.0)
+    paced.limiter.hold(5.0)
+    paced.limiter.hold(1.0)
     paced.now += 2.0
     entered = threading.Event()
 
@@ -171,7 +127,7 @@ def test_the_end_of_the_run_wakes_who_waits(waits_for: str) -> None:
     if waits_for == "a place":
         places.take()
     else:
-        limiter.slow_down(10 * TIMEOUT)
+        limiter.hold(10 * TIMEOUT)
     met: list[BaseException] = []
 
     def work() -> None:

@@ -96,7 +96,7 @@ def test_the_defaults_of_the_contract() -> None:
         "retry_delay_ms": 200,
         "retry_max_delay_ms": 10000,
         "timeout_ms": 30000,
-        "concurrency": 8,
+        "concurrency": 0,
         "chunk_size": 524288,
         "compression_level": 3,
         "compression_threads": 0,
@@ -142,7 +142,7 @@ RANGES = {
     "retry_delay_ms": (0, DAY),
     "retry_max_delay_ms": (0, DAY),
     "timeout_ms": (1, DAY),
-    "concurrency": (1, 256),
+    "concurrency": (0, 256),
     "compression_level": (1, 19),
     "compression_threads": (0, 256),
     "progress_interval_ms": (0, DAY),
@@ -204,8 +204,8 @@ def test_settings_at_both_bounds(name: str, bounds: tuple[int, int]) -> None:
 
 def test_the_example_of_the_contract() -> None:
     with pytest.raises(BadMessage) as refused:
-        decode_message({**UPLOAD, "settings": {"concurrency": 0}})
-    expected = "settings.concurrency: expected an integer from 1 to 256, got 0"
+        decode_message({**UPLOAD, "settings": {"concurrency": -1}})
+    expected = "settings.concurrency: expected an integer from 0 to 256, got -1"
     assert refused.value.message == expected
 
 
@@ -504,8 +504,11 @@ def test_records_are_immutable_and_complete() -> None:
 
 
 def test_null_is_told_where_it_means_unknown_and_left_out_elsewhere() -> None:
-    told = UploadProgress(read_bytes=1, total_bytes=None, stored_bytes=0, stored_chunks=0)
+    told = UploadProgress(
+        concurrency=8, read_bytes=1, total_bytes=None, stored_bytes=0, stored_chunks=0
+    )
     assert told.encode() == {
+        "concurrency": 8,
         "read_bytes": 1,
         "total_bytes": None,
         "stored_bytes": 0,

@@ -59,7 +59,11 @@ def bar_at(progress: UploadProgress | DownloadProgress, message: object = UPLOAD
 
 def test_upload_of_known_size() -> None:
     at = UploadProgress(
-        read_bytes=25 << 20, total_bytes=100 << 20, stored_bytes=10 << 20, stored_chunks=20
+        concurrency=8,
+        read_bytes=25 << 20,
+        total_bytes=100 << 20,
+        stored_bytes=10 << 20,
+        stored_chunks=20,
     )
     line = bar_at(at)
     assert re.match(r"big\.tar +25% \|", line)
@@ -69,17 +73,22 @@ def test_upload_of_known_size() -> None:
 
 @pytest.mark.parametrize("total", [None, 0])
 def test_upload_of_unknown_size(total: int | None) -> None:
-    at = UploadProgress(read_bytes=1 << 20, total_bytes=total, stored_bytes=0, stored_chunks=0)
+    at = UploadProgress(
+        concurrency=8, read_bytes=1 << 20, total_bytes=total, stored_bytes=0, stored_chunks=0
+    )
     assert bar_at(at) == "big.tar 512.0 KiB/s, 1.0 MiB read, 0 B stored"
 
 
 def test_file_that_grows_ends_at_all_of_it() -> None:
-    at = UploadProgress(read_bytes=200, total_bytes=100, stored_bytes=0, stored_chunks=0)
+    at = UploadProgress(
+        concurrency=8, read_bytes=200, total_bytes=100, stored_bytes=0, stored_chunks=0
+    )
     assert "100%" in bar_at(at)
 
 
 def test_download_by_size_and_by_chunks() -> None:
     at = DownloadProgress(
+        concurrency=8,
         fetched_bytes=5 << 20,
         fetched_chunks=10,
         total_chunks=40,
@@ -97,7 +106,9 @@ def test_download_by_size_and_by_chunks() -> None:
 
 def test_names_are_cut_and_made_printable() -> None:
     message = UploadStart(type=MessageType.UPLOAD_START, path="/x/" + "y" * 50 + "\x1b[31m")
-    at = UploadProgress(read_bytes=0, total_bytes=None, stored_bytes=0, stored_chunks=0)
+    at = UploadProgress(
+        concurrency=8, read_bytes=0, total_bytes=None, stored_bytes=0, stored_chunks=0
+    )
     line = bar_at(at, message)
     assert "\x1b" not in line
     assert line.startswith("y" * 23 + "…")
@@ -106,7 +117,9 @@ def test_names_are_cut_and_made_printable() -> None:
 def test_nothing_is_drawn_too_often_or_into_an_event() -> None:
     screen, clock = Screen(), Clock()
     bar = ProgressBar(screen, on_screen=True, clock=clock)
-    at = UploadProgress(read_bytes=0, total_bytes=None, stored_bytes=0, stored_chunks=0)
+    at = UploadProgress(
+        concurrency=8, read_bytes=0, total_bytes=None, stored_bytes=0, stored_chunks=0
+    )
     bar.tick()
     assert screen.written == []  # nothing has begun
     bar.begin(UPLOAD, "store", lambda: at)

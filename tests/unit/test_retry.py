@@ -189,7 +189,16 @@ def test_a_store_that_asks_for_it_slows_the_run_down() -> None:
     loop.retrier.run(0, HASH, Failing(failure(1).cause))
     assert loop.limiter.limit == 8
     loop.retrier.run(0, HASH, Failing(failure(1, slow_down=True).cause))
-    assert loop.limiter.limit == 4
+    assert loop.limiter.limit < 8
+
+
+def test_a_store_that_says_when_to_come_back_holds_all() -> None:
+    loop = Loop()
+    loop.retrier.run(0, HASH, Failing(failure(1, retry_after=3.0).cause))
+    assert loop.limiter.held_for() == 0
+    assert loop.slept == [3.0]
+    loop.limiter.hold(2.0)
+    assert loop.limiter.held_for() == 2.0
 
 
 def test_nothing_is_tried_once_the_run_is_over() -> None:

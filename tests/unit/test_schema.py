@@ -42,10 +42,15 @@ SAMPLES: list[Event] = [
     ChunkRetry(
         index=0, hash=HASH, code=ErrorCode.CHUNK_CORRUPT, message="m", attempt=1, delay_ms=0
     ),
-    UploadProgress(read_bytes=0, total_bytes=None, stored_bytes=0, stored_chunks=0),
-    UploadProgress(read_bytes=0, total_bytes=5, stored_bytes=0, stored_chunks=0),
+    UploadProgress(concurrency=8, read_bytes=0, total_bytes=None, stored_bytes=0, stored_chunks=0),
+    UploadProgress(concurrency=8, read_bytes=0, total_bytes=5, stored_bytes=0, stored_chunks=0),
     DownloadProgress(
-        fetched_bytes=0, fetched_chunks=0, total_chunks=1, written_bytes=0, total_bytes=None
+        concurrency=8,
+        fetched_bytes=0,
+        fetched_chunks=0,
+        total_chunks=1,
+        written_bytes=0,
+        total_bytes=None,
     ),
     FileUploaded(
         path="/f",
@@ -63,7 +68,9 @@ SAMPLES: list[Event] = [
         path="/f", store="/s", size=0, compressed_size=1, chunks=1, duration_ms=0, sha256=HASH
     ),
     ChunkBad(index=0, hash=HASH, code=ErrorCode.CHUNK_NOT_FOUND, message="m"),
-    VerifyProgress(fetched_bytes=0, fetched_chunks=0, total_chunks=1, total_bytes=None),
+    VerifyProgress(
+        concurrency=8, fetched_bytes=0, fetched_chunks=0, total_chunks=1, total_bytes=None
+    ),
     FileVerified(store="/s", size=None, compressed_size=1, chunks=1, duration_ms=0),
     Warning(code=WarningCode.STORE_SLOW, message="m"),
     ErrorEvent(code=ErrorCode.STORE_UNAVAILABLE, message="m", retryable=True, http_status=503),

@@ -32,7 +32,9 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 ROOT = Path(__file__).parents[2]
-PROGRESS = UploadProgress(read_bytes=0, total_bytes=None, stored_bytes=0, stored_chunks=0)
+PROGRESS = UploadProgress(
+    concurrency=8, read_bytes=0, total_bytes=None, stored_bytes=0, stored_chunks=0
+)
 ERROR = ErrorEvent(code=ErrorCode.CANCELLED, message="m", retryable=True)
 
 

@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 
 HASH = "ab" * 32
 CHUNK = ChunkStored(index=0, hash=HASH, size=5, new=True, attempts=1)
-PROGRESS = UploadProgress(read_bytes=0, total_bytes=None, stored_bytes=0, stored_chunks=0)
+PROGRESS = UploadProgress(
+    concurrency=8, read_bytes=0, total_bytes=None, stored_bytes=0, stored_chunks=0
+)
 ERROR = ErrorEvent(code=ErrorCode.INTERNAL, message="m", retryable=False)
 
 

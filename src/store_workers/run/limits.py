@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from store_workers.wire.messages import Settings
+from store_workers.wire.messages import CONCURRENCY_LIMIT, Settings
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,6 +31,12 @@ def within_limits(message: Message) -> Message:
         return message
     fewer = Settings(**{**vars(settings), "concurrency": most})
     return type(message)(**{**vars(message), "settings": fewer})
+
+
+def most_requests() -> int:
+    """How many requests can be in flight with the descriptors that there are."""
+    affordable = affordable_chunks(open_files_limit())
+    return CONCURRENCY_LIMIT if affordable is None else min(affordable, CONCURRENCY_LIMIT)
 
 
 def affordable_chunks(open_files: int | None) -> int | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 
-from store_workers.run.limits import codec_threads
+from store_workers.run.limits import codec_threads, most_requests
 from store_workers.threads import ThreadGroup, ThreadPool
 
 TYPE_CHECKING = False
@@ -51,7 +51,7 @@ class Shared:
         from store_workers.transfer.limiter import Limiter
 
         self.threads = settings.compression_threads or codec_threads()
-        self._limiter = Limiter(settings.concurrency)
+        self._limiter = Limiter(settings.concurrency, most=most_requests())
 
     @property
     def limiter(self) -> Limiter:

@@ -1,9 +1,7 @@
-"""How many requests may be in flight at once: one limiter for all that a process transfers.
+"""Who may make a request now: one limiter for all that a process transfers.
 
-Workers ask it for a place before each request and tell it afterwards what came of it. Additive
-increase, multiplicative decrease (as in TCP, RFC 5681): a store that answers "slow down" halves
-the number once for all requests that were in flight, and holds all for the pause that the retry
-policy found; each success then lets it grow again.
+Workers ask it for a place before each request and tell it afterwards what came of it; from that
+`Concurrency` finds out how many places there are.
 """
 
 from __future__ import annotations
@@ -12,7 +10,9 @@ import threading
 import time
 from collections import deque
 
+from store_workers.errors import StoreFailure
 from store_workers.threads import Abandoned
+from store_workers.transfer.concurrency import Concurrency
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,24 +27,26 @@ SHORT = 0.002
 class Limiter:
     """Places for requests, shared by all messages of a process. Safe from many threads.
 
-    `concurrency` is the most that may be in flight. Messages take turns: one with many requests
-    does not keep another one waiting.
+    There are `concurrency` places, fewer where the store cannot cope with them; with 0, as many as
+    pay, up to `most`. Messages take turns: one with many requests does not keep another one
+    waiting.
     """
 
-    def __init__(self, concurrency: int, *, clock: Callable[[], float] = time.monotonic) -> None:
-        self.most = concurrency
+    def __init__(
+        self, concurrency: int, *, most: int = 256, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.most = min(concurrency, most) if concurrency else most
         self.clock = clock
         self.lock = threading.Lock()  # for all below, and what the `Places` hold
-        self._limit = float(concurrency)
-        self._in_flight = 0
+        self._concurrency = Concurrency(self.most, search=not concurrency)
+        self._granted = 0  # places for threads that have not woken yet
         self._held_until = 0.0
-        self._halved_at = float("-inf")
         self._turns: deque[Places] = deque()  # those for whom somebody waits
 
     @property
     def limit(self) -> int:
         """How many requests may be in flight now."""
-        return int(self._limit)
+        return self._concurrency.limit
 
     def places(self, group: ThreadGroup, *, quick: bool = False) -> Places:
         """The places as the threads of one message ask for them.
@@ -54,18 +56,10 @@ class Limiter:
         """
         return Places(self, group, quick)
 
-    def slow_down(self, pause: float, began: float | None = None) -> None:
-        """Halve the number of requests and start none for `pause` seconds.
-
-        Failures of requests that were in flight together count as one: `began` is the clock's
-        time at which the one that failed was started.
-        """
+    def hold(self, seconds: float) -> None:
+        """Let no request start for so long: the store has asked for it."""
         with self.lock:
-            now = self.clock()
-            if now >= self._held_until and (began is None or began >= self._halved_at):
-                self._limit = max(1.0, self._limit / 2)
-                self._halved_at = now
-            self._held_until = max(self._held_until, now + pause)
+            self._held_until = max(self._held_until, self.clock() + seconds)
 
     # What follows is for `Places`, which hold the lock.
 
@@ -87,21 +81,39 @@ class Limiter:
 
     def admit(self) -> None:
         """Give free places to those who wait, one message after the other."""
-        while self._turns and self._in_flight < int(self._limit) and self.held_for() <= 0:
+        while self._turns and self._free() and self.held_for() <= 0:
             places = self._turns.popleft()
-            self._in_flight += 1
+            self._granted += 1
             places.grant()
             if places.waiting:
                 self._turns.append(places)
 
-    def release(self) -> None:
-        """Take a place back."""
-        self._in_flight -= 1
+    def start(self) -> float:
+        """Note that a request starts at a place that was granted; the clock's time."""
+        now = self.clock()
+        self._granted -= 1
+        self._concurrency.began(now)
+        return now
+
+    def refuse(self) -> None:
+        """Take back a place that was granted, and for which there is no request any more."""
+        self._granted -= 1
         self.admit()
 
-    def succeeded(self) -> None:
-        """Note that a request succeeded."""
-        self._limit = min(float(self.most), self._limit + 1 / self._limit)
+    def finish(self, began: float, moved: int, error: object) -> float:
+        """Note how a request ended that was started at `began`; the clock's time."""
+        now = self.clock()
+        if error is None:
+            self._concurrency.succeeded(now, moved)
+        elif isinstance(error, StoreFailure) and error.slow_down:
+            self._concurrency.refused(now, began)
+        else:
+            self._concurrency.ended(now)
+        self.admit()
+        return now
+
+    def _free(self) -> bool:
+        return self._concurrency.in_flight + self._granted < self._concurrency.limit
 
 
 class Places:
@@ -147,16 +159,14 @@ class Places:
                     raise
                 limiter.admit()
             self._granted -= 1
-            return limiter.clock()
+            return limiter.start()
 
-    def give_back(self, began: float, *, succeeded: bool) -> None:
-        """Give a place back that was taken at `began`, and say how the request ended."""
-        limiter = self.limiter
+    def give_back(self, place: Place, error: object) -> None:
+        """Give a place back, and say how the request ended."""
         with self._condition:
-            if succeeded:
-                self._seconds = (self._seconds + limiter.clock() - began) / 2
-                limiter.succeeded()
-            limiter.release()
+            now = self.limiter.finish(place.began, place.moved, error)
+            if error is None:
+                self._seconds = (self._seconds + now - place.began) / 2
 
     def grant(self) -> None:
         """Let one of the threads that wait have a place; for the limiter, which holds the lock."""
@@ -167,22 +177,26 @@ class Places:
     def _withdraw(self) -> None:
         if self._granted:
             self._granted -= 1
-            self.limiter.release()
+            self.limiter.refuse()
         else:
             self.limiter.unqueue(self)
 
 
 class Place:
-    """Around one request: entering waits for a place. `began` is the clock's time behind that."""
+    """Around one request: entering waits for a place.
 
-    __slots__ = ("_places", "began")
+    `began` is the clock's time behind that; `moved` is to be set to the bytes that were moved.
+    """
+
+    __slots__ = ("_places", "began", "moved")
 
     def __init__(self, places: Places) -> None:
         self._places = places
         self.began = 0.0
+        self.moved = 0
 
     def __enter__(self) -> None:
         self.began = self._places.take()
 
     def __exit__(self, kind: object, error: object, trace: object) -> None:
-        self._places.give_back(self.began, succeeded=error is None)
+        self._places.give_back(self, error)

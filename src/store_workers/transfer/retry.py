@@ -78,11 +78,19 @@ class Retrier:
         self._sleep = sleep
         self._fraction = fraction or _random_fraction
 
-    def run(self, index: int, hash: str, work: Callable[[], T]) -> tuple[T, int]:
+    def run(
+        self,
+        index: int,
+        hash: str,
+        work: Callable[[], T],
+        moved: Callable[[T], int] = lambda _result: 0,
+    ) -> tuple[T, int]:
         """Do `work` for one chunk: (its result, the number of tries).
 
+        `moved` tells from a result how many bytes went to or from the store.
+
         Raises the `ChunkFailure` of the last try. Every failure that is tried again is told
-        before the pause. A store that asks for fewer requests slows the whole run down. `on_try`
+        before the pause. A store that says when to come back holds the whole run. `on_try`
         is called with each try's chunk, number, seconds and failure, if it was one.
         """
         attempt = 1
@@ -91,6 +99,7 @@ class Retrier:
             try:
                 with place:
                     result = work()
+                    place.moved = moved(result)
             except StoreFailure as cause:
                 self._on_try(index, hash, attempt, self._clock() - place.began, cause)
                 failure = ChunkFailure(cause, index, hash, attempt)
@@ -100,8 +109,8 @@ class Retrier:
             pause = self._policy.pause_after(failure, self._fraction())
             if pause is None:
                 raise failure from failure.cause
-            if failure.cause.slow_down:
-                self.places.limiter.slow_down(pause, place.began)
+            if failure.cause.retry_after is not None:
+                self.places.limiter.hold(pause)
             self._on_retry(failure, pause)
             self._sleep(pause)
             attempt += 1

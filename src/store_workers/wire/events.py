@@ -92,6 +92,7 @@ class Progress(Event):
     """The base of every worker's heartbeat."""
 
     type = EventType.PROGRESS
+    concurrency: int = field(COUNT, doc="requests that may be in flight now")
 
 
 class UploadProgress(Progress):

@@ -62,7 +62,9 @@ class Settings(Record):
         doc="the longest silence of the store, and the time in which 1 KiB/s has to be moved",
     )
     concurrency: int = field(
-        Integer(1, CONCURRENCY_LIMIT), default=8, doc="chunks in flight at once"
+        Integer(0, CONCURRENCY_LIMIT),
+        default=0,
+        doc="requests in flight at once; 0: found out while running",
     )
     chunk_size: int = field(
         OneOf(CHUNK_SIZES), default=CHUNK_SIZES[0], doc="bytes of the largest chunk; decides hashes"

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 class Download:
     """One file on its way out of a store.
 
-    Memory: `concurrency` chunks fetched or being fetched, and `2 * threads` frames with their
+    Memory: what the fetcher holds, and `2 * threads` frames with their
     content in the decompressor.
     """
 
@@ -34,6 +34,7 @@ class Download:
         self._message = message
         self._group = context.group
         self._store_name = context.store_name
+        self._places = context.places
         self._files = context.files
         self._threads = context.threads
         self._context = context
@@ -82,6 +83,7 @@ class Download:
         """How far the download is."""
         fetcher, listing = self._fetcher, self._listing
         return DownloadProgress(
+            concurrency=self._places.limit,
             fetched_bytes=fetcher.fetched_bytes if fetcher else 0,
             fetched_chunks=fetcher.fetched_chunks if fetcher else 0,
             total_chunks=len(listing.hashes if listing else self._message.hashes or ()),

@@ -37,7 +37,7 @@ the limiter allows within a few round trips.
 class Fetcher:
     """Fetches chunks side by side, and hands them out in order.
 
-    Holds as many chunks as may be in flight, being fetched or fetched and not handed out.
+    Holds half as many chunks again as may be in flight, those that are being fetched included.
     `of_manifest`: are they a manifest's own chunks, and so none of the file's? With `on_bad` a
     chunk that is missing or damaged fails nothing: it is told there, and empty in its place.
     """
@@ -57,7 +57,8 @@ class Fetcher:
         self._store = context.store
         self._retrier = context.retrier
         self._group = context.group
-        self._changed = context.group.condition()  # guards all below
+        self._arrived = context.group.condition()  # its lock guards all below
+        self._room = context.group.condition(self._arrived.lock)
         self._threads = 0
         self._claimed = 0
         self._handed_out = 0
@@ -72,18 +73,30 @@ class Fetcher:
             yield self._next(index)
 
     def _next(self, index: int) -> bytes:
-        with self._changed:
+        with self._arrived:
             self._handed_out = index
-            self._changed.notify_all()
-            if index not in self._ready and not self._changed.wait(MORE_THREADS_AFTER):
-                self._start(self._threads)
-            self._changed.wait_while(lambda: index not in self._ready)
+            self._room.notify(max(0, self._window() - self._ahead()))
+            while index not in self._ready and self._threads < self._most_threads():
+                if not self._arrived.wait(MORE_THREADS_AFTER):
+                    self._start(self._threads)
+                self._group.check()
+            self._arrived.wait_while(lambda: index not in self._ready)
             return self._ready.pop(index)
+
+    def _window(self) -> int:
+        """How many chunks may be in hand: some have to wait for one that is late."""
+        limit = self._places.limit
+        return limit + limit // 2
+
+    def _ahead(self) -> int:
+        return self._claimed - self._handed_out
+
+    def _most_threads(self) -> int:
+        return min(self._places.limit, len(self._hashes))
 
     def _start(self, more: int) -> None:
         """Fetch with that many more threads, as far as there are places and chunks for them."""
-        most = min(self._places.limit, len(self._hashes))
-        for _ in range(min(more, most - self._threads)):
+        for _ in range(min(more, self._most_threads() - self._threads)):
             name = f"fetch-{self._threads + 1}"
             self._threads += self._group.start(self._work, name, spare=self._threads > 0)
 
@@ -91,15 +104,16 @@ class Fetcher:
         while (index := self._claim()) is not None:
             hash = self._hashes[index]
             chunk = self._try(index, hash)
-            with self._changed:
+            with self._arrived:
                 self._ready[index] = chunk
                 self.fetched_bytes += len(chunk)
                 self.fetched_chunks += bool(chunk)
-                self._changed.notify_all()
+                if index == self._handed_out:
+                    self._arrived.notify()
 
     def _try(self, index: int, hash: str) -> bytes:
         try:
-            chunk, _ = self._retrier.run(index, hash, partial(self._fetch, hash))
+            chunk, _ = self._retrier.run(index, hash, partial(self._fetch, hash), len)
         except ChunkFailure as failure:
             if self._on_bad is not None and failure.code in BAD:
                 self._on_bad(failure)
@@ -110,14 +124,12 @@ class Fetcher:
         return chunk
 
     def _claim(self) -> int | None:
-        with self._changed:
-            self._changed.wait_while(
-                lambda: (
-                    self._claimed < len(self._hashes)
-                    and self._claimed - self._handed_out >= self._places.limit
-                )
+        with self._room:
+            self._room.wait_while(
+                lambda: self._claimed < len(self._hashes) and self._ahead() >= self._window()
             )
             if self._claimed == len(self._hashes):
+                self._room.notify()  # for whoever else waits for what there is no more
                 return None
             self._claimed += 1
             return self._claimed - 1

@@ -27,7 +27,8 @@ class Saver:
         self._emit = context.emit
         self._probing = Probing(store.properties.asking_is_free, self._places.limiter.most)
         self._overwrite = overwrite
-        self._condition = context.group.condition()  # for all below
+        self._condition = context.group.condition()  # its lock guards all below
+        self._work_to_do = context.group.condition(self._condition.lock)
         self._waiting: list[tuple[int, Chunk]] = []
         self._idle = 0
         self._threads = 0
@@ -66,10 +67,13 @@ class Saver:
 
         `index` goes on where the file's end, and stands in the event of a try that failed.
         """
-        self._retrier.run(index, chunk.hash, self._tries(index, chunk).make)
+        self._run(index, chunk)
 
-    def _tries(self, index: int, chunk: Chunk) -> _Tries:
-        return _Tries(self._store, self._probing, index, chunk, self._overwrite)
+    def _run(self, index: int, chunk: Chunk) -> tuple[bool, int]:
+        """Store a chunk: (is it new to the store, how many tries it took)."""
+        tries = _Tries(self._store, self._probing, index, chunk, self._overwrite)
+        size = chunk.size
+        return self._retrier.run(index, chunk.hash, tries.make, lambda new: size if new else 0)
 
     def _hand_over(self, index: int, chunk: Chunk) -> None:
         with self._condition:
@@ -77,13 +81,13 @@ class Saver:
             if self._idle < len(self._waiting) and self._threads < self._places.limit:
                 name = f"save-{self._threads + 1}"
                 self._threads += self._group.start(self._work, name, spare=self._threads > 0)
-            self._condition.notify_all()
+            self._work_to_do.notify()
 
     def finish(self) -> None:
         """Wait until every chunk is in the store; no more may come. Ends the saver's threads."""
         with self._condition:
             self._finishing = True
-            self._condition.notify_all()
+            self._work_to_do.notify_all()
             self._condition.wait_while(lambda: self._unfinished > 0)
 
     def _work(self) -> None:
@@ -92,16 +96,16 @@ class Saver:
 
     def _next(self) -> tuple[int, Chunk] | None:
         """Wait for a chunk to be saved; None where no more will come."""
-        with self._condition:
+        with self._work_to_do:
             self._idle += 1
-            self._condition.wait_while(lambda: not (self._waiting or self._finishing))
+            self._work_to_do.wait_while(lambda: not (self._waiting or self._finishing))
             self._idle -= 1
             return self._waiting.pop(0) if self._waiting else None
 
     def _save(self, index: int, chunk: Chunk) -> None:
         if not self._is_first_of_its_kind(index, chunk):
             return
-        new, attempts = self._retrier.run(index, chunk.hash, self._tries(index, chunk).make)
+        new, attempts = self._run(index, chunk)
         with self._condition:
             self._open = True
             self._stored.add(index)

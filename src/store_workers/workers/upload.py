@@ -37,6 +37,7 @@ class Upload:
     def __init__(self, message: UploadStart, context: Context) -> None:
         self._message = message
         self._group = context.group
+        self._places = context.places
         self._emit = context.emit
         self._store_name = context.store_name
         self._threads = context.threads
@@ -77,6 +78,7 @@ class Upload:
         """How far the upload is."""
         source, saver = self._source, self._saver
         return UploadProgress(
+            concurrency=self._places.limit,
             read_bytes=source.read_bytes if source else 0,
             total_bytes=source.total if source else self._message.size,
             stored_bytes=saver.stored_bytes,

@@ -62,6 +62,7 @@ class Verify:
         """How far the verification is."""
         work, listing = self._work, self._listing
         return VerifyProgress(
+            concurrency=self._context.places.limit,
             fetched_bytes=work.fetched_bytes if work else 0,
             fetched_chunks=work.fetched_chunks if work else 0,
             total_chunks=len(listing.hashes if listing else self._message.hashes or ()),

@@ -4,11 +4,6 @@ from __future__ import annotations
 
 from store_workers.errors import BadMessage
 from store_workers.stores.http.server import Server
-from store_workers.stores.http.template import (
-    check_placeholders,
-    encode_around,
-    has_placeholder,
-)
 from store_workers.stores.http.tls import tls_files
 from store_workers.stores.http.url_parts import ascii_host, basic, is_host
 
@@ -43,7 +38,7 @@ def read_http_url(
     url: str, field: str, message: Start, environment: Mapping[str, str]
 ) -> HttpLocation:
     """Take a base URL apart; raise `BadMessage`, which never shows the URL: it may hold secrets."""
-    from urllib.parse import urlsplit
+    from urllib.parse import quote, urlsplit
 
     try:
         parts = urlsplit(url)
@@ -57,29 +52,14 @@ def read_http_url(
     auth = message.auth
     if auth is not None and auth.access_key_id is not None:
         raise BadMessage("auth", "S3's keys are for s3:// stores")
-    path, query = _encoded(parts.path, parts.query, field)
+    # What is percent-encoded already stays as it is.
+    path = quote(_bytes(parts.path.rstrip("/")), safe="/%:@!$&'()*+,;=~")
+    query = quote(_bytes(parts.query), safe="/%:@!$&'()*+,;=~?")
     authorization = _authorization(auth, parts.username, parts.password, environment)
     server = Server(
         parts.scheme.lower(), host, port, tls_files(message.tls, environment), environment
     )
     return HttpLocation(server, path, query, authorization)
-
-
-def _encoded(path: str, query: str, field: str) -> tuple[str, str]:
-    """Path and query as they are sent; placeholders, and what is encoded already, stay as they are.
-
-    A base's path has no slash at its end.
-    """
-    from urllib.parse import quote
-
-    check_placeholders(path + query, field)
-    if not has_placeholder(path + query):
-        path = path.rstrip("/")
-    safe = "/%:@!$&'()*+,;=~"
-    return (
-        encode_around(path, lambda text: quote(_bytes(text), safe=safe)),
-        encode_around(query, lambda text: quote(_bytes(text), safe=safe + "?")),
-    )
 
 
 def _bytes(text: str) -> bytes:

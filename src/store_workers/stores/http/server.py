@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from store_workers.stores.http.proxies import DEFAULT_PORTS, find_proxy
+from store_workers.wire.messages import CONCURRENCY_LIMIT
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -51,6 +52,6 @@ class Server:
         return open_transport(
             self,
             timeout=settings.timeout_ms / 1000,
-            concurrency=settings.concurrency,
+            concurrency=settings.concurrency or CONCURRENCY_LIMIT,
             shown=shown,
         )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from store_workers.errors import ErrorCode, StoreFailure
 from store_workers.stores.base import LONGEST_ANSWER, Properties
-from store_workers.stores.http.template import Template
 from store_workers.stores.http.transport import LONGEST_REFUSAL, refusal
 
 TYPE_CHECKING = False
@@ -24,9 +23,9 @@ CANNOT_SAY = frozenset({405, 501})
 class HttpStore:
     """A server that keeps what is PUT under a path.
 
-    `base` is the path before the hash, without a slash at its end, and `query` is appended to every
-    request's path, unless they hold placeholders (`template.py`); `authorization` is the value of
-    that header; `shown` names the server in messages, without secrets.
+    `base` is the path before the hash, without a slash at its end; `query` is appended to every
+    request's path; `authorization` is the value of that header; `shown` names the server in
+    messages, without secrets.
     """
 
     properties = Properties()
@@ -35,7 +34,8 @@ class HttpStore:
         self, transport: Transport, base: str, query: str, authorization: str | None, shown: str
     ) -> None:
         self._transport = transport
-        self._template = Template(base, query)
+        self._base = base
+        self._query = f"?{query}" if query else ""
         self._headers = {"Authorization": authorization} if authorization else {}
         self._shown = shown
 
@@ -108,4 +108,4 @@ class HttpStore:
         )
 
     def _path(self, hash: str) -> str:
-        return self._template.path_of(hash)
+        return f"{self._base}/{hash}{self._query}"
