@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from store_workers.errors import ErrorCode, StoreFailure
-from store_workers.stores.base import Chunk
+from store_workers.stores.base import LONGEST_ANSWER, Chunk
+from store_workers.stores.listing import ListedStore
 from store_workers.stores.s3.aws import ChainKeys
 from store_workers.stores.s3.location import read_s3_url
 from store_workers.stores.s3.signing import Keys
@@ -36,8 +37,9 @@ def store_at(server: ScriptedServer) -> S3Store:
     url = f"s3://bucket/prefix?endpoint={server.url}&region=r-1"
     location = read_s3_url(url, "store", start(auth=AUTH), {})
     store: Any = location.open(Settings(timeout_ms=5000))
-    assert isinstance(store, S3Store)
-    return store
+    assert isinstance(store, ListedStore)
+    assert isinstance(store.store, S3Store)
+    return store.store
 
 
 def test_put_is_plain_and_signed_with_the_chunks_own_hash() -> None:
@@ -153,10 +155,10 @@ def test_get_that_fails(reply: Reply, code: ErrorCode) -> None:
 
 
 def test_get_is_cut_at_the_longest_chunk() -> None:
-    with ScriptedServer(Reply(200, DATA), Reply(200, bytes(700_000))) as server:
+    with ScriptedServer(Reply(200, DATA), Reply(200, bytes(LONGEST_ANSWER + 1000))) as server:
         store = store_at(server)
         assert store.get(CHUNK.hash) == DATA
-        assert len(store.get(CHUNK.hash)) == 524_289
+        assert len(store.get(CHUNK.hash)) == LONGEST_ANSWER
 
 
 class Roles:

@@ -30,7 +30,7 @@ def read(
 def opened(location: S3Location) -> S3Store:
     """Open a store, which asks nobody anything as long as the keys are known."""
     store: Any = location.open(Settings())
-    return store  # type: ignore[no-any-return]
+    return store.store  # type: ignore[no-any-return]
 
 
 def place(store: S3Store) -> tuple[str, str, str]:

@@ -50,6 +50,7 @@ def botocores(
     secret=PRINTABLE,
     token=st.none() | PRINTABLE,
     condition=st.sampled_from([None, "*"]),
+    query=st.sampled_from(["", "?delimiter=%2F&list-type=2&prefix=a%2Fb%20c&start-after=a%2F0"]),
 )
 def test_signature_is_botocores(
     method: str,
@@ -60,9 +61,10 @@ def test_signature_is_botocores(
     secret: str,
     token: str | None,
     condition: str | None,
+    query: str,
 ) -> None:
     keys = Keys(access, secret, token)
-    path = "/" + quote(key.strip("/"), safe="/-_.~")
+    path = "/" + quote(key.strip("/"), safe="/-_.~") + query
     digest = NO_BODY if method != "PUT" else "ab" * 32
     headers = Signer(host, region, MOMENT.timestamp).headers(method, path, digest, keys, condition)
     wanted = botocores(host, region, method, path, digest, keys, condition)

@@ -86,11 +86,16 @@ class S3Location:
             server, path = self._at(endpoint)
         transport = server.open(settings, f"{self.shown} at {server.origin}")
         keyring = self._keyring(profile)
+        from store_workers.stores.listing import ListedStore
+        from store_workers.stores.s3.listing import BucketList
         from store_workers.stores.s3.signing import Signer
         from store_workers.stores.s3.store import S3Store
 
         signer = Signer(server.authority, region)
-        return S3Store(transport, path, signer, keyring, self.bucket, self.shown)
+        store = S3Store(transport, path, signer, keyring, self.bucket, self.shown)
+        bucket = path.removesuffix(self._encoded_prefix()) or "/"
+        keys = BucketList(bucket, f"{self.prefix}/" if self.prefix else "", store.fetch_list)
+        return ListedStore(store, keys.page)
 
     def _profile(self, settings: Settings) -> AwsProfile | None:
         """The shared configuration, where there is something that only it can say."""

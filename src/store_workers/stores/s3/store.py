@@ -10,6 +10,7 @@ from store_workers.errors import ErrorCode, StoreFailure
 from store_workers.stores.base import LONGEST_ANSWER, Properties
 from store_workers.stores.http.transport import LONGEST_REFUSAL, refusal
 from store_workers.stores.s3.errors import EXPIRED, S3Error, read_error, s3_failure
+from store_workers.stores.s3.listing import LONGEST_PAGE
 from store_workers.stores.s3.signing import NO_BODY
 
 TYPE_CHECKING = False
@@ -150,6 +151,17 @@ class S3Store:
     def remove_stale_files(self) -> int:
         """An object is there or not: nothing is left of what was cut off."""
         return 0
+
+    def fetch_list(self, path: str) -> bytes:
+        """A part of the bucket's list: the document at `path`, an encoded path with its query.
+
+        Raises `StoreFailure`.
+        """
+        headers = self._signer.headers("GET", path, NO_BODY, self._keyring.current())
+        answer = self._transport.request("GET", path, headers, longest=lambda _: LONGEST_PAGE)
+        if answer.status != OK:
+            raise self._failure(answer, read_error(answer.body))
+        return answer.body
 
     def close(self) -> None:
         self._transport.close()

@@ -1,0 +1,95 @@
+"""A store that is asked by listing where that costs fewer requests."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+from store_workers.errors import StoreFailure
+from store_workers.transfer.listing import Listing
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from store_workers.stores.base import Chunk, Store
+    from store_workers.transfer.listing import Page
+
+
+class ListedStore:
+    """The same store; `has` answers from pages of its list when they pay (`transfer/listing.py`).
+
+    `list_page` gives the page that begins behind a name, or raises `StoreFailure`: then the store
+    is asked for each chunk, as if there were no list.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        list_page: Callable[[str], Page],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.properties = store.properties
+        self.store = store
+        self._list_page = list_page
+        self._clock = clock
+        self._changed = threading.Condition()  # for all below, never held across a request
+        self._listing = Listing()
+        self._under_way = False
+
+    def has(self, hash: str, size: int) -> bool:
+        length = self._listed_length(hash)
+        if length is not None and length in (0, size):
+            return length == size
+        # No page tells, or something of another length lies there, which the store has to know.
+        found = self.store.has(hash, size)
+        with self._changed:
+            self._listing.answered(hash, found)
+        return found
+
+    def put(self, chunk: Chunk, *, overwrite: bool = False) -> bool:
+        with self._changed:
+            self._listing.stored(chunk.hash)
+        return self.store.put(chunk, overwrite=overwrite)
+
+    def length(self, hash: str) -> int | None:
+        return self.store.length(hash)
+
+    def get(self, hash: str) -> bytes:
+        return self.store.get(hash)
+
+    def get_range(self, hash: str, offset: int, length: int) -> bytes:
+        return self.store.get_range(hash, offset, length)
+
+    def remove_stale_files(self) -> int:
+        return self.store.remove_stale_files()
+
+    def close(self) -> None:
+        self.store.close()
+
+    def _listed_length(self, hash: str) -> int | None:
+        """What the list says of a chunk, after another page where that pays; None: nothing."""
+        with self._changed:
+            # Those who come while the first page is under way would ask for what it tells.
+            self._changed.wait_for(lambda: self._listing.last or not self._under_way)
+            length = self._listing.length(hash, self._clock())
+            lists = length is None and not self._under_way and self._listing.pays()
+            if not lists:
+                return length
+            self._under_way = True
+            last = self._listing.last
+        page = None
+        try:
+            page = self._list_page(last)
+        except StoreFailure:
+            pass  # who may not list may still ask
+        finally:
+            with self._changed:
+                self._under_way = False
+                if page is None:
+                    self._listing.give_up()
+                else:
+                    self._listing.add(page, self._clock())
+                self._changed.notify_all()
+        with self._changed:
+            return self._listing.length(hash, self._clock())

@@ -1,0 +1,132 @@
+"""When listing a store pays more than asking it for each chunk, and what the lists have told.
+
+A store lists its chunks in the order of their hashes, a page at a time, and a file's chunks lie
+anywhere among them. So a page tells of every chunk up to its last one; how much of all hashes that
+is shows how many chunks the store has. The first page is worth its price after a run of hits: what
+was uploaded before is uploaded again. Each further one is as long as the chunks that were found so
+far, if as many follow, would save more requests by it than it costs. So an upload of 80 chunks
+that are all there costs some ten requests at a store of a thousand chunks, and is not slowed down
+by a store of a million.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+HITS_BEFORE_LISTING = 8
+"""Chunks found one after the other, before the first page."""
+
+COST_OF_A_PAGE = 8
+"""What a page costs, in requests for one chunk."""
+
+LONGEST_LIST = 100_000
+"""Chunks that are kept in mind, of some 150 bytes each."""
+
+TRUSTED_FOR = 60.0
+"""Seconds for which a page is believed: others may remove chunks."""
+
+_ALL = 1 << 64
+
+
+class Page:
+    """Part of a store's list: chunks by their hash, with their lengths.
+
+    It begins behind the name `after`. `last` is its last name, of a chunk or of anything else;
+    `more` whether there are names behind it.
+    """
+
+    __slots__ = ("after", "chunks", "last", "more")
+
+    def __init__(
+        self, after: str, chunks: Iterable[tuple[str, int]], last: str, *, more: bool
+    ) -> None:
+        self.after = after
+        self.chunks = chunks
+        self.last = last
+        self.more = more
+
+
+class Listing:
+    """Decides, and remembers: neither a lock nor I/O. Times are seconds of one clock."""
+
+    def __init__(self) -> None:
+        self._lengths: dict[bytes, int] = {}
+        self._began = 0.0
+        self._pages = 0
+        self._complete = False
+        self._off = False
+        self._run = 0  # hits one after the other
+        self._hits = 0
+        self._found: set[str] = set()  # some that were asked for and found
+        self._unsure: set[str] = set()  # those that were stored since
+        self.last = ""
+        """The name behind which the next page begins."""
+
+    def answered(self, hash: str, hit: bool) -> None:
+        """Note what the store said when it was asked for a chunk."""
+        self._run = self._run + 1 if hit else 0
+        self._hits += hit
+        if hit and not self._pages and len(self._found) < HITS_BEFORE_LISTING:
+            self._found.add(hash)
+
+    def stored(self, hash: str) -> None:
+        """Note that a chunk is being stored: what was listed of it is not believed any more."""
+        if self._pages:
+            self._unsure.add(hash)
+
+    def length(self, hash: str, now: float) -> int | None:
+        """The length of a chunk, 0 where it is not there; None where no page tells."""
+        if self._pages and now - self._began > TRUSTED_FOR:
+            self._forget()
+        if not self._pages or hash in self._unsure:
+            return None
+        if hash > self.last and not self._complete:
+            return None
+        found = self._lengths.get(bytes.fromhex(hash), 0)
+        self._hits += found > 0
+        return found
+
+    def pays(self) -> bool:
+        """Is the next page worth its price?"""
+        if self._off or self._complete or len(self._lengths) >= LONGEST_LIST:
+            return False
+        if not self._pages:
+            return self._run >= HITS_BEFORE_LISTING
+        # Of the hashes to come, the same share as so far will be told by one page.
+        told = int(self.last[:16].ljust(16, "0"), 16) / _ALL if _is_hex(self.last) else 0.0
+        return self._hits * told / self._pages >= COST_OF_A_PAGE
+
+    def add(self, page: Page, now: float) -> None:
+        """Take in the next page; a list that cannot be right ends all listing."""
+        if page.after != self.last:
+            return  # what was listed before was forgotten meanwhile
+        if not self._pages:
+            self._began = now
+        for hash, length in page.chunks:
+            self._lengths[bytes.fromhex(hash)] = length
+        self._pages += 1
+        self.last = page.last
+        self._complete = not page.more
+        covered = self._found if self._complete else {h for h in self._found if h <= self.last}
+        missed = any(bytes.fromhex(hash) not in self._lengths for hash in covered)
+        if missed or (page.more and page.last == page.after):
+            self.give_up()
+
+    def give_up(self) -> None:
+        """List no more, and believe nothing that was listed."""
+        self._forget()
+        self._off = True
+
+    def _forget(self) -> None:
+        self._lengths.clear()
+        self._unsure.clear()
+        self._found.clear()
+        self._pages = self._hits = 0
+        self._complete = False
+        self.last = ""
+
+
+def _is_hex(name: str) -> bool:
+    return not set(name[:16]) - set("0123456789abcdef")
