@@ -62,7 +62,7 @@ def prepare(name: str, folder: Path) -> None:
     (folder / "data.bin").write_bytes(noise(600 * 1024))
     if name != "upload":
         run_worker(upload("hello.txt", "chunks"), cwd=folder)
-    if name in {"download-manifest", "verify", "verify-bad"}:
+    if name in {"download-manifest", "download-range-of", "verify", "verify-bad"}:
         run_worker(upload("data.bin", "chunks", manifest=True), cwd=folder)
     if name in {"stream-corrupt", "download-range"}:
         run_worker(upload("data.bin", "chunks"), cwd=folder)

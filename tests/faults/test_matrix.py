@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.support import faulty_server as faults
+from tests.support.data import MIB
 from tests.support.faulty_server import EVERY, FIRST, FaultyServer, Rule
 from tests.support.reference import check_stored, in_folder
 from tests.support.worker import download, run_worker, upload
@@ -384,6 +385,45 @@ def test_a_manifest_that_the_store_fails_at(
             assert run.terminal["manifest"] == name
         else:
             assert target.read_bytes() == small.content
+
+
+RANGE_ROWS = [
+    ("fails once", lambda: faults.status(503), FIRST, RECOVERED),
+    ("fails every time", lambda: faults.status(503), EVERY, unavailable(503)[1]),
+    ("sends other bytes", lambda: faults.other_body(faults.flipped), EVERY, DAMAGED),
+]
+
+
+@pytest.mark.parametrize("place", [-1, 3], ids=["the tail", "the middle"])
+@pytest.mark.parametrize(
+    ("fault", "tries", "end"), [row[1:] for row in RANGE_ROWS], ids=[row[0] for row in RANGE_ROWS]
+)
+def test_a_part_of_a_file_over_a_flaky_store(
+    fault: Callable[[], Fault],
+    tries: Container[int],
+    end: End,
+    place: int,
+    medium: Stored,
+    target: Path,
+) -> None:
+    named = upload(medium.path, medium.path.parent / "store", manifest=True)
+    name = run_worker(named).terminal["manifest"]
+    struck = medium.hashes[place]
+    with FaultyServer(Rule(fault(), "GET", tries=tries, key=struck)) as server:
+        server.chunks.update(medium.chunks)
+        server.chunks[name] = in_folder(medium.path.parent / "store")(name)
+        target.write_bytes(b"the old one")
+        part = {"offset": MIB, "length": MIB}
+        run = run_worker(download(target, server.url, name, range=part, settings=SETTINGS))
+        assert run.terminal.get("code") == end.code, run
+        assert server.tries("GET", struck) == end.tries
+        assert server.tries("GET", medium.hashes[20]) == 0, "nobody needs it"
+        if end.code:
+            wanted = medium.hashes.index(struck), struck, end.tries
+            assert tuple(run.terminal[name] for name in ("index", "hash", "attempts")) == wanted
+            assert target.read_bytes() == b"the old one"
+        else:
+            assert target.read_bytes() == medium.content[MIB : 2 * MIB]
 
 
 HEAD_ROWS = [

@@ -14,6 +14,7 @@ from store_workers.wire.events import ChunkStored, FileDownloaded, FileUploaded,
 from store_workers.wire.messages import DownloadStart, VerifyStart, decode_message
 from store_workers.workers.context import Context
 from store_workers.workers.download import Download
+from store_workers.workers.range_download import RangeDownload
 from store_workers.workers.upload import Upload
 from store_workers.workers.verify import Verify
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from store_workers.errors import ChunkFailure
     from store_workers.stores.base import Store
     from store_workers.wire.events import Event
+    from store_workers.workers.context import Worker
 
 TIMEOUT = 60
 
@@ -64,8 +66,10 @@ class InProcess:
             files=self.files,
             threads=threads,
         )
-        self.worker: Upload | Download | Verify
-        if isinstance(decoded, DownloadStart):
+        self.worker: Worker
+        if isinstance(decoded, DownloadStart) and decoded.range is not None:
+            self.worker = RangeDownload(decoded, decoded.range, context)
+        elif isinstance(decoded, DownloadStart):
             self.worker = Download(decoded, context)
         elif isinstance(decoded, VerifyStart):
             self.worker = Verify(decoded, context)

@@ -42,6 +42,7 @@ HASH = "0123456789abcdef" * 4
 UPLOAD: dict[str, Any] = {"type": "UPLOAD_START", "path": "/file"}
 DOWNLOAD: dict[str, Any] = {"type": "DOWNLOAD_START", "path": "/file", "hashes": [HASH]}
 VERIFY: dict[str, Any] = {"type": "VERIFY_START", "hashes": [HASH]}
+BY_NAME: dict[str, Any] = {"type": "DOWNLOAD_START", "path": "/file", "manifest": HASH}
 SECRET = "hunter2"
 MOST_BYTES = (1 << 63) - 1
 DAY = 86_400_000
@@ -256,6 +257,15 @@ REFUSED: list[tuple[str, Any]] = [
     ("manifest", {**UPLOAD, "manifest": HASH}),
     ("manifest", {"type": "DOWNLOAD_START", "path": "/file", "manifest": HASH[1:]}),
     ("manifest", {"type": "DOWNLOAD_START", "path": "/file", "manifest": True}),
+    ("range", {**DOWNLOAD, "range": {"offset": 0}}),
+    ("range", {**BY_NAME, "range": 5}),
+    ("range", {**BY_NAME, "range": {"offset": 0}, "size": 5}),
+    ("range", {**BY_NAME, "range": {"offset": 0}, "sha256": HASH}),
+    ("range.offset", {**BY_NAME, "range": {}}),
+    ("range.offset", {**BY_NAME, "range": {"offset": -1}}),
+    ("range.offset", {**BY_NAME, "range": {"offset": True}}),
+    ("range.length", {**BY_NAME, "range": {"offset": 0, "length": 0}}),
+    ("range.end", {**BY_NAME, "range": {"offset": 0, "end": 5}}),
     ("path", {**VERIFY, "path": "/file"}),
     ("size", {**VERIFY, "size": 5}),
     ("content", {**VERIFY, "content": 0}),

@@ -210,7 +210,7 @@ def test_a_store_that_takes_nothing_makes_the_reader_wait(
     store.gate.clear()
     run = start(path, store, threads=threads, settings={"concurrency": concurrency})
     seen = -1
-    while (now := run.worker.progress().read_bytes) != seen:  # type: ignore[union-attr]
+    while (now := run.worker.progress().read_bytes) != seen:  # type: ignore[attr-defined]
         seen = now
         time.sleep(0.2)
     assert store.under_way <= concurrency
@@ -236,7 +236,7 @@ def test_a_far_store_that_takes_nothing_more_makes_the_reader_wait(tmp_path: Pat
     store = Stalling()
     run = start(path, store, settings={"concurrency": 3})
     seen = -1
-    while (now := run.worker.progress().read_bytes) != seen:  # type: ignore[union-attr]
+    while (now := run.worker.progress().read_bytes) != seen:  # type: ignore[attr-defined]
         seen = now
         time.sleep(0.3)
     assert store.under_way == 3

@@ -22,9 +22,7 @@ if TYPE_CHECKING:
     from store_workers.wire.events import Event
     from store_workers.wire.messages import Message
     from store_workers.wire.writer import EventWriter
-    from store_workers.workers.download import Download
-    from store_workers.workers.upload import Upload
-    from store_workers.workers.verify import Verify
+    from store_workers.workers.context import Worker
 
 
 class MessageRun:
@@ -50,7 +48,7 @@ class MessageRun:
         self._slow_store = SlowStore(message.settings.timeout_ms / 1000)
         self._files: TemporaryFiles | None = None
         self._heartbeat: Heartbeat | None = None
-        self._worker: Upload | Download | Verify | None = None
+        self._worker: Worker | None = None
 
     def work(self) -> None:
         """Do the work, on a thread of the group, up to the event of success.
@@ -85,7 +83,7 @@ class MessageRun:
             with suppress(WorkerError):  # an error that counts was met before
                 self._worker.close()
 
-    def _make_worker(self) -> Upload | Download | Verify:
+    def _make_worker(self) -> Worker:
         from store_workers.files.atomic_file import TemporaryFiles
         from store_workers.workers.context import Context
 
@@ -103,6 +101,10 @@ class MessageRun:
             threads=self._shared.threads,
         )
         if isinstance(self._message, DownloadStart):
+            if self._message.range is not None:
+                from store_workers.workers.range_download import RangeDownload
+
+                return RangeDownload(self._message, self._message.range, context)
             from store_workers.workers.download import Download
 
             return Download(self._message, context)

@@ -88,6 +88,14 @@ class SeekTable:
             raise _no_table()
         return cls(encoded[HEAD_SIZE:-FOOTER_SIZE])
 
+    def totals(self) -> tuple[int, int]:
+        """The bytes of all frames, and of their content."""
+        length = size = 0
+        for frame_length, frame_size, _ in _ENTRY.iter_unpack(self._entries):
+            length += frame_length
+            size += frame_size
+        return length, size
+
     def places(self) -> Iterator[FramePlace]:
         """Where each frame lies, in order; the first at the stream's beginning."""
         offset = content_offset = 0

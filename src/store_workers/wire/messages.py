@@ -149,6 +149,15 @@ class UploadStart(Start):
     )
 
 
+class Range(Record):
+    """A part of a file."""
+
+    offset: int = field(FILE_SIZE, doc="bytes before it")
+    length: int | None = field(
+        Integer(1, FILE_SIZE.maximum), default=None, doc="its bytes, cut at the file's end"
+    )
+
+
 class DownloadStart(Start):
     """Get the file back from the store and write it to `path`."""
 
@@ -161,6 +170,9 @@ class DownloadStart(Start):
         Digest(), default=None, doc="in place of hashes: the one hash that names their list"
     )
     sha256: str | None = field(Digest(), default=None, doc="the digest that the file must have")
+    range: Range | None = field(
+        Nested(Range), default=None, doc="write only these bytes of the file; needs its manifest"
+    )
 
 
 class VerifyStart(Start):
@@ -196,6 +208,8 @@ def decode_message(value: Any) -> Message:
     _check_tls(message.tls)
     if isinstance(message, (DownloadStart, VerifyStart)):
         _check_list(message)
+    if isinstance(message, DownloadStart):
+        _check_range(message)
     return message
 
 
@@ -210,6 +224,20 @@ def _check_list(message: DownloadStart | VerifyStart) -> None:
         raise BadMessage("hashes", "is missing: expected the file's hashes, or its manifest")
     if message.hashes is not None and message.manifest is not None:
         raise BadMessage("manifest", "goes with no hashes: expected one of the two")
+
+
+RANGE_GOES_WITHOUT = ("size", "sha256")
+"""Fields that speak of a whole file."""
+
+
+def _check_range(message: DownloadStart) -> None:
+    if message.range is None:
+        return
+    if message.manifest is None:
+        raise BadMessage("range", "needs the file's manifest")
+    for name in RANGE_GOES_WITHOUT:
+        if getattr(message, name) is not None:
+            raise BadMessage("range", f"goes with no {name}, which speaks of the whole file")
 
 
 def _check_auth(auth: Auth | None) -> None:

@@ -5,7 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from store_workers.wire.events import EVENTS, FileUploaded
-from store_workers.wire.messages import AUTH_FORMS, MESSAGES, Auth, Settings, Tls
+from store_workers.wire.messages import (
+    AUTH_FORMS,
+    MESSAGES,
+    RANGE_GOES_WITHOUT,
+    Auth,
+    DownloadStart,
+    Range,
+    Settings,
+    Tls,
+)
 from store_workers.wire.records import REQUIRED, Kind, Record
 
 if TYPE_CHECKING:
@@ -21,7 +30,7 @@ def schema() -> dict[str, Any]:
     Messages are closed, since the worker refuses what it does not know. Events are open: readers
     ignore what they do not know, so that later versions can add to them.
     """
-    definitions = {record.__name__: _settings(record) for record in (Auth, Settings, Tls)}
+    definitions = {record.__name__: _settings(record) for record in (Auth, Range, Settings, Tls)}
     definitions["Auth"]["oneOf"] = [_exactly(form) for form in AUTH_FORMS]
     # A key is of no use without the certificate that it belongs to.
     definitions["Tls"]["dependentRequired"] = {"key_file": ["cert_file"]}
@@ -29,6 +38,12 @@ def schema() -> dict[str, Any]:
         definitions[message.__name__] = _line(message, word, closed=True)
         if "hashes" in message.FIELDS:
             definitions[message.__name__]["oneOf"] = _one_of("hashes", "manifest")
+    definitions[DownloadStart.__name__]["dependentSchemas"] = {
+        "range": {
+            "required": ["manifest"],
+            "properties": dict.fromkeys(RANGE_GOES_WITHOUT, False),
+        }
+    }
     for event in EVENTS:
         definitions[event.__name__] = _line(event, event.type, closed=False)
     definitions[FileUploaded.__name__]["oneOf"] = _one_of("hashes", "manifest")

@@ -5,6 +5,7 @@ from __future__ import annotations
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Protocol
 
     from store_workers.files.atomic_file import TemporaryFiles
     from store_workers.stores.base import Store
@@ -12,6 +13,23 @@ if TYPE_CHECKING:
     from store_workers.transfer.limiter import Places
     from store_workers.transfer.retry import Retrier
     from store_workers.wire.events import Event
+
+    class Worker(Protocol):
+        """Does the work of one message.
+
+        `spent`: were bytes taken from, or written to, what cannot be rewound?
+        """
+
+        @property
+        def spent(self) -> bool: ...
+        def run(self) -> Event:
+            """Do it; returns what is told at the end."""
+
+        def progress(self) -> Event:
+            """How far it is."""
+
+        def close(self) -> None:
+            """Let go of what is held, once no thread of the group works any more."""
 
 
 class Context:

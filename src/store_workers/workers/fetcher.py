@@ -40,6 +40,7 @@ class Fetcher:
     Holds half as many chunks again as may be in flight, those that are being fetched included.
     `of_manifest`: are they a manifest's own chunks, and so none of the file's? With `on_bad` a
     chunk that is missing or damaged fails nothing: it is told there, and empty in its place.
+    `wanted` are the places of the list that are fetched, all of them by default.
     """
 
     def __init__(
@@ -49,10 +50,12 @@ class Fetcher:
         *,
         of_manifest: bool = False,
         on_bad: Callable[[ChunkFailure], None] | None = None,
+        wanted: range | None = None,
     ) -> None:
         self._of_manifest = of_manifest
         self._on_bad = on_bad
         self._hashes = hashes
+        self._wanted = range(len(hashes)) if wanted is None else wanted
         self._places = context.places
         self._store = context.store
         self._retrier = context.retrier
@@ -60,8 +63,7 @@ class Fetcher:
         self._arrived = context.group.condition()  # its lock guards all below
         self._room = context.group.condition(self._arrived.lock)
         self._threads = 0
-        self._claimed = 0
-        self._handed_out = 0
+        self._claimed = self._handed_out = self._wanted.start
         self._ready: dict[int, bytes] = {}
         self.fetched_bytes = 0
         self.fetched_chunks = 0
@@ -69,7 +71,7 @@ class Fetcher:
     def chunks(self) -> Iterator[bytes]:
         """The chunks, verified, in the order of their hashes."""
         self._start(FIRST_THREADS)
-        for index in range(len(self._hashes)):
+        for index in self._wanted:
             yield self._next(index)
 
     def _next(self, index: int) -> bytes:
@@ -92,7 +94,7 @@ class Fetcher:
         return self._claimed - self._handed_out
 
     def _most_threads(self) -> int:
-        return min(self._places.limit, len(self._hashes))
+        return min(self._places.limit, len(self._wanted))
 
     def _start(self, more: int) -> None:
         """Fetch with that many more threads, as far as there are places and chunks for them."""
@@ -126,9 +128,9 @@ class Fetcher:
     def _claim(self) -> int | None:
         with self._room:
             self._room.wait_while(
-                lambda: self._claimed < len(self._hashes) and self._ahead() >= self._window()
+                lambda: self._claimed < self._wanted.stop and self._ahead() >= self._window()
             )
-            if self._claimed == len(self._hashes):
+            if self._claimed == self._wanted.stop:
                 self._room.notify()  # for whoever else waits for what there is no more
                 return None
             self._claimed += 1
