@@ -16,6 +16,7 @@ import pytest
 from artifact import bundle, targets
 
 from store_workers_bootstrap import native
+from tests.artifact.hosts import SUPPORTED
 from tests.support.worker import ROOT
 
 ALL = targets.targets_for(list(targets.PLATFORMS))
@@ -126,3 +127,16 @@ def test_a_host_without_a_library(
 def test_this_host_is_told_right() -> None:
     if sys.platform == "linux":
         assert native.host_key() in {target.key for target in ALL}
+
+
+def test_every_supported_python_is_named_wherever_they_are() -> None:
+    pythons = ROOT.joinpath("pyproject.toml").read_text(encoding="utf-8")
+    assert tuple(re.findall(r'"Programming Language :: Python :: (3\.\d+)"', pythons)) == (
+        targets.PYTHONS
+    )
+    assert SUPPORTED == targets.PYTHONS
+    refusal = ROOT.joinpath("src/store_workers_bootstrap/refuse.py").read_text(encoding="utf-8")
+    (minors,) = re.findall(r"MINORS = \((.*)\)", refusal)
+    assert sorted(map(int, minors.split(", "))) == [int(each[2:]) for each in targets.PYTHONS]
+    platforms = ROOT.joinpath("docs/platforms.md").read_text(encoding="utf-8")
+    assert f"| Python | CPython {targets.PYTHONS[0]} to {targets.PYTHONS[-1]} |" in platforms

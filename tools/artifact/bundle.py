@@ -61,6 +61,7 @@ NOT_COMPILED = (
     "store_workers_bootstrap/__main__.py",
     "store_workers_bootstrap/boot.py",
     "store_workers_bootstrap/refuse.py",
+    "store_workers/people/*",
     "urllib3/contrib/*",
     "*/_init.py",
 )
@@ -69,7 +70,10 @@ COMPILED_FROM_BYTES = 40_000
 STORED = (
     "store_workers_bootstrap/boot.py",
     "store_workers_bootstrap/refuse.py",
-    "cp*/store_workers*",
+    "cp*/store_workers_bootstrap/*",
+    "cp*/store_workers/[_e]*",
+    "cp*/store_workers/run/*",
+    "cp*/store_workers/wire/*",
 )
 
 # Never used from the artifact. botocore serves for credentials and signing alone: its clients
@@ -82,6 +86,7 @@ NOT_CARRIED = (
     "*/py.typed",
     "*.dist-info/RECORD",
     "*.dist-info/WHEEL",
+    "*.dist-info/zip-safe",
     "*.dist-info/top_level.txt",
     "*.dist-info/entry_points.txt",
     "botocore/cacert.pem",

@@ -14,16 +14,26 @@ from pathlib import Path
 from .environment import clean_surroundings
 from .targets import PYTHONS
 
-PROBE = """
-import json, sys
-print(json.dumps([sys.implementation.name, sys.version_info[:5], sys.version, sys.executable]))
-"""
+PROBE = (
+    "import json, sys; v = sys.version_info;"
+    "print(json.dumps([sys.implementation.name, v[3], v[:3], sys.version, sys.executable]))"
+)
+NAME = re.compile(r"python(3(\.1[0-9])?)?(\.exe)?")
+# Beside the PATH: the usual folders, pyenv's and uv's, below the home and the root.
+PLACES = (
+    "/usr/bin",
+    "/usr/local/bin",
+    "/opt/homebrew/bin",
+    "~/.pyenv/versions/*/bin",
+    "~/.pyenv/pyenv-win/versions/*",
+    "~/.local/share/uv/python/*/bin",
+)
 PATIENCE = 60.0  # seconds: a probe that hangs is no interpreter for us
 
 
 @dataclass(frozen=True, order=True)
 class Interpreter:
-    """A CPython that compiles: its version and where it is.
+    """A CPython that compiles.
 
     Attributes:
         release: (major, minor, micro).
@@ -44,46 +54,27 @@ class Interpreter:
 def find_interpreters(named: list[str]) -> list[Interpreter]:
     """Return one interpreter for each supported CPython found, oldest first.
 
-    Which Python runs the build must not matter, so all that the machine has are looked at: those
-    on the PATH, in the usual folders, pyenv's and uv's, the running one, and those that were
-    ``named``. Of several for one version the latest is taken.
+    Which Python runs the build must not matter, so all that the machine has are looked at, and
+    those that were ``named``. Of several for one version the latest is taken.
     """
-    paths = sorted({str(Path(each).absolute()) for each in [*named, *candidates()]})
+    paths = sorted({os.path.realpath(each) for each in [*named, *candidates()]})
     with ThreadPoolExecutor(4) as pool:
-        known = [each for each in pool.map(probe, paths) if each]
-    best: dict[str, Interpreter] = {}
-    for each in sorted(known, key=lambda each: (each.release, each.version, each.path)):
-        best[each.python] = each
+        known = sorted(each for each in pool.map(probe, paths) if each)
+    best = {each.python: each for each in known}
     return [best[python] for python in PYTHONS if python in best]
 
 
 def candidates() -> list[str]:
     """Return the paths that may be a Python of a supported version."""
-    name = re.compile(r"python(3(\.1[0-9])?)?(\.exe)?")
-    folders = [Path(each) for each in os.environ.get("PATH", "").split(os.pathsep) if each]
-    folders += [Path(each) for each in ("/usr/bin", "/usr/local/bin", "/opt/homebrew/bin")]
-    for home in homes():
-        pyenv = Path(os.environ.get("PYENV_ROOT") or home / ".pyenv")
-        folders += pyenv.glob("versions/*/bin")
-        folders += pyenv.glob("pyenv-win/versions/*")
-        folders += (home / ".local/share/uv/python").glob("*/bin")
-    running = getattr(sys, "_base_executable", None) or sys.executable
-    found = {running}
+    folders = [each for each in os.environ.get("PATH", "").split(os.pathsep) if each]
+    pyenv = os.environ.get("PYENV_ROOT")
+    for place in (*PLACES, *([f"{pyenv}/versions/*/bin"] if pyenv else [])):
+        root, star, pattern = os.path.expanduser(place).partition("/*")
+        folders += [str(each) for each in Path(root).glob(f"*{pattern}")] if star else [root]
+    found = [getattr(sys, "_base_executable", None) or sys.executable]
     for folder in folders:
-        if folder.name != "shims" and folder.is_dir():
-            found |= {str(each) for each in folder.iterdir() if name.fullmatch(each.name)}
-    return sorted({os.path.realpath(each) for each in found})
-
-
-def homes() -> set[Path]:
-    """Return the user's home, as the environment and as the system's user table have it."""
-    found = {Path(os.path.expanduser("~"))}
-    try:
-        import pwd
-
-        found.add(Path(pwd.getpwuid(os.getuid()).pw_dir))
-    except (ImportError, KeyError):
-        pass  # Windows, or a user without an entry
+        if Path(folder).name != "shims" and Path(folder).is_dir():
+            found += [str(each) for each in Path(folder).iterdir() if NAME.fullmatch(each.name)]
     return found
 
 
@@ -98,12 +89,10 @@ def probe(path: str) -> Interpreter | None:
             timeout=PATIENCE,
             check=True,
         )
-        name, release, version, executable = json.loads(process.stdout)
+        name, level, release, version, executable = json.loads(process.stdout)
     except (OSError, subprocess.SubprocessError, ValueError):
         return None
-    if name != "cpython" or release[3] != "final":
+    supported = "{}.{}".format(*release) in PYTHONS
+    if name != "cpython" or level != "final" or not supported:
         return None
-    major, minor, micro = release[:3]
-    if f"{major}.{minor}" not in PYTHONS:
-        return None
-    return Interpreter((major, minor, micro), version, executable)
+    return Interpreter(tuple(release), version, executable)

@@ -73,10 +73,10 @@ def document(
 def text(sbom: dict[str, Any], artifact: bytes | None = None) -> bytes:
     """Return the SBOM as JSON; that beside the artifact has the artifact's hash."""
     if artifact is not None:
-        digest = hashlib.sha256(artifact).hexdigest()
-        own = {**sbom["metadata"]["component"], "hashes": [hash_of(digest)]}
-        serial = {"serialNumber": f"urn:uuid:{uuid.uuid5(uuid.NAMESPACE_OID, digest)}"}
-        sbom = {**sbom, **serial, "metadata": {**sbom["metadata"], "component": own}}
+        digest = hash_of(artifact)
+        serial = f"urn:uuid:{uuid.uuid5(uuid.NAMESPACE_OID, digest['content'])}"
+        own = {**sbom["metadata"]["component"], "hashes": [digest]}
+        sbom = {**sbom, "serialNumber": serial, "metadata": {**sbom["metadata"], "component": own}}
     return (json.dumps(sbom, indent=2) + "\n").encode()
 
 
@@ -84,24 +84,20 @@ def component(distribution: Message, wheels: list[Path]) -> dict[str, Any]:
     """Return one bundled distribution, with the file, or files, that it was taken from."""
     name, version = distribution["Name"], distribution["Version"]
     prefix = f"{name.replace('-', '_').lower()}-{version}-"
-    taken = sorted(
-        {each.name: each for each in wheels if each.name.lower().startswith(prefix)}.items()
-    )
-    hashes = [
-        (file, [hash_of(hashlib.sha256(path.read_bytes()).hexdigest())]) for file, path in taken
+    taken = {each.name: each for each in sorted(wheels) if each.name.lower().startswith(prefix)}
+    files = [
+        {"type": "file", "name": each, "hashes": [hash_of(taken[each].read_bytes())]}
+        for each in taken
     ]
-    found: dict[str, Any] = {
+    return {
         "type": "library",
         "bom-ref": reference(distribution),
         "name": name,
         "version": version,
         "licenses": [{"expression": licence(distribution)}],
         "purl": reference(distribution),
+        **({"hashes": files[0]["hashes"]} if len(files) == 1 else {"components": files}),
     }
-    if len(hashes) == 1:
-        return {**found, "hashes": hashes[0][1]}
-    files = [{"type": "file", "name": file, "hashes": digests} for file, digests in hashes]
-    return {**found, "components": files}
 
 
 def distributions(files: dict[str, bytes]) -> list[Message]:
@@ -138,6 +134,6 @@ def licence(distribution: Message) -> str:
     return str(stated or LICENCES[words])
 
 
-def hash_of(digest: str) -> dict[str, str]:
+def hash_of(content: bytes) -> dict[str, str]:
     """Return a SHA-256 in CycloneDX's form."""
-    return {"alg": "SHA-256", "content": digest}
+    return {"alg": "SHA-256", "content": hashlib.sha256(content).hexdigest()}
