@@ -18,29 +18,48 @@ class ErrorCode(str, Enum):
     """Every code that an `ERROR` or a `CHUNK_RETRY` can carry."""
 
     BAD_MESSAGE = "BAD_MESSAGE"
+    """The message, or a line of a session, cannot be accepted. Nothing was opened or created."""
     FILE_NOT_FOUND = "FILE_NOT_FOUND"
+    """The file, or the program of `command`, does not exist."""
     FILE_ACCESS_DENIED = "FILE_ACCESS_DENIED"
+    """This user may not read or write the file, or run the program."""
     FILE_READ_FAILED = "FILE_READ_FAILED"
+    """The source cannot be read: a directory, an I/O error, a command that failed."""
     FILE_WRITE_FAILED = "FILE_WRITE_FAILED"
+    """The target cannot be written: a full disk, an I/O error, a partial file that is in use."""
     STORE_UNAVAILABLE = "STORE_UNAVAILABLE"
+    """The store cannot be reached, is silent, or asks to come back later."""
     STORE_ACCESS_DENIED = "STORE_ACCESS_DENIED"
+    """The store refuses these credentials, or there are none."""
     STORE_REJECTED = "STORE_REJECTED"
+    """The store refuses for another reason. Trying again does not help."""
     CHUNK_NOT_FOUND = "CHUNK_NOT_FOUND"
+    """The store does not have a chunk."""
     CHUNK_CORRUPT = "CHUNK_CORRUPT"
+    """A chunk's bytes do not match its hash, to the last try."""
     STREAM_CORRUPT = "STREAM_CORRUPT"
+    """Every chunk is genuine, but together they are not one whole stream."""
     FILE_MISMATCH = "FILE_MISMATCH"
+    """`size`, `sha256` or `range` do not fit the file."""
     CANCELLED = "CANCELLED"
+    """A signal or a `CANCEL` stopped the work."""
     HOST_UNSUPPORTED = "HOST_UNSUPPORTED"
+    """This Python or platform cannot do the work, or gives no thread or memory."""
     INTERNAL = "INTERNAL"
+    """A bug of the worker."""
 
 
 class WarningCode(str, Enum):
     """Every code that a `WARNING` can carry."""
 
     FILE_CHANGED = "FILE_CHANGED"
+    """The file changed while it was read. What is stored may mix two states."""
     STORE_SLOW = "STORE_SLOW"
+    """One chunk took more than half of `settings.timeout_ms`."""
     LEFTOVERS_REMOVED = "LEFTOVERS_REMOVED"
+    """Temporary files of earlier runs that were killed have been removed."""
     CODEC_DIFFERS = "CODEC_DIFFERS"
+    """This host compresses with another libzstd: hashes may differ from those of other hosts."""
 
 
 WORTH_SENDING_AGAIN = frozenset({ErrorCode.STORE_UNAVAILABLE, ErrorCode.CANCELLED})

@@ -1,0 +1,119 @@
+#!/usr/bin/env python3
+"""Write the tables of the reference from the declarations that the worker decodes and encodes by.
+
+    python3 tools/reference.py           writes them anew
+    python3 tools/reference.py --check   fails where a table is not up to date
+
+A table stands in a document between two comments:
+
+    <!-- table: Settings -->
+    <!-- end of table -->
+
+The name is that of a message, an event, a group of fields, or a set of codes. ``-path`` behind a
+name leaves a field out, so that what several messages share stands in one table.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import itertools
+import re
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "src"))
+
+from store_workers import errors  # noqa: E402
+from store_workers.wire import events, messages, records  # noqa: E402
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+PLACE = re.compile(
+    r"(<!-- table: (?P<name>\w+)(?P<without>(?: -\w+)*) -->\n).*?(<!-- end of table -->)", re.DOTALL
+)
+SETS_OF_CODES = ("ErrorCode", "WarningCode")
+
+
+def main(arguments: list[str]) -> int:
+    """Write, or check; return 0, or 1 where a document was out of date."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--check", action="store_true", help="write nothing")
+    options = parser.parse_args(arguments)
+    stale = [path for path in sorted((ROOT / "docs").glob("*.md")) if is_stale(path)]
+    for path in stale:
+        print(f"{path.relative_to(ROOT)}: {'is out of date' if options.check else 'written'}")
+        if not options.check:
+            path.write_text(filled(path.read_text()))
+    return 1 if stale and options.check else 0
+
+
+def is_stale(path: Path) -> bool:
+    """Tell whether a table of this document differs from its declaration."""
+    text = path.read_text()
+    return filled(text) != text
+
+
+def filled(text: str) -> str:
+    """Return a document with every table made anew."""
+
+    def table(place: re.Match[str]) -> str:
+        without = {word.lstrip("-") for word in place["without"].split()}
+        return f"{place[1]}\n{table_of(place['name'], without)}\n{place[4]}"
+
+    return PLACE.sub(table, text)
+
+
+def table_of(name: str, without: Iterable[str] = ()) -> str:
+    """Return the table of a record's fields, or of a set of codes, by the name of its class."""
+    if name in SETS_OF_CODES:
+        rows = [(f"`{code}`", meaning) for code, meaning in meanings(name)]
+        return rendered(("code", "meaning"), rows)
+    record = getattr(messages, name, None) or getattr(events, name)
+    fields = [(field, spec) for field, spec in record.FIELDS.items() if field not in without]
+    return rendered(
+        ("field", "type", "default", "meaning"),
+        [(f"`{field}`", type_of(spec.kind), default_of(spec), spec.doc) for field, spec in fields],
+    )
+
+
+def rendered(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+    """Return rows as a Markdown table; a column that is empty in every row is left out."""
+    used = [number for number in range(len(head)) if any(row[number] for row in rows)]
+    lines = [[head[number] for number in used], ["---"] * len(used)]
+    lines += [[row[number].replace("|", "\\|") for number in used] for row in rows]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def default_of(spec: records.Field) -> str:
+    """Return a field's default as JSON; "required" for one that has none."""
+    if spec.default is records.REQUIRED:
+        return "required"
+    if spec.default is None or isinstance(spec.default, records.Record):
+        return ""
+    return f"`{str(spec.default).lower() if isinstance(spec.default, bool) else spec.default}`"
+
+
+def type_of(kind: records.Kind) -> str:
+    """Return what a value has to be, for people."""
+    if isinstance(kind, records.Nested):
+        return f"[{kind.record.__name__.lower()}](#{kind.record.__name__.lower()})"
+    return kind.expected
+
+
+def meanings(name: str) -> Iterator[tuple[str, str]]:
+    """Yield each code of a set, and the text that stands below it in the source."""
+    source = ast.parse(Path(str(errors.__file__)).read_text())
+    found = next(n for n in source.body if isinstance(n, ast.ClassDef) and n.name == name)
+    for member, text in itertools.zip_longest(found.body, found.body[1:]):
+        if isinstance(member, ast.Assign):
+            is_text = isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant)
+            code: Any = member.value
+            yield code.value, " ".join(str(text.value.value).split()) if is_text else ""  # type: ignore[attr-defined]
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
