@@ -139,7 +139,9 @@ class StoreFailure(WorkerError):
     """A store could not do what it was asked, as the store's adapter classified it.
 
     `transient`: may the same request, repeated in this run, succeed? `retry_after`: seconds the
-    store asked to wait, where it did. `slow_down`: may it be that too many were made at once?
+    store asked to wait, where it did. `slow_down`: are fewer requests at once the answer?
+    `unanswered`: did not one byte of an answer come? Such a try may have failed only because the
+    store serves fewer connections than it is asked for.
     """
 
     def __init__(
@@ -150,9 +152,11 @@ class StoreFailure(WorkerError):
         transient: bool = False,
         retry_after: float | None = None,
         slow_down: bool = False,
+        unanswered: bool = False,
         http_status: int | None = None,
     ) -> None:
         super().__init__(code, message, http_status=http_status)
+        self.unanswered = unanswered
         self.transient = transient
         self.retry_after = retry_after
         self.slow_down = slow_down

@@ -153,7 +153,9 @@ def test_one_chunk_from_many_threads(opened: Opened) -> None:
             assert failure.http_status in opened.busy_statuses  # noqa: PT017 - it may pass
             return
         stored.append(data)
-        assert until_it_works(lambda: opened.store.get(digest(data))) == data
+        # A server that locks what is written shows the next writer's beginning meanwhile.
+        if not opened.busy_statuses:
+            assert until_it_works(lambda: opened.store.get(digest(data))) == data
 
     side_by_side([work] * 8)
     assert stored

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -19,6 +20,9 @@ from store_workers.stores.s3.store import S3Store
 from store_workers.wire.messages import Auth, Settings
 from tests.stores.messages import start
 from tests.stores.scripted_server import Reply, ScriptedServer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 DATA = b"chunk" * 100
 CHUNK = Chunk(sha256(DATA).hexdigest(), [memoryview(DATA[:7]), memoryview(DATA[7:])])
@@ -39,13 +43,24 @@ def store_at(server: ScriptedServer) -> S3Store:
     store: Any = location.open(Settings(timeout_ms=5000))
     assert isinstance(store, ListedStore)
     assert isinstance(store.store, S3Store)
+    OPENED.append(store.store)
     return store.store
 
 
+OPENED: list[S3Store] = []
+
+
+@pytest.fixture(autouse=True)
+def closed() -> Iterator[None]:
+    yield
+    while OPENED:
+        OPENED.pop().close()
+
+
 def test_put_is_plain_and_signed_with_the_chunks_own_hash() -> None:
-    with ScriptedServer(Reply(200)) as server:
+    with ScriptedServer(Reply(200), WHOLE) as server:
         assert store_at(server).put(CHUNK)
-    [asked] = server.asked
+    asked = server.asked[0]
     assert asked.path == f"/bucket/prefix/{CHUNK.hash}"
     assert asked.body == DATA
     assert asked.headers["x-amz-content-sha256"] == CHUNK.hash
@@ -54,19 +69,32 @@ def test_put_is_plain_and_signed_with_the_chunks_own_hash() -> None:
         asked.headers
     )
     signed = asked.headers["authorization"].partition("SignedHeaders=")[2].partition(",")[0]
-    assert signed == "host;if-none-match;x-amz-content-sha256;x-amz-date"
+    assert signed == "host;if-none-match;x-amz-checksum-sha256;x-amz-content-sha256;x-amz-date"
+    assert base64.b64decode(asked.headers["x-amz-checksum-sha256"]).hex() == CHUNK.hash
+
+
+NOT_KNOWN = [
+    error(501, "NotImplemented"),
+    error(400, "NotImplemented"),
+    error(400, "InvalidArgument"),
+    error(403, "AccessDenied"),
+    Reply(501),
+    Reply(400),
+]
 
 
 @pytest.mark.parametrize(
     ("replies", "new", "methods"),
     [
-        ([Reply(200)], True, ["PUT*"]),
+        ([Reply(200), WHOLE], True, ["PUT*", "HEAD"]),
+        ([Reply(200), Reply(403)], True, ["PUT*", "HEAD"]),
+        ([Reply(200), Reply(404)], True, ["PUT*", "HEAD"]),
         ([EXISTS, WHOLE], False, ["PUT*", "HEAD"]),
-        ([EXISTS, SHORT, Reply(200)], True, ["PUT*", "HEAD", "PUT"]),
-        ([EXISTS, Reply(403), Reply(200)], True, ["PUT*", "HEAD", "PUT"]),
-        ([error(501, "NotImplemented"), Reply(200)], True, ["PUT*", "PUT"]),
-        ([error(400, "NotImplemented"), Reply(200)], True, ["PUT*", "PUT"]),
-        ([Reply(501), Reply(200)], True, ["PUT*", "PUT"]),
+        ([error(403, "AccessDenied"), WHOLE], False, ["PUT*", "HEAD"]),
+        ([Reply(405), WHOLE], False, ["PUT*", "HEAD"]),
+        ([Reply(409), WHOLE], False, ["PUT*", "HEAD"]),
+        ([EXISTS, SHORT, Reply(200), WHOLE], True, ["PUT*", "HEAD", "PUT", "HEAD"]),
+        ([EXISTS, Reply(403), Reply(200), WHOLE], True, ["PUT*", "HEAD", "PUT", "HEAD"]),
     ],
 )
 def test_put(replies: list[Reply], new: bool, methods: list[str]) -> None:
@@ -77,36 +105,78 @@ def test_put(replies: list[Reply], new: bool, methods: list[str]) -> None:
 
 
 def test_what_overwrites_has_no_condition() -> None:
-    with ScriptedServer(Reply(200)) as server:
+    with ScriptedServer(Reply(200), WHOLE) as server:
         assert store_at(server).put(CHUNK, overwrite=True)
-    assert server.methods() == ["PUT"]
+    assert server.methods() == ["PUT", "HEAD"]
 
 
-def test_a_store_without_conditions_is_asked_once_a_run() -> None:
-    with ScriptedServer(Reply(501), Reply(200), Reply(200)) as server:
+@pytest.mark.parametrize("refused", NOT_KNOWN)
+def test_a_store_without_conditions_is_asked_once_a_run(refused: Reply) -> None:
+    asks = [Reply(404)] if refused.status == 403 else []
+    with ScriptedServer(refused, *asks, Reply(200), WHOLE, Reply(200)) as server:
         store = store_at(server)
         assert store.put(CHUNK)
         assert store.put(CHUNK)
-    assert server.methods() == ["PUT*", "PUT", "PUT"]
+    puts = [method for method in server.methods() if method != "HEAD"]
+    assert puts == ["PUT*", "PUT", "PUT"]
+    assert "x-amz-checksum-sha256" in server.asked[-1].headers
+
+
+def test_a_store_that_knows_no_checksum_is_asked_once_a_run() -> None:
+    unknown = error(400, "InvalidArgument")
+    with ScriptedServer(unknown, unknown, Reply(200), WHOLE, Reply(200)) as server:
+        store = store_at(server)
+        assert store.put(CHUNK)
+        assert store.put(CHUNK)
+    assert server.methods() == ["PUT*", "PUT", "PUT", "HEAD", "PUT*"]
+    sent = ["x-amz-checksum-sha256" in each.headers for each in server.asked]
+    assert sent == [True, True, False, False, False]
+
+
+@pytest.mark.parametrize(
+    ("code", "expected", "transient"),
+    [
+        ("InternalError", ErrorCode.STORE_UNAVAILABLE, True),
+        ("SlowDown", ErrorCode.STORE_UNAVAILABLE, True),
+        ("QuotaExceeded", ErrorCode.STORE_REJECTED, False),
+        ("SomethingElse", ErrorCode.STORE_REJECTED, False),
+    ],
+)
+def test_an_error_behind_a_200_is_that_error(
+    code: str, expected: ErrorCode, transient: bool
+) -> None:
+    with ScriptedServer(error(200, code)) as server, pytest.raises(StoreFailure) as caught:
+        store_at(server).put(CHUNK)
+    assert (caught.value.code, caught.value.transient) == (expected, transient)
+    assert code in caught.value.message
+    assert server.methods() == ["PUT*"]
 
 
 def test_an_object_of_another_length_is_replaced() -> None:
-    with ScriptedServer(SHORT, Reply(200), WHOLE, Reply(200)) as server:
+    with ScriptedServer(SHORT, Reply(200), WHOLE, WHOLE, Reply(200)) as server:
         store = store_at(server)
         assert not store.has(CHUNK.hash, CHUNK.size)
         assert store.put(CHUNK)
         assert store.has(CHUNK.hash, CHUNK.size)
         store.put(CHUNK)
-    assert server.methods() == ["HEAD", "PUT", "HEAD", "PUT*"]
+    assert server.methods() == ["HEAD", "PUT", "HEAD", "HEAD", "PUT*"]
+
+
+def test_what_still_has_another_length_is_not_stored() -> None:
+    with ScriptedServer(Reply(200), SHORT) as server, pytest.raises(StoreFailure) as caught:
+        store_at(server).put(CHUNK)
+    assert caught.value.code is ErrorCode.STORE_REJECTED
+    assert "does not store" in caught.value.message
+    assert not caught.value.transient
 
 
 @pytest.mark.parametrize("status", [301, 307, 400, 401, 403, 404, 405, 501])
 def test_a_head_that_explains_nothing_leaves_the_word_to_the_put(status: int) -> None:
-    with ScriptedServer(Reply(status), Reply(200)) as server:
+    with ScriptedServer(Reply(status), Reply(200), Reply(status)) as server:
         store = store_at(server)
         assert not store.has(CHUNK.hash, CHUNK.size)
         assert store.put(CHUNK)
-    assert server.methods() == ["HEAD", "PUT*"]
+    assert server.methods() == ["HEAD", "PUT*", "HEAD"]
 
 
 @pytest.mark.parametrize(
@@ -116,7 +186,6 @@ def test_a_head_that_explains_nothing_leaves_the_word_to_the_put(status: int) ->
         (error(409, "ConditionalRequestConflict"), ErrorCode.STORE_UNAVAILABLE, True, False),
         (error(400, "XAmzContentSHA256Mismatch"), ErrorCode.CHUNK_CORRUPT, True, False),
         (error(403, "QuotaExceeded"), ErrorCode.STORE_REJECTED, False, False),
-        (error(403, "AccessDenied"), ErrorCode.STORE_ACCESS_DENIED, False, False),
         (error(400, "ExpiredToken"), ErrorCode.STORE_ACCESS_DENIED, False, False),
         (error(404, "NoSuchBucket"), ErrorCode.STORE_REJECTED, False, False),
         (Reply(202), ErrorCode.STORE_REJECTED, False, False),
@@ -189,9 +258,9 @@ def with_roles(server: ScriptedServer, roles: Roles) -> S3Store:
 
 
 def test_expired_keys_are_renewed_once_and_the_request_made_again() -> None:
-    with ScriptedServer(error(400, "ExpiredToken"), Reply(200)) as server:
+    with ScriptedServer(error(400, "ExpiredToken"), Reply(200), WHOLE) as server:
         assert with_roles(server, Roles("one", "two")).put(CHUNK)
-    assert [each.headers["x-amz-security-token"] for each in server.asked] == [
+    assert [each.headers["x-amz-security-token"] for each in server.asked[:2]] == [
         "token-one",
         "token-two",
     ]

@@ -8,10 +8,11 @@ from email.utils import formatdate
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from urllib3 import HTTPHeaderDict
 
 from store_workers.errors import ErrorCode, StoreFailure
-from store_workers.stores.http.transport import Response
+from store_workers.stores.http.connection import Response
+from store_workers.stores.http.heads import Headers
+from store_workers.stores.redaction import Redactor
 from store_workers.stores.s3.errors import read_error, s3_failure
 
 UNAVAILABLE, DENIED = ErrorCode.STORE_UNAVAILABLE, ErrorCode.STORE_ACCESS_DENIED
@@ -28,9 +29,9 @@ def document(code: str, text: str = "some text", more: str = "") -> bytes:
 def failure(
     status: int, body: bytes, secrets: tuple[str, ...] = (), **headers: str
 ) -> StoreFailure:
-    given = HTTPHeaderDict({name.replace("_", "-"): value for name, value in headers.items()})
+    given = Headers({name.lower().replace("_", "-"): value for name, value in headers.items()})
     answer = Response(status, "Reason", given, body)
-    return s3_failure(answer, read_error(body), "s3://bucket/prefix", "bucket", secrets)
+    return s3_failure(answer, read_error(body), "s3://bucket/prefix", "bucket", Redactor(*secrets))
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Protocol
 from tests.support.processes import HOST
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Callable, Container, Iterator
     from types import TracebackType
 
@@ -59,6 +60,7 @@ class Record:
     started: float
     ended: float = 0.0
     received: int = 0
+    target: str = ""
     status: int | None = None
     fault: str | None = None
 
@@ -127,6 +129,13 @@ class Connection:
         self.number = number
         self._buffer = bytearray()
 
+    def secure(self, context: ssl.SSLContext) -> None:
+        """Speak TLS from here on."""
+        try:
+            self.sock = context.wrap_socket(self.sock, server_side=True)
+        except OSError as error:
+            raise Gone from error
+
     def read_head(self) -> bytes:
         """Read up to the empty line."""
         while b"\r\n\r\n" not in self._buffer:
@@ -182,6 +191,11 @@ class Exchange:
     record: Record
     body: bytes = b""
 
+    @property
+    def target(self) -> str:
+        """What was asked for: the path and the query."""
+        return self.record.target
+
     def receive(self, share: float = 1.0) -> bytes:
         """Read the request's body up to ``share`` of its length; return what came so far."""
         wanted = int(self.record.length * share)
@@ -232,11 +246,19 @@ class FaultyServer:
         rules: the faults, the first that fits wins.
         connections: what happens to new connections by their number, from 1, before anything is
             read: "reset", "close" or "stall".
+        tls: serve https.
+        most: how many connections are served at once; what is above that is reset.
     """
 
     def __init__(
-        self, *rules: Rule, connections: Callable[[int], str | None] | None = None
+        self,
+        *rules: Rule,
+        connections: Callable[[int], str | None] | None = None,
+        tls: ssl.SSLContext | None = None,
+        most: int | None = None,
     ) -> None:
+        self._tls = tls
+        self._most = most
         self.rules = list(rules)
         self.chunks: dict[str, bytes] = {}
         self.records: list[Record] = []
@@ -252,7 +274,7 @@ class FaultyServer:
     @property
     def url(self) -> str:
         """The store's URL."""
-        return f"http://{HOST}:{self.port}/chunks"
+        return f"{'https' if self._tls else 'http'}://{HOST}:{self.port}/chunks"
 
     def requests(self, method: str | None = None, key: str | None = None) -> list[Record]:
         """Return the requests so far, of one method, for one chunk."""
@@ -344,6 +366,11 @@ class FaultyServer:
     def _serve(self, connection: Connection) -> None:
         try:
             fault = self._on_connect(connection.number)
+            with self.lock:
+                if self._most is not None and len(self._open) > self._most:
+                    fault = "reset"
+            if self._tls:
+                connection.secure(self._tls)
             if fault == "stall":
                 self.closing.wait()
             elif fault == "reset":
@@ -386,6 +413,7 @@ class FaultyServer:
         with self.lock:
             attempt = self.tries(method, key) + 1
             record = Record(method, key, attempt, connection, length, headers, time.monotonic())
+            record.target = target
             self.records.append(record)
         return record
 

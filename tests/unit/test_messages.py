@@ -93,7 +93,7 @@ def test_the_words_of_the_contract() -> None:
 
 def test_the_defaults_of_the_contract() -> None:
     assert decode_message(UPLOAD).settings.encode() == {
-        "max_attempts": 5,
+        "max_attempts": 10,
         "retry_delay_ms": 200,
         "retry_max_delay_ms": 10000,
         "timeout_ms": 30000,

@@ -138,6 +138,10 @@ class Places:
         """Are requests so short that handing one to another thread does not pay?"""
         return self._seconds < SHORT
 
+    def check(self) -> None:
+        """Raise `Abandoned` where the message is over."""
+        self._group.check()
+
     def one(self) -> Place:
         """A context manager around one request."""
         return Place(self)

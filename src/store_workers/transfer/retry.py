@@ -6,6 +6,7 @@ are the attempts that were made.
 
 from __future__ import annotations
 
+import threading
 import time
 
 from store_workers.errors import ChunkFailure, StoreFailure
@@ -38,17 +39,21 @@ class RetryPolicy:
             settings.retry_max_delay_ms / 1000,
         )
 
-    def pause_after(self, failure: ChunkFailure, fraction: float) -> float | None:
+    def pause_after(
+        self, failure: ChunkFailure, fraction: float, counted: int | None = None
+    ) -> float | None:
         """The pause before the next try, or None where there is none.
 
-        Full jitter: a uniform part of a ceiling that doubles from try to try; `fraction`, from 0
-        to 1, is the caller's random number. A store's `Retry-After` is a lower bound to that.
-        Neither exceeds the longest delay.
+        A part of a ceiling that doubles from try to try, at least its half, so that many workers
+        come back neither together nor too soon; `fraction`, from 0 to 1, is the caller's random
+        number. A store's `Retry-After` is a lower bound to that. Neither exceeds the longest
+        delay. `counted` is how many tries use up the attempts, where not all do.
         """
-        if not failure.cause.transient or failure.attempt >= self.max_attempts:
+        tries = failure.attempt if counted is None else counted
+        if not failure.cause.transient or tries >= self.max_attempts:
             return None
-        doublings = min(failure.attempt - 1, 60)
-        pause = fraction * min(self.delay * (1 << doublings), self.longest_delay)
+        doublings = max(0, min(tries - 1, 60))
+        pause = (0.5 + fraction / 2) * min(self.delay * (1 << doublings), self.longest_delay)
         asked = failure.cause.retry_after
         return pause if asked is None else max(pause, min(asked, self.longest_delay))
 
@@ -77,6 +82,8 @@ class Retrier:
         self._clock = clock
         self._sleep = sleep
         self._fraction = fraction or _random_fraction
+        self._lock = threading.Lock()
+        self._succeeded = 0
 
     def run(
         self,
@@ -92,10 +99,15 @@ class Retrier:
         Raises the `ChunkFailure` of the last try. Every failure that is tried again is told
         before the pause. A store that says when to come back holds the whole run. `on_try`
         is called with each try's chunk, number, seconds and failure, if it was one.
+
+        A try that had no answer at all does not count against the attempts where other chunks
+        went through meanwhile: the store lives, and serves fewer connections than it was asked
+        for. Fewer at once is then the answer, and not giving up.
         """
-        attempt = 1
+        attempt, counted = 1, 0
         while True:
             place = self.places.one()
+            succeeded = self._succeeded
             try:
                 with place:
                     result = work()
@@ -103,10 +115,16 @@ class Retrier:
             except StoreFailure as cause:
                 self._on_try(index, hash, attempt, self._clock() - place.began, cause)
                 failure = ChunkFailure(cause, index, hash, attempt)
+                # A run that is over closes its store, which is no failure to speak of.
+                self.places.check()
             else:
+                with self._lock:
+                    self._succeeded += 1
                 self._on_try(index, hash, attempt, self._clock() - place.began, None)
                 return result, attempt
-            pause = self._policy.pause_after(failure, self._fraction())
+            if not (failure.cause.unanswered and self._succeeded > succeeded):
+                counted += 1
+            pause = self._policy.pause_after(failure, self._fraction(), counted)
             if pause is None:
                 raise failure from failure.cause
             if failure.cause.retry_after is not None:

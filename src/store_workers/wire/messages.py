@@ -49,9 +49,14 @@ class MessageType(str, Enum):
 class Settings(Record):
     """How a run behaves; every field has a default that fits most hosts."""
 
-    max_attempts: int = field(Integer(1, 100), default=5, doc="tries per chunk, the first included")
+    max_attempts: int = field(
+        Integer(1, 100), default=10, doc="tries per chunk, the first included"
+    )
     retry_delay_ms: int = field(
-        MILLISECONDS, default=200, doc="the pause before the second try; it doubles, with jitter"
+        MILLISECONDS,
+        default=200,
+        doc="the pause before the second try; it doubles from try to try, and each pause is a"
+        " random part of that, at least its half",
     )
     retry_max_delay_ms: int = field(
         MILLISECONDS, default=10_000, doc="the longest pause, a store's Retry-After included"

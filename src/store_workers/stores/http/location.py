@@ -12,15 +12,28 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from store_workers.stores.base import Store
+    from store_workers.stores.http.transport import Transport
+    from store_workers.stores.redaction import Redactor
     from store_workers.wire.messages import Auth, Settings, Start
 
 TOKEN_VARIABLE = "STORE_WORKERS_TOKEN"  # noqa: S105 - a name, not a token
 
 
 class HttpLocation:
-    """A base URL, taken apart; `shown` is the URL without user, password and query."""
+    """A base URL, taken apart; `shown` is the URL without user, password and query.
 
-    def __init__(self, server: Server, path: str, query: str, authorization: str | None) -> None:
+    `secrets` are what is never shown, beside `authorization` and the query's values.
+    """
+
+    def __init__(
+        self,
+        server: Server,
+        path: str,
+        query: str,
+        authorization: str | None,
+        secrets: tuple[str, ...] = (),
+    ) -> None:
+        self._secrets = secrets
         self.server = server
         self.path = path
         self.query = query
@@ -28,10 +41,28 @@ class HttpLocation:
         self.shown = server.origin + path
 
     def open(self, settings: Settings) -> Store:
-        transport = self.server.open(settings, self.shown)
+        from store_workers.stores.http.redirects import Redirects
         from store_workers.stores.http.store import HttpStore
 
-        return HttpStore(transport, self.path, self.query, self.authorization, self.shown)
+        redactor = self._redactor()
+        transport = self.server.open(settings, self.shown, redactor)
+
+        def open_other(server: Server) -> Transport:
+            return server.open(settings, f"{self.shown}, redirected to {server.origin}", redactor)
+
+        redirects = Redirects(self.server, transport, open_other)
+        headers = {"Authorization": self.authorization} if self.authorization else {}
+        return HttpStore(transport, redirects, self.path, self.query, headers, self.shown)
+
+    def _redactor(self) -> Redactor:
+        """What hides the secrets of this store, as they are and as they are sent."""
+        from store_workers.stores.http.redirects import query_values
+        from store_workers.stores.redaction import Redactor
+
+        redactor = Redactor(*self._secrets, *query_values(f"?{self.query}"))
+        if self.authorization is not None:
+            redactor.learn(self.authorization.partition(" ")[2])
+        return redactor
 
 
 def read_http_url(
@@ -59,7 +90,10 @@ def read_http_url(
     server = Server(
         parts.scheme.lower(), host, port, tls_files(message.tls, environment), environment
     )
-    return HttpLocation(server, path, query, authorization)
+    given = (parts.username, parts.password) if auth is None else (auth.username, auth.password)
+    # What the environment holds is a secret also where it is not sent.
+    secrets = tuple(filter(None, (*given, environment.get(TOKEN_VARIABLE))))
+    return HttpLocation(server, path, query, authorization, secrets)
 
 
 def _bytes(text: str) -> bytes:

@@ -21,9 +21,20 @@ _EXCEPTIONS = ("no_proxy", "NO_PROXY")
 
 
 class Proxy:
-    """A proxy: `authorization` is the value of `Proxy-Authorization`, or None."""
+    """A proxy: `authorization` is the value of `Proxy-Authorization`, or None.
 
-    def __init__(self, scheme: str, host: str, port: int, authorization: str | None) -> None:
+    `secrets` are never shown.
+    """
+
+    def __init__(
+        self,
+        scheme: str,
+        host: str,
+        port: int,
+        authorization: str | None,
+        secrets: tuple[str, ...] = (),
+    ) -> None:
+        self.secrets = secrets
         self.scheme = scheme
         self.host = host
         self.port = port
@@ -64,40 +75,64 @@ def _read(text: str, variable: str) -> Proxy:
         raise BadMessage(variable, "expected a proxy at http:// or https://")
     if not host or not is_host(host):
         raise BadMessage(variable, "expected a proxy's host")
-    authorization = None
+    authorization: str | None = None
+    secrets: tuple[str, ...] = ()
     if parts.username is not None:
-        authorization = basic(unquote(parts.username), unquote(parts.password or ""))
-    return Proxy(parts.scheme, host, port or DEFAULT_PORTS[parts.scheme], authorization)
+        username, password = unquote(parts.username), unquote(parts.password or "")
+        authorization = basic(username, password)
+        secrets = (username, password, authorization.partition(" ")[2])
+    return Proxy(parts.scheme, host, port or DEFAULT_PORTS[parts.scheme], authorization, secrets)
 
 
 def _is_exempt(host: str, port: int, exceptions: str) -> bool:
-    """Is the server named by `no_proxy`: a host, a domain, an address, a network, or `*`?"""
+    """Is the server named by `no_proxy`: a host, a domain, an address, a network, or `*`?
+
+    Each may end in a port, and then means that one alone. Addresses are compared as what they
+    are, however they are spelled.
+    """
     host = host.lower().rstrip(".")
     for word in exceptions.lower().replace(",", " ").split():
-        if word == "*" or _is_network_of(host, word):
+        if word == "*":
             return True
-        name = word
-        if not _is_address(word):
-            name, _, number = word.partition(":")
-            if number and number != str(port):
-                continue
-        name = name.strip("[]").strip(".")
-        if name and (host == name or host.endswith(f".{name}")):
+        name, number = _split_port(word)
+        if number and number != str(port):
+            continue
+        if _covers(name, host):
             return True
     return False
 
 
-def _is_network_of(host: str, word: str) -> bool:
-    if "/" not in word:
-        return False
-    import ipaddress
+def _split_port(word: str) -> tuple[str, str]:
+    """A word's name and its port, "" for none; the colons of an IPv6 address divide none off."""
+    if word.startswith("["):
+        address, _, rest = word[1:].partition("]")
+        if rest.startswith("/"):
+            return address + rest, ""
+        return address, rest.removeprefix(":")
+    if word.count(":") > 1:
+        return word, ""
+    name, _, number = word.partition(":")
+    return name, number
 
-    try:
-        return ipaddress.ip_address(host) in ipaddress.ip_network(word, strict=False)
-    except ValueError:
-        return False
+
+def _covers(name: str, host: str) -> bool:
+    """Is the host the one that is named, or in the domain or the network?"""
+    if _may_be_address(host):
+        import ipaddress
+
+        try:
+            address = ipaddress.ip_address(host.partition("%")[0])
+        except ValueError:
+            pass
+        else:
+            try:
+                return address in ipaddress.ip_network(name.partition("%")[0], strict=False)
+            except ValueError:
+                return False
+    name = name.strip(".")
+    return bool(name) and (host == name or host.endswith(f".{name}"))
 
 
-def _is_address(word: str) -> bool:
-    """An IPv6 address, whose colons divide no port from it."""
-    return word.count(":") > 1
+def _may_be_address(host: str) -> bool:
+    """Only what may be an address is worth an import."""
+    return ":" in host or host[-1:].isdigit()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from store_workers.stores.http.proxies import DEFAULT_PORTS, find_proxy
-from store_workers.wire.messages import CONCURRENCY_LIMIT
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -11,6 +10,7 @@ if TYPE_CHECKING:
 
     from store_workers.stores.http.tls import TlsFiles
     from store_workers.stores.http.transport import Transport
+    from store_workers.stores.redaction import Redactor
     from store_workers.wire.messages import Settings
 
 
@@ -25,11 +25,12 @@ class Server:
         tls: TlsFiles,
         environment: Mapping[str, str],
     ) -> None:
+        self._environment = environment
         self.scheme = scheme
         self.host = host
         self.port = None if port == DEFAULT_PORTS[scheme] else port
         self.tls = tls
-        self.proxy = find_proxy(scheme, host, port or DEFAULT_PORTS[scheme], environment)
+        self.proxy = find_proxy(scheme, host, self.number, environment)
 
     @property
     def authority(self) -> str:
@@ -38,20 +39,32 @@ class Server:
         return f"{place}:{self.port}" if self.port else place
 
     @property
+    def number(self) -> int:
+        """The port's number."""
+        return self.port or DEFAULT_PORTS[self.scheme]
+
+    @property
+    def place(self) -> str:
+        """Host and port, the port in any case, as a proxy is asked for them."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{host}:{self.number}"
+
+    @property
     def origin(self) -> str:
         """The server's URL, without a path."""
         return f"{self.scheme}://{self.authority}"
 
-    def open(self, settings: Settings, shown: str) -> Transport:
+    def other(self, scheme: str, host: str, port: int | None) -> Server:
+        """Another server, trusted and reached by the same rules, which is not told who we are."""
+        return Server(scheme, host, port, self.tls.without_certificate(), self._environment)
+
+    def open(self, settings: Settings, shown: str, redactor: Redactor) -> Transport:
         """A transport to the server. Raises `WorkerError` for a file of TLS that is no good.
 
-        `shown` names the store in messages.
+        `shown` names the store in messages; `redactor` knows the secrets that are sent to it.
         """
         from store_workers.stores.http.transport import open_transport
 
         return open_transport(
-            self,
-            timeout=settings.timeout_ms / 1000,
-            concurrency=settings.concurrency or CONCURRENCY_LIMIT,
-            shown=shown,
+            self, timeout=settings.timeout_ms / 1000, shown=shown, redactor=redactor
         )

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import threading
+
 from store_workers.errors import ErrorCode, StoreFailure
 from store_workers.stores.base import LONGEST_ANSWER, Properties
-from store_workers.stores.http.transport import LONGEST_REFUSAL, refusal
+from store_workers.stores.http.folders import Folders
+from store_workers.stores.http.refusals import REDIRECTS, refusal
+from store_workers.stores.http.route import LONGEST_REFUSAL
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from store_workers.stores.base import Chunk
-    from store_workers.stores.http.transport import Response, Transport
+    from store_workers.stores.http.connection import Response
+    from store_workers.stores.http.redirects import Redirects
+    from store_workers.stores.http.transport import Transport
 
 OK, CREATED, NO_CONTENT, PARTIAL = 200, 201, 204, 206
 BEYOND_THE_END = 416
@@ -17,64 +25,87 @@ STORED = frozenset({OK, CREATED, NO_CONTENT})
 """The answers to a PUT that mean "it is stored"; 202, say, only promises it."""
 
 ABSENT = frozenset({404, 410})
-CANNOT_SAY = frozenset({405, 501})
+CANNOT_SAY = frozenset({401, 403, 405, 501}) | REDIRECTS
+"""Refusals of HEAD that leave the word to the PUT: a key that may only write gets them."""
+
+MAY_BE_THERE = frozenset({403, 405, 409, 412})
+"""Refusals of a PUT by stores that never overwrite."""
+
+UNCACHED = {"Cache-Control": "no-cache, no-transform"}
+"""What asks caches on the way to stand aside (RFC 9111, 5.2.1)."""
 
 
 class HttpStore:
     """A server that keeps what is PUT under a path.
 
     `base` is the path before the hash, without a slash at its end; `query` is appended to every
-    request's path; `authorization` is the value of that header; `shown` names the server in
-    messages, without secrets.
+    request's path; `headers` go with every request and hold the credentials; `shown` names the
+    server in messages, without secrets.
     """
 
     properties = Properties()
 
     def __init__(
-        self, transport: Transport, base: str, query: str, authorization: str | None, shown: str
+        self,
+        transport: Transport,
+        redirects: Redirects,
+        base: str,
+        query: str,
+        headers: dict[str, str],
+        shown: str,
     ) -> None:
         self._transport = transport
+        self._redirects = redirects
         self._base = base
         self._query = f"?{query}" if query else ""
-        self._headers = {"Authorization": authorization} if authorization else {}
+        self._headers = headers
         self._shown = shown
+        self._folders = Folders(self._mkcol)
+        self._ranges_tell = True
+        self._doubtful: set[str] = set()
+        """The hashes under which something of another length lies."""
+        self._checked = False
+        self._lock = threading.Lock()
 
     def has(self, hash: str, size: int) -> bool:
-        answer = self._transport.request("HEAD", self._path(hash), self._headers)
-        if answer.status == OK:
+        length = self._length(hash)
+        if length is not None and length != size:
             # A server that cut a chunk short has it under its name all the same.
-            return answer.content_length() == size
-        if answer.status in ABSENT or answer.status in CANNOT_SAY:
-            return False
-        raise refusal(answer, self._shown)
+            self._doubtful.add(hash)
+        return length == size
 
     def length(self, hash: str) -> int | None:
-        answer = self._transport.request("HEAD", self._path(hash), self._headers)
+        answer = self._head(hash)
         if answer.status == OK:
-            return answer.content_length()
+            length = answer.content_length()
+            return self._length_by_range(hash, thorough=False) if length is None else length
         if answer.status in CANNOT_SAY:
             return None
         raise self._no_chunk(answer)
 
     def put(self, chunk: Chunk, *, overwrite: bool = False) -> bool:
-        headers = {
-            **self._headers,
-            "Content-Length": str(chunk.size),
-            "Content-Type": "application/octet-stream",
-        }
-        answer = self._transport.request("PUT", self._path(chunk.hash), headers, body=chunk.pieces)
+        answer = self._put(chunk)
+        if answer.status in MAY_BE_THERE and self._length(chunk.hash) == chunk.size:
+            return False
+        advice = ""
+        if answer.status in (404, 409):  # WebDAV's words for a folder that is missing
+            folder = self._path(chunk.hash).partition("?")[0].rpartition("/")[0]
+            advice = self._folders.make(folder)
+            if not advice:
+                answer = self._put(chunk)
         if answer.status not in STORED:
-            raise refusal(answer, self._shown)
+            raise self._refusal(answer, advice)
+        self._look_whether_it_stores(chunk)
         return True
 
     def get(self, hash: str) -> bytes:
-        answer = self._get(hash, {})
+        answer = self._get(hash, {}, _longest)
         if answer.status == OK:
             return answer.body
         raise self._no_chunk(answer)
 
     def get_range(self, hash: str, offset: int, length: int) -> bytes:
-        answer = self._get(hash, {"Range": f"bytes={offset}-{offset + length - 1}"})
+        answer = self._get(hash, {"Range": f"bytes={offset}-{offset + length - 1}"}, _longest)
         if answer.status == PARTIAL:
             return answer.body[:length]
         if answer.status == OK:  # a server that serves no ranges
@@ -88,24 +119,104 @@ class HttpStore:
         return 0
 
     def close(self) -> None:
+        self._redirects.close()
         self._transport.close()
 
-    def _get(self, hash: str, headers: dict[str, str]) -> Response:
-        return self._transport.request(
-            "GET",
-            self._path(hash),
-            {**self._headers, **headers},
-            longest=lambda status: LONGEST_ANSWER if status in (OK, PARTIAL) else LONGEST_REFUSAL,
-        )
+    def _look_whether_it_stores(self, chunk: Chunk) -> None:
+        """Ask for a chunk that was just stored, where there is reason to doubt it.
+
+        That is the first one of a run, and each that lay there with another length: a login page
+        says 200 to everything, and some servers store under another name what is there already.
+        """
+        with self._lock:
+            first, self._checked = not self._checked, True
+        if not first and chunk.hash not in self._doubtful:
+            return
+        try:
+            length = self._length(chunk.hash, thorough=True)
+        except BaseException:
+            with self._lock:
+                self._checked = self._checked and not first
+            raise
+        if length is not None and length != chunk.size:
+            raise StoreFailure(
+                ErrorCode.STORE_REJECTED,
+                f"{self._shown} does not store: it took a chunk of {chunk.size} bytes, and has"
+                f" {length} bytes under its name; is the URL that of a login page, or does the"
+                " server rename what is there already?",
+            )
+        self._doubtful.discard(chunk.hash)
+
+    def _length(self, hash: str, *, thorough: bool = False) -> int | None:
+        """The length of what lies under a hash; None where nothing does, or nobody says.
+
+        `thorough` asks with all means.
+        """
+        answer = self._head(hash)
+        if answer.status == OK:
+            length = answer.content_length()
+            return self._length_by_range(hash, thorough=thorough) if length is None else length
+        if answer.status in ABSENT or answer.status in CANNOT_SAY:
+            return None
+        raise self._refusal(answer)
+
+    def _length_by_range(self, hash: str, *, thorough: bool) -> int | None:
+        """The length that an answer to a GET of one byte tells, where HEAD has none.
+
+        A server that tells nothing is asked once, but for a `thorough` look.
+        """
+        if not self._ranges_tell and not thorough:
+            return None
+        most = LONGEST_ANSWER if thorough else LONGEST_REFUSAL
+        try:
+            answer = self._get(hash, {"Range": "bytes=0-0"}, lambda _status: most)
+        except StoreFailure:
+            self._ranges_tell = False
+            return None
+        if answer.status in (PARTIAL, BEYOND_THE_END):
+            total = answer.headers.get("Content-Range", "").rpartition("/")[2].strip()
+            if total.isascii() and total.isdigit() and len(total) < 19:
+                return int(total)
+        self._ranges_tell = False
+        if answer.status != OK:
+            return None
+        length = answer.content_length()
+        return len(answer.body) if length is None and not answer.cut else length
+
+    def _head(self, hash: str) -> Response:
+        return self._transport.request("HEAD", self._path(hash), {**self._headers, **UNCACHED})
+
+    def _put(self, chunk: Chunk) -> Response:
+        headers = {
+            **self._headers,
+            "Content-Length": str(chunk.size),
+            "Content-Type": "application/octet-stream",
+        }
+        return self._transport.request("PUT", self._path(chunk.hash), headers, body=chunk.pieces)
+
+    def _get(self, hash: str, more: dict[str, str], longest: Callable[[int], int]) -> Response:
+        return self._redirects.get(self._path(hash), self._headers, {**UNCACHED, **more}, longest)
+
+    def _mkcol(self, path: str) -> int:
+        """Make one folder (RFC 4918, 9.3); the answer's status."""
+        headers = {**self._headers, "Content-Length": "0"}
+        return self._transport.request("MKCOL", f"{path}/{self._query}", headers).status
 
     def _no_chunk(self, answer: Response) -> StoreFailure:
         if answer.status not in ABSENT:
-            return refusal(answer, self._shown)
+            return self._refusal(answer)
         return StoreFailure(
             ErrorCode.CHUNK_NOT_FOUND,
             f"{self._shown} does not have this chunk",
             http_status=answer.status,
         )
 
+    def _refusal(self, answer: Response, advice: str = "") -> StoreFailure:
+        return refusal(answer, self._shown, self._transport.redactor, advice=advice or None)
+
     def _path(self, hash: str) -> str:
         return f"{self._base}/{hash}{self._query}"
+
+
+def _longest(status: int) -> int:
+    return LONGEST_ANSWER if status in (OK, PARTIAL) else LONGEST_REFUSAL

@@ -77,6 +77,7 @@ def client_context(files: TlsFiles) -> ssl.SSLContext:
 
     context = _private_trust(files) or _system_trust()
     context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_alpn_protocols(["http/1.1"])  # the one that is spoken here (RFC 7301)
     if files.cert_file is not None:
         _load_certificate(context, files.cert_file, files.key_file)
     return context

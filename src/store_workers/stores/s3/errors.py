@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from store_workers.errors import ErrorCode, StoreFailure
-from store_workers.stores.http.transport import refusal, retry_after
+from store_workers.stores.http.refusals import SLOW_DOWN, is_passing, refusal, retry_after
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from store_workers.stores.http.transport import Response
+    from store_workers.stores.http.connection import Response
+    from store_workers.stores.redaction import Redactor
 
 EXPIRED = frozenset({"ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired"})
 """The keys were good once: other ones may be had."""
@@ -38,6 +39,12 @@ _DENIED = EXPIRED | {
     "SignatureDoesNotMatch",
     "UserSuspended",
 }
+_DECISIVE = (_PASSING | _DAMAGED | _REJECTED | _DENIED) - {"AccessDenied"} | {
+    "AuthorizationHeaderMalformed",
+    "InvalidBucketName",
+    "PermanentRedirect",
+    "TemporaryRedirect",
+}
 _WORDS = {
     "AccessDenied": "these credentials may not do this",
     "EntityTooLarge": "the store takes no object as large as this chunk",
@@ -50,6 +57,16 @@ _WORDS = {
     "UserSuspended": "the user is suspended",
     "XAmzContentSHA256Mismatch": "the chunk was damaged on its way",
 }
+_ADVICE = {
+    "AccessDenied": "allow s3:PutObject and s3:GetObject below the prefix, or use other keys",
+    "InvalidAccessKeyId": "correct auth, or what AWS_ACCESS_KEY_ID or the profile says",
+    "NoSuchBucket": "make it, or correct the store's URL",
+    "QuotaExceeded": "raise the quota, or remove what is not needed",
+    "SignatureDoesNotMatch": "correct the secret key, the region and the endpoint",
+    "StorageFull": "make room there",
+}
+"""What would mend it, where the words above do not say so."""
+
 _LONGEST_CODE = 64
 _LONGEST_TEXT = 200
 _DEEPEST = 8
@@ -58,14 +75,20 @@ _DEEPEST = 8
 class S3Error:
     """An error's document: every field is "" where it is missing or no document came."""
 
-    __slots__ = ("code", "region", "text")
+    __slots__ = ("code", "is_one", "region", "text")
 
     def __init__(self, fields: dict[str, str]) -> None:
         code = fields.get("Code", "")
         plain = code.isascii() and code.replace(".", "").isalnum() and len(code) <= _LONGEST_CODE
         self.code = code if plain else ""
         self.text = fields.get("Message", "")
+        self.is_one = bool(fields)
         self.region = fields.get("Region", "")
+
+    @property
+    def explains(self) -> bool:
+        """Does the code say by itself what is wrong, so that no other request tells more?"""
+        return self.code in _DECISIVE
 
 
 def read_error(body: bytes) -> S3Error:
@@ -120,36 +143,33 @@ class _Reader:
 
 
 def s3_failure(
-    answer: Response, error: S3Error, shown: str, bucket: str, secrets: tuple[str, ...] = ()
+    answer: Response, error: S3Error, shown: str, bucket: str, redactor: Redactor
 ) -> StoreFailure:
-    """The failure that an answer stands for: told by its code, else by its status.
-
-    A text of the store's own is shown for codes that are not known here, and not if it holds one
-    of the `secrets`.
-    """
+    """The failure that an answer stands for: told by its code, else by its status."""
     code = error.code
-    detail = _detail(answer, error, bucket, secrets)
-    if code in _PASSING:
-        return StoreFailure(
-            ErrorCode.STORE_UNAVAILABLE,
-            f"{shown} answered {answer.status} {detail}",
-            transient=True,
-            retry_after=retry_after(answer),
-            slow_down=code in _SLOW_DOWN or answer.status in (429, 503),
-            http_status=answer.status,
-        )
-    known = _known(code)
-    if known is None:
-        return refusal(answer, shown, detail)
+    detail = _detail(answer, error, bucket, redactor)
+    advice = _ADVICE.get(code, "")
+    if answer.status == 403 and not advice:
+        advice = _ADVICE["AccessDenied"]
+    if code not in _PASSING and _known(code) is None and answer.status >= 300:
+        return refusal(answer, shown, redactor, detail, advice)
+    passing = code in _PASSING or is_passing(answer.status)
+    known = _known(code) or (ErrorCode.STORE_UNAVAILABLE if passing else ErrorCode.STORE_REJECTED)
+    damaged = known is ErrorCode.CHUNK_CORRUPT
+    message = f"{shown} answered {answer.status} {detail}"
     return StoreFailure(
         known,
-        f"{shown} answered {answer.status} {detail}",
-        transient=known is ErrorCode.CHUNK_CORRUPT,
+        f"{message}; {advice}" if advice else message,
+        transient=damaged or known is ErrorCode.STORE_UNAVAILABLE,
+        retry_after=retry_after(answer),
+        slow_down=code in _SLOW_DOWN or (passing and answer.status in SLOW_DOWN),
         http_status=answer.status,
     )
 
 
 def _known(code: str) -> ErrorCode | None:
+    if code in _PASSING:
+        return ErrorCode.STORE_UNAVAILABLE
     if code in _DENIED:
         return ErrorCode.STORE_ACCESS_DENIED
     if code in _REJECTED:
@@ -157,24 +177,21 @@ def _known(code: str) -> ErrorCode | None:
     return ErrorCode.CHUNK_CORRUPT if code in _DAMAGED else None
 
 
-def _detail(answer: Response, error: S3Error, bucket: str, secrets: tuple[str, ...]) -> str:
-    """The code and what it means, in words that hold no secret; "" where nothing is known."""
+def _detail(answer: Response, error: S3Error, bucket: str, redactor: Redactor) -> str:
+    """The code and what it means; "" where nothing is known."""
     region = answer.headers.get("x-amz-bucket-region", "") or error.region
     if error.code == "NoSuchBucket":
         return f"NoSuchBucket: there is no bucket {bucket}"
     if error.code == SKEWED:
         return f"{SKEWED}: {_skew(answer)}"
     if answer.status in (301, 307, 400) and region.replace("-", "").isalnum() and region.isascii():
-        return f"{error.code or 'Redirect'}: the bucket is in the region {region[:_LONGEST_CODE]}"
-    words = _WORDS.get(error.code) or _shown_text(error.text, secrets)
+        region = region[:_LONGEST_CODE]
+        return (
+            f"{error.code or 'Redirect'}: the bucket is in the region {region}: put"
+            f" ?region={region} behind the store's URL"
+        )
+    words = _WORDS.get(error.code) or redactor.clean(error.text, _LONGEST_TEXT)
     return f"{error.code}: {words}" if error.code and words else error.code or words
-
-
-def _shown_text(text: str, secrets: tuple[str, ...]) -> str:
-    text = " ".join(text.split())
-    if not text.isprintable() or any(secret in text for secret in secrets if secret):
-        return ""
-    return text if len(text) <= _LONGEST_TEXT else text[: _LONGEST_TEXT - 1] + "…"
 
 
 def _skew(answer: Response) -> str:

@@ -84,7 +84,9 @@ class S3Location:
             server, path = self._on_aws(region, profile)
         else:
             server, path = self._at(endpoint)
-        transport = server.open(settings, f"{self.shown} at {server.origin}")
+        from store_workers.stores.redaction import Redactor
+
+        transport = server.open(settings, f"{self.shown} at {server.origin}", Redactor())
         keyring = self._keyring(profile)
         from store_workers.stores.listing import ListedStore
         from store_workers.stores.s3.listing import BucketList

@@ -55,16 +55,21 @@ class Signer:
         body_digest: str,
         keys: Keys,
         condition: str | None = None,
+        checksum: str | None = None,
     ) -> dict[str, str]:
         """The headers that make a request a signed one, `Host` among them.
 
         `path` is the encoded path as it will be sent, with its query, whose parts are in order;
-        `body_digest` the hex SHA-256 of the body; `condition` the value of `If-None-Match`.
+        `body_digest` the hex SHA-256 of the body; `condition` the value of `If-None-Match`;
+        `checksum` the body's SHA-256 in base64, which buckets with Object Lock want in a header of
+        its own.
         """
         moment = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(self._clock()))
         headers = {"host": self._host}
         if condition is not None:
             headers["if-none-match"] = condition
+        if checksum is not None:
+            headers["x-amz-checksum-sha256"] = checksum
         headers["x-amz-content-sha256"] = body_digest
         headers["x-amz-date"] = moment
         if keys.session_token:

@@ -6,9 +6,13 @@ verifies what it stores. Its body is never cut into signed pieces.
 
 from __future__ import annotations
 
+import threading
+from binascii import b2a_base64
+
 from store_workers.errors import ErrorCode, StoreFailure
 from store_workers.stores.base import LONGEST_ANSWER, Properties
-from store_workers.stores.http.transport import LONGEST_REFUSAL, refusal
+from store_workers.stores.http.refusals import REDIRECTS, refusal
+from store_workers.stores.http.route import LONGEST_REFUSAL
 from store_workers.stores.s3.errors import EXPIRED, S3Error, read_error, s3_failure
 from store_workers.stores.s3.listing import LONGEST_PAGE
 from store_workers.stores.s3.signing import NO_BODY
@@ -18,7 +22,8 @@ if TYPE_CHECKING:
     from typing import Protocol
 
     from store_workers.stores.base import Chunk
-    from store_workers.stores.http.transport import Response, Transport
+    from store_workers.stores.http.connection import Response
+    from store_workers.stores.http.transport import Transport
     from store_workers.stores.s3.signing import Keys, Signer
 
     class Keyring(Protocol):
@@ -31,20 +36,27 @@ if TYPE_CHECKING:
             """Get other keys than those that expired; are there any? Raises `StoreFailure`."""
 
 
-OK = 200
-PARTIAL = 206
+OK, PARTIAL = 200, 206
 BEYOND_THE_END = 416
 LONGEST_OBJECT = 5 << 30
 """Bytes that one PUT may carry."""
 
 STORED = frozenset({200, 201, 204})
-HEAD_CANNOT_SAY = frozenset({301, 307, 400, 401, 403, 405, 501})
+HEAD_CANNOT_SAY = frozenset({400, 401, 403, 405, 501}) | REDIRECTS
 """Answers to HEAD, which has no body to explain them, that leave the word to the PUT.
 
 S3 answers 403 for what is not there to those who may not list, and 400 for expired keys.
 """
+ABSENT = frozenset({404, 410})
 PRECONDITION_FAILED = 412
-_UNKNOWN_CONDITION = frozenset({"NotImplemented", "InvalidArgument", "UnsupportedHeader"})
+MAY_BE_THERE = frozenset({403, 405, 409, PRECONDITION_FAILED})
+"""Refusals of a PUT where the chunk may be there already: of a store that never overwrites."""
+
+UNCACHED = {"cache-control": "no-cache, no-transform"}
+"""What asks caches on the way to stand aside (RFC 9111, 5.2.1)."""
+
+MAY_BE_UNKNOWN = frozenset({400, 403, 501})
+"""Refusals of a PUT that a header may be to blame for: one that the store does not know."""
 
 
 class FixedKeys:
@@ -90,19 +102,17 @@ class S3Store:
         self._bucket = bucket
         self._shown = shown
         self._conditions_work = True
-        self._damaged: set[str] = set()
+        self._checksums_work = True
+        self._doubtful: set[str] = set()
         """The hashes under which something of another length lies."""
+        self._checked = False
+        self._lock = threading.Lock()
 
     def has(self, hash: str, size: int) -> bool:
-        answer, _ = self._request("HEAD", hash)
-        if answer.status == OK:
-            if answer.content_length() == size:
-                return True
-            self._damaged.add(hash)
-            return False
-        if answer.status == 404 or answer.status in HEAD_CANNOT_SAY:
-            return False
-        raise refusal(answer, self._shown)
+        length = self._length(hash)
+        if length is not None and length != size:
+            self._doubtful.add(hash)
+        return length == size
 
     def length(self, hash: str) -> int | None:
         answer, error = self._request("HEAD", hash)
@@ -113,23 +123,80 @@ class S3Store:
         raise self._no_chunk(answer, error)
 
     def put(self, chunk: Chunk, *, overwrite: bool = False) -> bool:
-        if self._conditions_work and not overwrite and chunk.hash not in self._damaged:
-            answer, error = self._request("PUT", chunk.hash, chunk, condition="*")
-            if answer.status in STORED:
-                return True
-            if answer.status == PRECONDITION_FAILED:
-                if self.has(chunk.hash, chunk.size):
-                    return False
-                # What lies there is no whole chunk, or nobody can say: it is replaced.
-            elif _is_unknown_condition(answer, error):
-                self._conditions_work = False
-            else:
-                raise self._failure(answer, error)
-        answer, error = self._request("PUT", chunk.hash, chunk)
-        if answer.status not in STORED:
+        conditional = self._conditions_work and not overwrite and chunk.hash not in self._doubtful
+        answer, error = self._put(chunk, conditional)
+        if _is_stored(answer, error):
+            self._look_whether_it_stores(chunk)
+            return True
+        if error.explains:
             raise self._failure(answer, error)
-        self._damaged.discard(chunk.hash)
+        if answer.status in MAY_BE_THERE and self._length(chunk.hash) == chunk.size:
+            return False
+        if answer.status == PRECONDITION_FAILED and conditional:
+            # What lies there is no whole chunk, or nobody can say: it is replaced.
+            answer, error = self._put(chunk, False)
+        elif answer.status in MAY_BE_UNKNOWN:
+            answer, error = self._put_with_less(chunk, conditional, (answer, error))
+        if not _is_stored(answer, error):
+            raise self._failure(answer, error)
+        self._look_whether_it_stores(chunk)
         return True
+
+    def _put_with_less(
+        self, chunk: Chunk, conditional: bool, refused: tuple[Response, S3Error]
+    ) -> tuple[Response, S3Error]:
+        """PUT without the headers that older servers and some policies refuse.
+
+        What is found out holds for the rest of the run. The answer that counts is returned.
+        """
+        if conditional:
+            answer, error = self._put(chunk, False)
+            if _is_stored(answer, error):
+                self._conditions_work = False
+                return answer, error
+        if self._checksums_work and refused[0].status != 403:
+            answer, error = self._put(chunk, False, checksum=False)
+            if _is_stored(answer, error):
+                # With the condition the PUT was refused because of this header, or of both.
+                self._checksums_work = False
+                return answer, error
+        return refused
+
+    def _put(
+        self, chunk: Chunk, conditional: bool, *, checksum: bool = True
+    ) -> tuple[Response, S3Error]:
+        return self._request(
+            "PUT", chunk.hash, chunk, "*" if conditional else None, checksum=checksum
+        )
+
+    def _look_whether_it_stores(self, chunk: Chunk) -> None:
+        """Ask for the first chunk that is stored, and for each that had another length before."""
+        with self._lock:
+            first, self._checked = not self._checked, True
+        if not first and chunk.hash not in self._doubtful:
+            return
+        try:
+            length = self._length(chunk.hash)
+        except BaseException:
+            with self._lock:
+                self._checked = self._checked and not first
+            raise
+        if length is not None and length != chunk.size:
+            raise StoreFailure(
+                ErrorCode.STORE_REJECTED,
+                f"{self._shown} does not store: it took a chunk of {chunk.size} bytes, and has"
+                f" {length} bytes under its name; is the endpoint that of an S3 service?",
+            )
+        self._doubtful.discard(chunk.hash)
+
+    def _length(self, hash: str) -> int | None:
+        """The length of what lies under a hash; None where nothing does, or nobody says."""
+        answer, _ = self._request("HEAD", hash)
+        if answer.status == OK:
+            return answer.content_length()
+        if answer.status in ABSENT or answer.status in HEAD_CANNOT_SAY:
+            return None
+        raise refusal(answer, self._shown, self._transport.redactor)
 
     def get(self, hash: str) -> bytes:
         answer, error = self._request("GET", hash)
@@ -172,18 +239,19 @@ class S3Store:
         hash: str,
         chunk: Chunk | None = None,
         condition: str | None = None,
+        *,
         byte_range: str | None = None,
+        checksum: bool = True,
     ) -> tuple[Response, S3Error]:
         """Make a signed request, with renewed keys a second time if they were found expired."""
+        checksum = checksum and self._checksums_work
         keys = self._keyring.current()
-        answer = self._send(method, hash, keys, chunk, condition, byte_range)
-        if answer.status < 300:
-            return answer, _NO_ERROR
-        error = read_error(answer.body)
+        answer = self._send(method, hash, keys, chunk, condition, byte_range, checksum)
+        error = _error_in(method, answer)
         if error.code in EXPIRED and self._keyring.renew(keys):
             keys = self._keyring.current()
-            answer = self._send(method, hash, keys, chunk, condition, byte_range)
-            error = read_error(answer.body) if answer.status >= 300 else _NO_ERROR
+            answer = self._send(method, hash, keys, chunk, condition, byte_range, checksum)
+            error = _error_in(method, answer)
         return answer, error
 
     def _send(
@@ -194,14 +262,18 @@ class S3Store:
         chunk: Chunk | None,
         condition: str | None,
         byte_range: str | None,
+        checksum: bool,
     ) -> Response:
         path = f"{self._base}/{hash}"
-        digest = NO_BODY if chunk is None else chunk.hash
-        headers = self._signer.headers(method, path, digest, keys, condition)
-        if byte_range is not None:
-            headers["range"] = byte_range
         if chunk is None:
+            headers = self._signer.headers(method, path, NO_BODY, keys) | UNCACHED
+            if byte_range is not None:
+                headers["range"] = byte_range
             return self._transport.request(method, path, headers, longest=_longest)
+        digest = b2a_base64(bytes.fromhex(hash), newline=False).decode("ascii")
+        headers = self._signer.headers(
+            method, path, hash, keys, condition, digest if checksum else None
+        )
         headers["content-length"] = str(chunk.size)
         return self._transport.request(method, path, headers, body=chunk.pieces)
 
@@ -216,8 +288,9 @@ class S3Store:
 
     def _failure(self, answer: Response, error: S3Error) -> StoreFailure:
         keys = self._keyring.current()
-        secrets = (keys.access_key_id, keys.secret_access_key, keys.session_token or "")
-        return s3_failure(answer, error, self._shown, self._bucket, secrets)
+        redactor = self._transport.redactor
+        redactor.learn(keys.access_key_id, keys.secret_access_key, keys.session_token)
+        return s3_failure(answer, error, self._shown, self._bucket, redactor)
 
 
 _NO_ERROR = S3Error({})
@@ -227,6 +300,12 @@ def _longest(status: int) -> int:
     return LONGEST_ANSWER if status in (OK, PARTIAL) else LONGEST_REFUSAL
 
 
-def _is_unknown_condition(answer: Response, error: S3Error) -> bool:
-    """Does the store say that it does not know `If-None-Match`?"""
-    return answer.status == 501 or (answer.status == 400 and error.code in _UNKNOWN_CONDITION)
+def _error_in(method: str, answer: Response) -> S3Error:
+    """The error that an answer holds; S3 can find out that a PUT failed after it said 200."""
+    if answer.status < 300 and method != "PUT":
+        return _NO_ERROR
+    return read_error(answer.body)
+
+
+def _is_stored(answer: Response, error: S3Error) -> bool:
+    return answer.status in STORED and not error.is_one

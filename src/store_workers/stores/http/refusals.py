@@ -1,0 +1,136 @@
+"""What a server's refusal means, what it says, and what would mend it."""
+
+from __future__ import annotations
+
+import time
+
+from store_workers.errors import ErrorCode, StoreFailure
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from store_workers.stores.http.connection import Response
+    from store_workers.stores.redaction import Redactor
+
+PASSING = frozenset({408, 423, 425, 429})
+"""Refusals below 500 that pass: too slow, locked, too early, too many requests."""
+
+LASTING = frozenset({501, 505, 507})
+"""Answers from 500 on that no other try changes: not implemented, another HTTP, no space."""
+
+SLOW_DOWN = frozenset({429, 503})
+DENIED = frozenset({401, 403, 407})
+REDIRECTS = frozenset({301, 302, 303, 307, 308})
+
+
+def is_passing(status: int) -> bool:
+    """May the same request, made again, be answered in another way?"""
+    return status in PASSING or (status >= 500 and status not in LASTING)
+
+
+def refusal(
+    answer: Response, shown: str, redactor: Redactor, detail: str = "", advice: str | None = None
+) -> StoreFailure:
+    """The failure that a status stands for, where a store knows nothing better.
+
+    `detail` is what the store's own kind of answer says, instead of its text; `advice` what would
+    mend it, instead of what the status alone tells.
+    """
+    status = answer.status
+    said = f"{shown} answered {status}"
+    words = detail or what_it_says(answer, redactor)
+    if words:
+        said = f"{said} {words}"
+    mend = _advice(answer, redactor) if advice is None else advice
+    if mend:
+        said = f"{said}; {mend}"
+    if is_passing(status):
+        return StoreFailure(
+            ErrorCode.STORE_UNAVAILABLE,
+            said,
+            transient=True,
+            retry_after=retry_after(answer),
+            slow_down=status in SLOW_DOWN,
+            http_status=status,
+        )
+    code = ErrorCode.STORE_ACCESS_DENIED if status in DENIED else ErrorCode.STORE_REJECTED
+    return StoreFailure(code, said, http_status=status)
+
+
+def retry_after(answer: Response) -> float | None:
+    """The seconds a server asks to wait (RFC 9110, 10.2.3), in either form; None for no wish."""
+    value = answer.headers.get("Retry-After", "").strip()
+    if not value:
+        return None
+    if value.isascii() and value.isdigit():
+        return float(value[:9])
+    from email.utils import parsedate_to_datetime
+
+    try:
+        moment = parsedate_to_datetime(value).timestamp()
+    except (ValueError, OverflowError):
+        return None
+    return max(0.0, moment - time.time())
+
+
+def what_it_says(answer: Response, redactor: Redactor) -> str:
+    """The reason phrase and the beginning of the body, fit to be shown; "" for neither."""
+    phrase = redactor.clean(answer.reason)
+    text = redactor.clean(_text_of(answer), cut=answer.cut)
+    if text.lower().startswith((f"{answer.status} {phrase}".lower(), phrase.lower())):
+        return text.removeprefix(f"{answer.status} ") or phrase
+    return f"{phrase}: {text}" if phrase and text else phrase or text
+
+
+def _text_of(answer: Response) -> str:
+    """The body of a refusal where it is a text, JSON, XML or a page; tags are left out."""
+    kind = answer.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+    readable = not kind or kind.startswith("text/") or kind.endswith(("json", "xml"))
+    if not readable or b"\0" in answer.body:
+        return ""
+    text = answer.body.decode("utf-8", "replace")
+    if not text.lstrip("\ufeff \t\r\n").startswith("<"):
+        return text
+    import re
+    from html import unescape
+
+    # What is in a page's head is for programs, but for its title.
+    text = re.sub(r"(?is)<(script|style)\b.*?(</\1\s*>|\Z)|<!--.*?(-->|\Z)", " ", text)
+    return unescape(re.sub(r"<[^>]*(>|\Z)", " ", text))
+
+
+def _advice(answer: Response, redactor: Redactor) -> str:
+    status = answer.status
+    if status == 401:
+        return _advice_on_credentials(answer)
+    if status in REDIRECTS:
+        place = redactor.clean(answer.headers.get("Location", "").partition("?")[0])
+        return f"it is redirected to {place}: name that server as the store" if place else ""
+    return _ADVICE.get(status, "")
+
+
+def _advice_on_credentials(answer: Response) -> str:
+    offered = answer.headers.get("WWW-Authenticate", "").lower()
+    scheme = offered.partition(" ")[0]
+    if scheme and "basic" not in offered and "bearer" not in offered:
+        name = {"digest": "Digest", "negotiate": "Negotiate", "ntlm": "NTLM"}.get(scheme, "another")
+        return (
+            f"the server asks for {name} authentication, which is not spoken: have it take Basic"
+            " over https, or a token"
+        )
+    return "give credentials in auth, or other ones"
+
+
+_ADVICE = {
+    400: "a header may be missing that the server wants (headers in the message)",
+    403: "these credentials, if any, may not do this: give others in auth, or allow it there",
+    404: "what the store's URL names is not there: correct it, or make the folder or container",
+    405: "the server takes no such request here: allow PUT, GET and HEAD, or correct the URL",
+    407: "the proxy wants credentials: put user and password into the proxy's variable",
+    409: "make the folder that the store's URL names",
+    411: "the server, or a proxy before it, does not take the body's length as it is sent",
+    413: "the server's limit for a body is smaller than a chunk: raise it",
+    423: "another writer has locked it",
+    501: "the server does not know this request: it needs PUT, GET and HEAD",
+    505: "the server does not speak HTTP/1.1",
+    507: "the disk or the quota there is full: make room",
+}

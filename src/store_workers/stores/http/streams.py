@@ -1,0 +1,205 @@
+"""Bytes to and from a server that never wait by themselves: plain, or secured by TLS.
+
+Both raise `BlockingIOError` where they would have to wait; who waits, and how long, is the
+connection's business. That is what lets it read an answer while it is still sending.
+"""
+
+from __future__ import annotations
+
+import socket
+import threading
+from contextlib import suppress
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import ssl
+    from typing import Protocol
+
+    class Stream(Protocol):
+        """Bytes in both directions."""
+
+        def send(self, views: list[memoryview]) -> int:
+            """Send from the beginning of `views`; how many bytes were taken."""
+
+        def flush(self) -> None:
+            """Pass on what was taken and is still here."""
+
+        def receive(self, most: int) -> bytes:
+            """What has come, at most so many bytes; b"" at the end."""
+
+        def fileno(self) -> int:
+            """The socket's descriptor, for waiting."""
+
+        def shut_down(self) -> None:
+            """End it in both directions; whoever waits for it wakes. Safe from any thread."""
+
+        def close(self) -> None:
+            """Let go of it."""
+
+
+MOST_VIEWS = 512
+"""Pieces that are handed over at once: the system has a limit (`IOV_MAX`, at least 16 to POSIX)."""
+
+RECORDS = 64 * 1024
+"""Bytes that are encrypted at once: a few records of TLS, so that little waits here."""
+
+CIPHERTEXT = 128 * 1024
+
+
+class Stopped(OSError):
+    """The transport was closed."""
+
+
+class OpenStreams:
+    """The sockets of a transport that are open, whoever uses them. Safe from many threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._streams: set[PlainStream] = set()
+        self.is_closed = False
+
+    def check(self) -> None:
+        """Raise `Stopped` once all is closed."""
+        if self.is_closed:
+            raise Stopped("closed")
+
+    def add(self, sock: socket.socket) -> PlainStream:
+        """Take a socket in; it leaves when its stream is closed. Raises `Stopped`."""
+        stream = PlainStream(sock, self)
+        with self._lock:
+            if not self.is_closed:
+                self._streams.add(stream)
+                return stream
+        stream.close()
+        raise Stopped("closed")
+
+    def remove(self, stream: PlainStream) -> None:
+        """It is closed."""
+        with self._lock:
+            self._streams.discard(stream)
+
+    def end_all(self) -> None:
+        """Shut every stream down, so that whoever waits for one wakes; no other is let in."""
+        with self._lock:
+            self.is_closed = True
+            streams = list(self._streams)
+        for stream in streams:
+            stream.shut_down()
+
+
+class PlainStream:
+    """A connected socket that does not block."""
+
+    def __init__(self, sock: socket.socket, among: OpenStreams) -> None:
+        self._socket = sock
+        self._among = among
+        self._gathers = hasattr(sock, "sendmsg")  # Windows has none
+
+    def send(self, views: list[memoryview]) -> int:
+        if self._gathers:
+            return self._socket.sendmsg(views[:MOST_VIEWS])
+        return self._socket.send(views[0])
+
+    def flush(self) -> None:
+        """Nothing is kept here."""
+
+    def receive(self, most: int) -> bytes:
+        return self._socket.recv(most)
+
+    def fileno(self) -> int:
+        return self._socket.fileno()
+
+    def shut_down(self) -> None:
+        with suppress(OSError):  # it is not connected any more
+            self._socket.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        self._among.remove(self)
+        self._socket.close()
+
+
+class SecureStream:
+    """TLS over another stream, which may be one itself: a server behind a proxy at https.
+
+    The library reads from and writes to memory, and this class carries the ciphertext: so both
+    directions go on side by side, and the socket can be shut down from any thread.
+    """
+
+    def __init__(self, inner: Stream, context: ssl.SSLContext, host: str) -> None:
+        import ssl
+
+        self._inner = inner
+        self._incoming = ssl.MemoryBIO()
+        self._outgoing = ssl.MemoryBIO()
+        self._wants = (ssl.SSLWantReadError, ssl.SSLWantWriteError)
+        self._ended = (ssl.SSLEOFError, ssl.SSLZeroReturnError)
+        self._object = context.wrap_bio(self._incoming, self._outgoing, server_hostname=host)
+        self._unsent = memoryview(b"")
+
+    def shake_hands(self) -> bool:
+        """Go on with the handshake; is it done? Raises `BlockingIOError`, `ssl.SSLError`."""
+        while True:
+            try:
+                self._object.do_handshake()
+            except self._wants:
+                self.flush()
+                if not self._fill():
+                    raise ConnectionResetError("closed in the handshake") from None
+                continue
+            except OSError:
+                self._flush_alert()
+                raise
+            self.flush()
+            return True
+
+    def send(self, views: list[memoryview]) -> int:
+        self.flush()
+        try:
+            count = self._object.write(views[0][:RECORDS])
+        except self._wants:
+            raise BlockingIOError from None
+        with suppress(BlockingIOError):  # it goes out before anything else does
+            self.flush()
+        return count
+
+    def flush(self) -> None:
+        while True:
+            if not self._unsent:
+                self._unsent = memoryview(self._outgoing.read(CIPHERTEXT))
+                if not self._unsent:
+                    return
+            sent = self._inner.send([self._unsent])
+            self._unsent = self._unsent[sent:]
+
+    def receive(self, most: int) -> bytes:
+        while True:
+            try:
+                return self._object.read(most)
+            except self._wants:
+                # An end without TLS's own: HTTP says by itself whether an answer is whole.
+                if not self._fill():
+                    return b""
+            except self._ended:
+                return b""
+
+    def _fill(self) -> bool:
+        """Take in ciphertext; False at the end. Raises `BlockingIOError` where none has come."""
+        data = self._inner.receive(CIPHERTEXT)
+        if not data:
+            return False
+        self._incoming.write(data)
+        return True
+
+    def _flush_alert(self) -> None:
+        """Tell the other side why, as far as that goes at once."""
+        with suppress(OSError):
+            self.flush()
+
+    def fileno(self) -> int:
+        return self._inner.fileno()
+
+    def shut_down(self) -> None:
+        self._inner.shut_down()
+
+    def close(self) -> None:
+        self._inner.close()
