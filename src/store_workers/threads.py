@@ -177,8 +177,8 @@ class ThreadGroup:
 
     def check(self) -> None:
         """Raise `Abandoned` if this group, or that of the calling thread, is over."""
-        own: ThreadGroup = getattr(_working_for, "group", self)
-        if self.failure is not None or own.failure is not None:
+        own: ThreadGroup | None = getattr(_working_for, "group", None)
+        if self.failure is not None or (own is not None and own.failure is not None):
             raise Abandoned
 
     def sleep(self, seconds: float) -> None:
@@ -216,6 +216,12 @@ class ThreadGroup:
                 "no thread can be started: this host limits memory or processes",
             ) from None
         return True
+
+    def run(self, work: Callable[[], None]) -> None:
+        """Do `work` here, as on a thread of the group; what it raises fails the group."""
+        with self._lock:
+            self._under_way += 1
+        self._guarded(work)
 
     def fail(self, failure: BaseException) -> None:
         """End the group with `failure`, unless it is over already."""
@@ -275,6 +281,9 @@ class ThreadGroup:
                 return False
             self.failure = failure
             children = tuple(self._children)
+            nobody_waits = not self._under_way and not children
+        if nobody_waits and isinstance(failure, Abandoned):
+            return True  # the usual end of a message: to wake those of all others would be dear
         self.wake()
         for child in children:
             child.fail(Abandoned())
@@ -294,6 +303,7 @@ class ThreadGroup:
             undo.pop()()
 
     def _guarded(self, work: Callable[[], None]) -> None:
+        before = getattr(_working_for, "group", None)
         _working_for.group = self
         try:
             work()
@@ -302,5 +312,5 @@ class ThreadGroup:
         except BaseException as failure:  # noqa: BLE001 - whatever it is, the run must not hang on it
             self.fail(failure)
         finally:
-            del _working_for.group
+            _working_for.group = before
             self._returned()

@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 
 FENCE = re.compile(r"^( *)```([^\n]*)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
 NAME = re.compile(r"<!-- example: ([a-z0-9-]+) -->")
-MESSAGES = frozenset({"UPLOAD_START", "DOWNLOAD_START", "VERIFY_START"})
+MESSAGES = frozenset({"UPLOAD_START", "DOWNLOAD_START", "VERIFY_START", "SESSION_START"})
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Block:
 
 @dataclass(frozen=True)
 class Example:
-    """A message and the events that answer it."""
+    """A message, or a session's messages, and the events that answer."""
 
     name: str
     message: Block
@@ -76,6 +76,6 @@ def examples(path: Path) -> list[Example]:
     result = []
     for marker in NAME.finditer(text):
         message, events = [block for block in found if block.start > marker.end()][:2]
-        assert json.loads(message.text)["type"] in MESSAGES, message.place
+        assert json.loads(message.lines()[0])["type"] in MESSAGES, message.place
         result.append(Example(marker[1], message, events))
     return result

@@ -24,7 +24,13 @@ from store_workers.stream.compression import FRAME_SPAN
 from store_workers.stream.frames import LARGEST_WHOLE
 from store_workers.transfer.probing import ASK_AT_LEAST_EVERY
 from store_workers.wire.events import EventType
-from store_workers.wire.messages import CHUNK_SIZES, MESSAGES, decode_message
+from store_workers.wire.messages import (
+    CHUNK_SIZES,
+    CONTROLS,
+    MESSAGES,
+    decode_first,
+    decode_message,
+)
 from store_workers.wire.reader import LONGEST_MESSAGE
 from tests.docs.documents import ROOT, blocks, documents, examples
 from tests.support.contract import TERMINAL, check_fields
@@ -78,7 +84,7 @@ def prepare(name: str, folder: Path) -> None:
         os.utime(old, (0, 0))
 
 
-def replay(name: str, message: dict[str, Any], folder: Path) -> Run:
+def replay(name: str, message: dict[str, Any], folder: Path, *more: dict[str, Any]) -> Run:
     prepare(name, folder)
     with ExitStack() as stack:
         if message.get("store") == URL:
@@ -87,7 +93,7 @@ def replay(name: str, message: dict[str, Any], folder: Path) -> Run:
             if message["type"] == "DOWNLOAD_START":
                 server.chunks.update({path.name: path.read_bytes() for path in chunks})
             message = {**message, "store": server.url.replace("127.0.0.1", "localhost")}
-        worker = stack.enter_context(Worker(message, cwd=folder))
+        worker = stack.enter_context(Worker([message, *more] if more else message, cwd=folder))
         if name == "cancelled":
             while not server.requests("PUT"):
                 time.sleep(0.01)
@@ -131,14 +137,16 @@ EXAMPLES = [example for path in DOCUMENTS for example in examples(path)]
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: example.name)
 def test_example(example: Any, tmp_path: Path) -> None:
-    message = json.loads(example.message.text)
+    message, *more = map(json.loads, example.message.lines())
     if example.name in NOT_REPLAYED:
         return
-    run = replay(example.name, message, tmp_path)
+    run = replay(example.name, message, tmp_path, *more)
     expected = example.events.lines()
     lines = without_more_beats(run.stdout.decode().splitlines(), expected)
     if WRITE:
         lines = without_more_beats(run.stdout.decode().splitlines(), ['"PROGRESS"'])
+    if more:  # messages side by side: what is told of each has its order, and no more
+        lines.sort(key=lambda line: json.loads(line).get("id", "~"))
     if WRITE and [settled(line) for line in lines] != [settled(line) for line in expected]:
         write(example.events, lines)
         return
@@ -184,7 +192,7 @@ def test_what_is_worth_sending_again_is_said() -> None:
 
 def test_every_field_and_setting_is_in_the_protocol() -> None:
     text = (ROOT / "docs" / "protocol.md").read_text(encoding="utf-8")
-    for message in MESSAGES.values():
+    for message in (*CONTROLS.values(), *MESSAGES.values()):
         for name, spec in message.FIELDS.items():
             assert f"`{name}`" in text, name
             nested = getattr(spec.kind, "record", None)
@@ -223,8 +231,12 @@ def test_json_in_every_document_is_of_the_wire() -> None:
     for path in documents():
         for block in blocks(path, "json"):
             for value in map(json.loads, block.lines()):
-                if value.get("type") in {message.value for message in MESSAGES}:
-                    if value.get("settings") != {"concurrency": 0}:  # the one that is refused
+                if value.get("type") in {"SESSION_START", "CANCEL"}:
+                    if value["type"] == "SESSION_START":
+                        decode_first(value)
+                elif value.get("type") in {message.value for message in MESSAGES}:
+                    refused = value.get("settings") == {"concurrency": 300} or "colour" in value
+                    if not refused:
                         decode_message(value)
                 else:
                     check_event(value)
@@ -233,5 +245,7 @@ def test_json_in_every_document_is_of_the_wire() -> None:
 
 def test_only_the_last_event_of_an_example_is_terminal() -> None:
     for example in EXAMPLES:
+        if "SESSION_START" in example.message.text:
+            continue  # each of its messages has an end
         kinds = [json.loads(line)["type"] for line in example.events.lines()]
         assert [kind in TERMINAL for kind in kinds] == [False] * (len(kinds) - 1) + [True]

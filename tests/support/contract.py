@@ -39,7 +39,9 @@ CODES = frozenset(
     }
 )
 WARNING_CODES = frozenset({"FILE_CHANGED", "STORE_SLOW", "LEFTOVERS_REMOVED", "CODEC_DIFFERS"})
-TERMINAL = frozenset({"FILE_UPLOADED", "FILE_DOWNLOADED", "FILE_VERIFIED", "ERROR"})
+TERMINAL = frozenset(
+    {"FILE_UPLOADED", "FILE_DOWNLOADED", "FILE_VERIFIED", "SESSION_ENDED", "ERROR"}
+)
 
 # Field name to kind; a "?" ends the name of a field that may be absent.
 FIELDS: dict[str, dict[str, str]] = {
@@ -55,12 +57,14 @@ FIELDS: dict[str, dict[str, str]] = {
     "CHUNK_BAD": {"index": "count", "hash": "hash", "code": "code", "message": "text"},
     "PROGRESS": {},  # one of the two below
     "PROGRESS up": {
+        "concurrency": "one",
         "read_bytes": "count",
         "total_bytes": "count or null",
         "stored_bytes": "count",
         "stored_chunks": "count",
     },
     "PROGRESS down": {
+        "concurrency": "one",
         "fetched_bytes": "count",
         "fetched_chunks": "count",
         "total_chunks": "count",
@@ -97,6 +101,7 @@ FIELDS: dict[str, dict[str, str]] = {
         "chunks": "one",
         "duration_ms": "count",
     },
+    "SESSION_ENDED": {"files": "count", "failed": "count", "duration_ms": "count"},
     "WARNING": {"code": "warning", "message": "text"},
     "ERROR": {
         "code": "code",
@@ -160,6 +165,10 @@ def check_run(run: Run, *, whole: bool = True) -> None:
     for event in run.events:
         check_fields(event)
         check_event(event)
+    if isinstance(run.message, list):
+        check_session(run, whole=whole)
+        return
+    for event in run.events:
         check_id(event, run)
     if run.events and run.events[-1].get("code") != "BAD_MESSAGE":
         check_accepted(run.message)
@@ -191,6 +200,35 @@ def check_fields(event: Event) -> None:
             assert KINDS[expected](event[field]), f"{field} is no {expected}: {event}"
     if kind != "WARNING":
         assert set(event) <= known, f"undocumented fields {set(event) - known} in {event}"
+
+
+def check_session(run: Run, *, whole: bool) -> None:
+    """Every message has one end of its own, behind all its other events, and so has the run."""
+    by_id: dict[str | None, list[Event]] = {}
+    for event in run.events:
+        by_id.setdefault(event.get("id"), []).append(event)
+    own = by_id.pop(None, [])
+    ended = [events for events in by_id.values() if events[-1]["type"] in TERMINAL]
+    for events in by_id.values():
+        check_progress(events)
+        check_attempts(events)
+        assert sum(event["type"] in TERMINAL for event in events) <= 1, f"two ends: {events}"
+        if events[-1]["type"] == "FILE_UPLOADED" and any(e["type"] == "CHUNK" for e in events):
+            check_uploaded(events, events[-1])
+    assert b"Traceback" not in run.stderr, run.stderr.decode(errors="replace")
+    if not whole:
+        return
+    assert len(ended) == len(by_id), f"messages without an end: {run}"
+    end = run.events[-1]
+    assert end in own, f"the last line is a message's: {end}"
+    assert all(e.get("code") == "BAD_MESSAGE" for e in own[:-1]), own
+    failed = sum(events[-1]["type"] == "ERROR" for events in ended) + len(own) - 1
+    if end["type"] == "SESSION_ENDED":
+        assert end["failed"] == failed, run
+        assert run.status == (1 if failed else 0), run
+        assert run.stderr == b"" or run.stderr_wanted, f"stderr must be silent: {run.stderr!r}"
+    else:
+        check_status(run, end)
 
 
 def check_id(event: Event, run: Run) -> None:

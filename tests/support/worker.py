@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parent.parent.parent
 ARTIFACT = Path(os.environ.get("STORE_WORKERS_ARTIFACT", ROOT / "dist" / "store-workers.pyz"))
 
-Message = Any  # a JSON object, or the very bytes to send
+Message = Any  # a JSON object, a list of them for a session, or the very bytes to send
 
 
 @functools.cache
@@ -92,7 +92,8 @@ class Worker:
     Leaving the ``with`` block kills it, should it still run.
 
     Args:
-        message: an object to send as one line, bytes to send as they are, None to send nothing yet.
+        message: an object to send as one line, a list of lines, bytes to send as they are, None to
+            send nothing yet.
         python: the interpreter; by default one without any library.
         args: arguments of the artifact.
         env: variables to add to, or with None to take from, a clean environment.
@@ -154,7 +155,8 @@ class Worker:
 
     def send(self, message: Message, *, close: bool = False) -> None:
         """Write a message; a worker that is gone already does not mind."""
-        line = message if isinstance(message, bytes) else json.dumps(message).encode() + b"\n"
+        lines = message if isinstance(message, list) else [message]
+        line = message if isinstance(message, bytes) else b"".join(map(as_line, lines))
         try:
             view = memoryview(line)
             while view:
@@ -293,6 +295,17 @@ def run_worker(
     """Run one message to its end; the arguments are those of `Worker` and `Worker.finish`."""
     with Worker(message, **how) as worker:
         return worker.finish(timeout, whole=whole, check=check)
+
+
+def as_line(message: Message) -> bytes:
+    """Return a message, or the bytes of a line that is none, with a newline."""
+    return (message if isinstance(message, bytes) else json.dumps(message).encode()) + b"\n"
+
+
+def session(store: Path | str | None, *messages: Message, **more: Any) -> list[Message]:
+    """Return the lines of a session; further fields of its first as keyword arguments."""
+    start = {"type": "SESSION_START", **more}
+    return [start if store is None else {**start, "store": str(store)}, *messages]
 
 
 def upload(path: Path | str, store: Path | str | None, /, **more: Any) -> Message:

@@ -53,6 +53,8 @@ def test_the_words_of_the_contract() -> None:
         "UPLOAD_START",
         "DOWNLOAD_START",
         "VERIFY_START",
+        "SESSION_START",
+        "CANCEL",
     }
     assert {word.value for word in EventType} == {
         "CHUNK",
@@ -62,6 +64,7 @@ def test_the_words_of_the_contract() -> None:
         "FILE_UPLOADED",
         "FILE_DOWNLOADED",
         "FILE_VERIFIED",
+        "SESSION_ENDED",
         "WARNING",
         "ERROR",
     }
@@ -86,6 +89,7 @@ def test_the_words_of_the_contract() -> None:
         "FILE_UPLOADED",
         "FILE_DOWNLOADED",
         "FILE_VERIFIED",
+        "SESSION_ENDED",
         "ERROR",
     }
     assert {event.type for event in EVENTS} == set(EventType)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import threading
@@ -10,43 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from store_workers.run.process_run import ProcessRun
-from store_workers.wire.writer import OwnerPipe
-from tests.unit.in_process import TIMEOUT, beside
+from tests.unit.in_process import TIMEOUT
+from tests.unit.owners import Owner
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
-
-
-class Owner:
-    """Two pipes and the run behind them, which is let go of at the end."""
-
-    def __init__(self, *messages: dict[str, Any]) -> None:
-        self._stdin, self._to_worker = os.pipe()
-        self._from_worker, self._stdout = os.pipe()
-        self.run = ProcessRun(self._stdin, OwnerPipe(self._stdout), {})
-        for message in messages:
-            os.write(self._to_worker, json.dumps(message).encode() + b"\n")
-
-    def finish(self, before_the_end: Callable[[Owner], None] = lambda _owner: None) -> Any:
-        """Run to the end: (exit status, last event)."""
-        lines: list[bytes] = []
-        reader = beside(lambda: lines.extend(self._read_to_end()))
-        statuses: list[int] = []
-        runner = beside(lambda: statuses.append(self.run.status()))
-        before_the_end(self)
-        runner.join(TIMEOUT)
-        assert self.run.close(TIMEOUT)
-        os.close(self._stdout)
-        reader.join(TIMEOUT)
-        for descriptor in (self._stdin, self._to_worker, self._from_worker):
-            os.close(descriptor)
-        return statuses[0], json.loads(lines[-1])
-
-    def _read_to_end(self) -> list[bytes]:
-        with os.fdopen(os.dup(self._from_worker), "rb") as file:
-            return file.readlines()
 
 
 def descriptors() -> int:
@@ -69,8 +37,13 @@ def upload(path: Path, **more: Any) -> dict[str, Any]:
     return {"type": "UPLOAD_START", "path": str(path), "store": store, **more}
 
 
+def ended(*messages: dict[str, Any]) -> tuple[int | None, dict[str, Any]]:
+    with Owner(*messages) as owner:
+        return owner.finish()
+
+
 def success(content: Path) -> None:
-    status, end = Owner(upload(content)).finish()
+    status, end = ended(upload(content))
     assert (status, end["type"]) == (0, "FILE_UPLOADED")
     target = content.parent / f"target-{threading.get_ident()}"
     download = {
@@ -79,43 +52,81 @@ def success(content: Path) -> None:
         "store": end["store"],
         "hashes": end["hashes"],
     }
-    status, end = Owner(download).finish()
+    status, end = ended(download)
     assert (status, end["type"]) == (0, "FILE_DOWNLOADED")
     assert target.read_bytes() == content.read_bytes()
 
 
 def failure(content: Path) -> None:
-    status, end = Owner(upload(content, size=1)).finish()
+    status, end = ended(upload(content, size=1))
     assert (status, end["code"]) == (1, "FILE_MISMATCH")
-    status, end = Owner({**upload(content), "path": "/nonexistent"}).finish()
+    status, end = ended({**upload(content), "path": "/nonexistent"})
     assert (status, end["code"]) == (1, "FILE_NOT_FOUND")
 
 
 def refusal(content: Path) -> None:
-    status, end = Owner(upload(content, colour="red")).finish()
+    status, end = ended(upload(content, colour="red"))
     assert (status, end["code"]) == (2, "BAD_MESSAGE")
+
+
+def missing_chunk(content: Path) -> None:
+    """A download that fails after its target was opened."""
+    download = {
+        "type": "DOWNLOAD_START",
+        "path": str(content.parent / "target"),
+        "store": str(content.parent),
+        "hashes": ["0" * 64],
+    }
+    status, end = ended(download)
+    assert (status, end["code"]) == (1, "CHUNK_NOT_FOUND")
 
 
 def retried_in_vain(content: Path) -> None:
     """The store is not there, and the retry layer waits for it."""
-
-    def stop(owner: Owner) -> None:
-        os.read(owner._from_worker, 1)
-        owner.run.mailbox.on_signal(signal.SIGTERM, None)
-
     settings = {"retry_delay_ms": 60_000, "retry_max_delay_ms": 60_000}
     message = {**upload(content, settings=settings), "store": "http://127.0.0.1:1/"}
-    status, end = Owner(message).finish(stop)
+    with Owner(message) as owner:
+        owner.wait_for(lambda event: event["type"] == "CHUNK_RETRY")
+        owner.run.mailbox.on_signal(signal.SIGTERM, None)
+        status, end = owner.finish()
     assert (status, end["code"]) == (143, "CANCELLED")
 
 
 def cancelled_while_reading(_content: Path) -> None:
     """No message comes."""
-    status, end = Owner().finish(lambda owner: owner.run.mailbox.on_signal(signal.SIGINT, None))
+    with Owner() as owner:
+        owner.run.mailbox.on_signal(signal.SIGINT, None)
+        status, end = owner.finish()
     assert (status, end["code"]) == (130, "CANCELLED")
 
 
-KINDS = [success, failure, refusal, retried_in_vain, cancelled_while_reading]
+def session(content: Path) -> None:
+    """Files that succeed, fail, are refused and are cancelled, in one session."""
+    fifo = content.parent / f"fifo-{threading.get_ident()}"
+    os.mkfifo(fifo)
+    start = {"type": "SESSION_START", "store": str(content.parent / "store"), "max_files": 3}
+    with Owner(start) as owner:
+        owner.send({"type": "UPLOAD_START", "id": "stuck", "path": str(fifo)})
+        for number in range(20):
+            owner.send({"type": "UPLOAD_START", "id": f"{number}", "path": str(content)})
+        owner.send({"type": "UPLOAD_START", "id": "absent", "path": "/nonexistent"})
+        owner.send(b"nonsense")
+        owner.wait_for(lambda event: event.get("id") == "absent")
+        owner.send({"type": "CANCEL", "id": "stuck"})
+        status, end = owner.finish()
+    fifo.unlink()
+    assert (status, end["files"], end["failed"]) == (1, 22, 3)
+
+
+KINDS = [
+    success,
+    failure,
+    refusal,
+    missing_chunk,
+    retried_in_vain,
+    cancelled_while_reading,
+    session,
+]
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)

@@ -21,6 +21,7 @@ from store_workers.wire.events import (
     FileDownloaded,
     FileUploaded,
     FileVerified,
+    SessionEnded,
     UploadProgress,
     VerifyProgress,
     Warning,
@@ -72,6 +73,7 @@ SAMPLES: list[Event] = [
         concurrency=8, fetched_bytes=0, fetched_chunks=0, total_chunks=1, total_bytes=None
     ),
     FileVerified(store="/s", size=None, compressed_size=1, chunks=1, duration_ms=0),
+    SessionEnded(files=2, failed=1, duration_ms=0),
     Warning(code=WarningCode.STORE_SLOW, message="m"),
     ErrorEvent(code=ErrorCode.STORE_UNAVAILABLE, message="m", retryable=True, http_status=503),
 ]

@@ -34,6 +34,8 @@ def named_descriptor(path: str) -> int | None:
 
     However it is spelt: `/dev//fd/3`, `/proc/<pid>/fd/3`, a link to one of them.
     """
+    if _is_plain_file(path):
+        return None
     for _ in range(_MOST_LINKS):
         number = _spelt_descriptor(path)
         if number is not None:
@@ -50,6 +52,16 @@ def named_descriptor(path: str) -> int | None:
         except (OSError, ValueError):
             return None
     return None
+
+
+def _is_plain_file(path: str) -> bool:
+    """Is a path no link, as those to descriptors are on Linux, but a file's own name?"""
+    if not sys.platform.startswith("linux"):
+        return False
+    try:
+        return stat.S_ISREG(os.lstat(system_path(path)).st_mode)
+    except (OSError, ValueError):
+        return False
 
 
 def _spelt_descriptor(path: str) -> int | None:

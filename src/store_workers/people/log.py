@@ -33,6 +33,7 @@ LEVELS = {
     EventType.FILE_UPLOADED: INFO,
     EventType.FILE_DOWNLOADED: INFO,
     EventType.FILE_VERIFIED: INFO,
+    EventType.SESSION_ENDED: INFO,
     EventType.CHUNK_RETRY: WARNING,
     EventType.CHUNK_BAD: WARNING,
     EventType.WARNING: WARNING,

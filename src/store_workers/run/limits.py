@@ -8,7 +8,11 @@ from store_workers.wire.messages import CONCURRENCY_LIMIT, Settings
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from store_workers.wire.messages import Message
+    from typing import TypeVar
+
+    from store_workers.wire.messages import Common
+
+    M = TypeVar("M", bound=Common)
 
 RESERVED_DESCRIPTORS = 16
 """Descriptors for all but the chunks: the standard streams, the artifact, the file, modules."""
@@ -23,7 +27,7 @@ CGROUPS = "/sys/fs/cgroup"
 OWN_CGROUPS = "/proc/self/cgroup"
 
 
-def within_limits(message: Message) -> Message:
+def within_limits(message: M) -> M:
     """The message, with no more chunks in flight than there are descriptors for."""
     settings = message.settings
     most = affordable_chunks(open_files_limit())

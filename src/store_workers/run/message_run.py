@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 
-from store_workers.errors import StoreFailure, WarningCode, WorkerError
+from store_workers.errors import BadMessage, StoreFailure, WarningCode, WorkerError
 from store_workers.run.failures import as_worker_error
 from store_workers.run.supervisor import Heartbeat
 from store_workers.wire.events import ChunkRetry, EventType, Warning, error_event
@@ -12,6 +12,8 @@ from store_workers.wire.messages import DownloadStart, VerifyStart
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from store_workers.errors import ChunkFailure
     from store_workers.files.atomic_file import TemporaryFiles
     from store_workers.run.shared import Shared
@@ -29,7 +31,7 @@ class MessageRun:
     """Does what one accepted message asks for.
 
     `events` takes its events, `group` its threads: it is over when the message is. `location` is
-    where its chunks live.
+    where its chunks live; `open_store` gives that store, and whether nobody used it before.
     """
 
     def __init__(
@@ -39,19 +41,21 @@ class MessageRun:
         shared: Shared,
         events: EventWriter,
         group: ThreadGroup,
+        open_store: Callable[[], tuple[Store, bool]],
     ) -> None:
         self._message = message
         self._location = location
         self._shared = shared
         self._events = events
         self._group = group
+        self._open_store = open_store
         self._slow_store = SlowStore(message.settings.timeout_ms / 1000)
         self._files: TemporaryFiles | None = None
         self._heartbeat: Heartbeat | None = None
         self._worker: Worker | None = None
 
-    def work(self) -> None:
-        """Do the work, on a thread of the group, up to the event of success.
+    def work(self) -> Event:
+        """Do the work, on a thread of the group; returns the event of success.
 
         Raises what it failed with; another thread may have failed the group before.
         """
@@ -63,7 +67,7 @@ class MessageRun:
         if interval:
             self._heartbeat = Heartbeat(interval, worker.progress, self._events)
             self._shared.heartbeats.add(self._heartbeat)
-        self._events.emit(worker.run())
+        return worker.run()
 
     @property
     def spent(self) -> bool:
@@ -88,7 +92,7 @@ class MessageRun:
         from store_workers.workers.context import Context
 
         self._files = TemporaryFiles()
-        store = self._open_store()
+        store, fresh = self._store()
         places = self._shared.limiter.places(self._group, quick=store.properties.asking_is_free)
         context = Context(
             group=self._group,
@@ -114,13 +118,14 @@ class MessageRun:
             return Verify(self._message, context)
         from store_workers.workers.upload import Upload
 
-        self._tidy_up(store)
+        if fresh:
+            self._tidy_up(store)
         return Upload(self._message, context)
 
-    def _open_store(self) -> Store:
-        """Open the store; what it needs of this host may be missing."""
+    def _store(self) -> tuple[Store, bool]:
+        """The store, opened; what it needs of this host may be missing."""
         try:
-            return self._shared.keep(self._location.open(self._message.settings))
+            return self._open_store()
         except StoreFailure as failure:
             raise WorkerError(failure.code, failure.message) from failure
 
@@ -211,3 +216,20 @@ def leftovers_removed(count: int) -> Warning:
         message=f"removed {count} temporary {'file' if count == 1 else 'files'} of"
         " earlier runs that were cut off",
     )
+
+
+def refuse_reserved_path(message: Message, events: int) -> None:
+    """Refuse a path that opens what the messages come by, or what the events go to."""
+    if isinstance(message, VerifyStart):
+        return
+    from store_workers.files.descriptors import (
+        EVENTS_DESCRIPTOR,
+        MESSAGE_DESCRIPTOR,
+        reserved_descriptor,
+    )
+
+    number = reserved_descriptor(message.path, events)
+    if number == EVENTS_DESCRIPTOR:
+        raise BadMessage("path", "standard output carries the events: name another file")
+    if number == MESSAGE_DESCRIPTOR:
+        raise BadMessage("path", "standard input carries the message: name another file")

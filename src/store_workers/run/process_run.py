@@ -4,21 +4,24 @@ from __future__ import annotations
 
 from store_workers.errors import BadMessage, Cancelled
 from store_workers.run.limits import within_limits
-from store_workers.run.message_run import MessageRun, conclude
+from store_workers.run.message_run import MessageRun, conclude, refuse_reserved_path
 from store_workers.run.shared import Shared
 from store_workers.run.supervisor import Heartbeats, Mailbox, Supervisor
 from store_workers.threads import LONGEST_CLOSE
 from store_workers.wire.events import EventType
-from store_workers.wire.messages import VerifyStart, decode_message, message_id
+from store_workers.wire.messages import SessionStart, decode_first, message_id
 from store_workers.wire.reader import MessageReader
 from store_workers.wire.writer import EventWriter, OwnerGone
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from typing import Any
 
     from typing_extensions import Self
 
+    from store_workers.run.session import Session
+    from store_workers.stores.base import Store
     from store_workers.wire.messages import Message
     from store_workers.wire.writer import OwnerPipe
 
@@ -41,13 +44,17 @@ class ProcessRun:
         self._supervisor = Supervisor(pipe, self.mailbox, heartbeats)
         self._shared = Shared(pipe, heartbeats, environment, self.mailbox.failed)
         self._message_run: MessageRun | None = None
+        self._session: Session | None = None
+        self._failed = 0
 
     def status(self) -> int:
         """Do what the message asks for; the exit status that tells how it went."""
         try:
             failure = self._run()
             if failure is None:
-                return SUCCESS
+                return FAILURE if self._failed else SUCCESS
+            if self._session is not None and not isinstance(failure, OwnerGone):
+                self._session.stop(failure)
             self._shared.group.fail(failure)
             self._let_go()
             if isinstance(failure, OwnerGone):
@@ -76,26 +83,57 @@ class ProcessRun:
 
     def _work(self) -> None:
         """What the thread beside the supervisor does, from the first byte of the message on."""
-        value = MessageReader(self._messages, self._shared.group.check).first()
+        reader = MessageReader(self._messages, self._shared.group.check)
+        value = reader.first()
         self._events.id = message_id(value)
-        message = within_limits(decode_message(value))
-        self._shared.settle(message.settings)
-        self._message_run = self._prepared(message)
-        self._message_run.work()
+        message = within_limits(decode_first(value))
+        if isinstance(message, SessionStart):
+            end = self._prepare_session(message, value, reader).run()
+            self._failed = end.failed
+            self._events.emit(end)
+        else:
+            self._events.emit(self._prepare(message).work())
         self.mailbox.done()
 
-    def _prepared(self, message: Message) -> MessageRun:
+    def _prepare(self, message: Message) -> MessageRun:
         """Find out all that can be known of a message before anything is touched."""
         from store_workers.stores.location import locate
 
-        if not isinstance(message, VerifyStart):
-            refuse_reserved_path(message.path, self._events.pipe.descriptor)
+        refuse_reserved_path(message, self._events.pipe.descriptor)
         location = locate(message, self._shared.environment)
-        return MessageRun(message, location, self._shared, self._events, self._shared.group)
+        shared = self._shared
+        shared.settle(message.settings)
+
+        def open_store() -> tuple[Store, bool]:
+            store = location.open(message.settings)
+            shared.close_with(store.close)
+            return store, True
+
+        self._message_run = MessageRun(
+            message, location, shared, self._events, shared.group, open_store
+        )
+        return self._message_run
+
+    def _prepare_session(
+        self, start: SessionStart, defaults: dict[str, Any], reader: MessageReader
+    ) -> Session:
+        """The same of a session: a store that it names must be one."""
+        from store_workers.run.session import Session
+        from store_workers.stores.location import locate
+
+        if start.store is not None:
+            locate(start, self._shared.environment)
+        self._shared.settle(start.settings)
+        settings = {**defaults.get("settings", {}), "concurrency": start.settings.concurrency}
+        defaults = {**defaults, "settings": settings}
+        self._session = Session(start, defaults, reader, self._shared, self._events)
+        return self._session
 
     def _let_go(self) -> None:
         if self._message_run is not None:
             self._message_run.close()
+        if self._session is not None:
+            self._session.close()
 
     def _concluded(self, failure: BaseException) -> int:
         """Tell the failure, and choose the status."""
@@ -111,18 +149,3 @@ class ProcessRun:
         """The status where nobody takes the last line: a signal's, if there still is an owner."""
         number = self.mailbox.signalled
         return 128 + number if number and not self._events.pipe.is_gone() else FAILURE
-
-
-def refuse_reserved_path(path: str, events: int) -> None:
-    """Refuse a path that opens what the messages come by, or what the events go to."""
-    from store_workers.files.descriptors import (
-        EVENTS_DESCRIPTOR,
-        MESSAGE_DESCRIPTOR,
-        reserved_descriptor,
-    )
-
-    number = reserved_descriptor(path, events)
-    if number == EVENTS_DESCRIPTOR:
-        raise BadMessage("path", "standard output carries the events: name another file")
-    if number == MESSAGE_DESCRIPTOR:
-        raise BadMessage("path", "standard input carries the message: name another file")

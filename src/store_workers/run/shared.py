@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from store_workers.run.supervisor import Heartbeats
-    from store_workers.stores.base import Store
     from store_workers.transfer.limiter import Limiter
     from store_workers.wire.messages import Settings
     from store_workers.wire.writer import Observer, OwnerPipe
@@ -59,10 +58,9 @@ class Shared:
         assert self._limiter is not None  # noqa: S101 - `settle` comes first
         return self._limiter
 
-    def keep(self, store: Store) -> Store:
-        """Close a store with all else."""
-        self._undo.callback(store.close)
-        return store
+    def close_with(self, undo: Callable[[], None]) -> None:
+        """Call `undo` when all is closed; what was asked for last is called first."""
+        self._undo.callback(undo)
 
     def close(self, seconds: float) -> bool:
         """Let go of everything, and wait that long for the threads; have all of them ended?"""

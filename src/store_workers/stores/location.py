@@ -20,28 +20,28 @@ if TYPE_CHECKING:
     from typing import TypeAlias
 
     from store_workers.stores.base import Location
-    from store_workers.wire.messages import Start
+    from store_workers.wire.messages import Common
 
-    LocationReader: TypeAlias = Callable[[str, str, Start, Mapping[str, str]], Location]
+    LocationReader: TypeAlias = Callable[[str, str, Common, Mapping[str, str]], Location]
 
 STORE_VARIABLE = "STORE_WORKERS_STORE"
 
 
 def _read_file_url(
-    url: str, field: str, _message: Start, _environment: Mapping[str, str]
+    url: str, field: str, _message: Common, _environment: Mapping[str, str]
 ) -> Location:
     return read_file_url(url, field)
 
 
 def _read_http_url(
-    url: str, field: str, message: Start, environment: Mapping[str, str]
+    url: str, field: str, message: Common, environment: Mapping[str, str]
 ) -> Location:
     from store_workers.stores.http.location import read_http_url
 
     return read_http_url(url, field, message, environment)
 
 
-def _read_s3_url(url: str, field: str, message: Start, environment: Mapping[str, str]) -> Location:
+def _read_s3_url(url: str, field: str, message: Common, environment: Mapping[str, str]) -> Location:
     from store_workers.stores.s3.location import read_s3_url
 
     return read_s3_url(url, field, message, environment)
@@ -61,7 +61,7 @@ used.
 """
 
 
-def locate(message: Start, environment: Mapping[str, str]) -> Location:
+def locate(message: Common, environment: Mapping[str, str]) -> Location:
     """The store that a message means; raise `BadMessage` naming the field that is wrong."""
     if message.store is not None:
         return _locate(message.store, "store", message, environment)
@@ -76,7 +76,7 @@ def locate(message: Start, environment: Mapping[str, str]) -> Location:
     return DirectoryLocation(directory)
 
 
-def _locate(text: str, field: str, message: Start, environment: Mapping[str, str]) -> Location:
+def _locate(text: str, field: str, message: Common, environment: Mapping[str, str]) -> Location:
     if not is_encodable(text):
         raise BadMessage(field, "holds a lone surrogate that stands for no byte")
     scheme = scheme_of(text)

@@ -53,7 +53,8 @@ class ParallelCompressor:
     Each thread goes through `frames()`: it takes turns with the others in reading, and gets the
     frames of the spans that it read itself. An empty stream has one empty frame.
 
-    Memory: a span for each thread, and `most` frames that nobody has called `done` for; while
+    `expected` is the stream's length as far as it is known: a short one needs no buffer of a whole
+    span. Memory: a span for each thread, and `most` frames that nobody has called `done` for; while
     there are so many, nothing more is read.
     """
 
@@ -63,8 +64,10 @@ class ParallelCompressor:
         compressor: Callable[[], Callable[[memoryview], CompressedSpan]],
         most: int,
         group: ThreadGroup,
+        expected: int | None = None,
     ) -> None:
         self._source = source
+        self._expected = FRAME_SPAN if expected is None else expected
         self._compressor = compressor
         self._most = most
         self._condition = group.condition()  # for all below, and that one thread reads at a time
@@ -75,10 +78,13 @@ class ParallelCompressor:
 
     def frames(self) -> Iterator[tuple[int, CompressedSpan]]:
         """Read and compress until the stream has ended: (the frame's number, the frame)."""
-        buffer = memoryview(bytearray(FRAME_SPAN))
+        buffer = memoryview(bytearray(min(FRAME_SPAN, self._expected + 1)))
         compress = self._compressor()
         while (number := self._begin_reading()) is not None:
             size = self._source.fill(buffer)
+            if size == len(buffer) < FRAME_SPAN:  # longer than was expected
+                buffer = memoryview(bytearray(buffer) + bytearray(FRAME_SPAN - size))
+                size += self._source.fill(buffer[size:])
             is_frame = size > 0 or number == 0
             self._end_reading(is_frame, ended=size < FRAME_SPAN)
             if is_frame:

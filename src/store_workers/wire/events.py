@@ -34,6 +34,7 @@ class EventType(str, Enum):
     FILE_UPLOADED = "FILE_UPLOADED"
     FILE_DOWNLOADED = "FILE_DOWNLOADED"
     FILE_VERIFIED = "FILE_VERIFIED"
+    SESSION_ENDED = "SESSION_ENDED"
     WARNING = "WARNING"
     ERROR = "ERROR"
 
@@ -43,6 +44,7 @@ TERMINAL = frozenset(
         EventType.FILE_UPLOADED,
         EventType.FILE_DOWNLOADED,
         EventType.FILE_VERIFIED,
+        EventType.SESSION_ENDED,
         EventType.ERROR,
     }
 )
@@ -176,6 +178,15 @@ class FileVerified(Event):
     duration_ms: int = field(COUNT, doc="from the message to here")
 
 
+class SessionEnded(Event):
+    """No more messages come, and all that were taken are finished."""
+
+    type = EventType.SESSION_ENDED
+    files: int = field(COUNT, doc="messages that were accepted")
+    failed: int = field(COUNT, doc="those that ended in an ERROR, and the lines that were refused")
+    duration_ms: int = field(COUNT, doc="from SESSION_START to here")
+
+
 class Problem(Event):
     """What a warning and an error have in common."""
 
@@ -218,6 +229,7 @@ EVENTS: tuple[type[Event], ...] = (
     FileUploaded,
     FileDownloaded,
     FileVerified,
+    SessionEnded,
     Warning,
     ErrorEvent,
 )

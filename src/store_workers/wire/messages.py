@@ -19,6 +19,7 @@ from store_workers.wire.records import (
     Path,
     Record,
     String,
+    brief,
     field,
     is_encodable,
     json_type,
@@ -41,9 +42,11 @@ CHUNK_SIZES = tuple(512 * 1024 << doubled for doubled in range(5))
 class MessageType(str, Enum):
     """What the owner can ask for."""
 
+    SESSION_START = "SESSION_START"
     UPLOAD_START = "UPLOAD_START"
     DOWNLOAD_START = "DOWNLOAD_START"
     VERIFY_START = "VERIFY_START"
+    CANCEL = "CANCEL"
 
 
 class Settings(Record):
@@ -129,15 +132,33 @@ AUTH_FORMS = (
 )
 
 
-class Start(Record):
-    """What all messages have in common."""
+class Common(Record):
+    """What a message and the defaults of a session's messages have in common."""
 
     type: MessageType = field(Choice(MessageType), doc="what to do")
     store: str | None = field(String(least=1), default=None, doc="where chunks live")
-    id: str | None = field(String(), default=None, doc="echoed in every event of the run")
     auth: Auth | None = field(Nested(Auth), default=None, doc="secrets for the store")
     tls: Tls | None = field(Nested(Tls), default=None, doc="a private CA, a client certificate")
     settings: Settings = field(Nested(Settings), default=Settings(), doc="how the run behaves")
+
+
+class SessionStart(Common):
+    """Messages follow, one a line; what one leaves out comes from here."""
+
+    max_files: int = field(Integer(1, 64), default=4, doc="messages worked at side by side")
+
+
+class Cancel(Record):
+    """In a session: stop the message that has this id."""
+
+    type: MessageType = field(Choice(MessageType), doc="what to do")
+    id: str = field(String(), doc="the id of a message that waits or is under way")
+
+
+class Start(Common):
+    """What the messages that ask for work have in common."""
+
+    id: str | None = field(String(), default=None, doc="echoed in every event of the message")
 
 
 class UploadStart(Start):
@@ -199,23 +220,96 @@ MESSAGES: dict[MessageType, type[UploadStart | DownloadStart | VerifyStart]] = {
     MessageType.DOWNLOAD_START: DownloadStart,
     MessageType.VERIFY_START: VerifyStart,
 }
+"""What asks for work."""
+
+CONTROLS: dict[MessageType, type[SessionStart | Cancel]] = {
+    MessageType.SESSION_START: SessionStart,
+    MessageType.CANCEL: Cancel,
+}
+"""What governs a session."""
+
+OF_THE_SESSION = ("concurrency", "compression_threads")
+"""Settings that all messages of a session share, and that none of them can have for itself."""
+
+SECRETS = ("auth", "tls")
+"""Fields that belong to a store: a message that names its own takes them from itself alone."""
 
 
 def decode_message(value: Any) -> Message:
     """Make the message from its decoded JSON; raise `BadMessage` naming the field at fault."""
+    return _message(value, _record_for(value, MESSAGES))
+
+
+def decode_first(value: Any) -> Message | SessionStart:
+    """Make the first message, which may begin a session. Raises `BadMessage`."""
+    session = MessageType.SESSION_START
+    record = _record_for(value, {session: SessionStart, **MESSAGES})
+    if record is not SessionStart:
+        return _message(value, record)
+    start = SessionStart.decode(value)
+    _check_common(start)
+    return start
+
+
+def decode_next(value: Any, defaults: dict[str, Any]) -> Message | Cancel:
+    """Make a message of a session. Raises `BadMessage`.
+
+    `defaults` is the session's own message, decoded from JSON: what this one leaves out comes from
+    there, its `settings` field by field.
+    """
+    record = _record_for(value, {**MESSAGES, MessageType.CANCEL: Cancel})
+    if record is Cancel:
+        return Cancel.decode(value)
+    if not isinstance(value.get("id"), str):
+        raise BadMessage("id", "is missing or no string: in a session every message has one")
+    return _message(_completed(value, defaults), record)
+
+
+def _completed(value: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
+    """A message with the session's defaults for what it leaves out."""
+    whole = dict(value)
+    if "store" not in value:
+        for name in ("store", *SECRETS):
+            if name in defaults and name not in value:
+                whole[name] = defaults[name]
+    settings = value.get("settings", {})
+    if isinstance(settings, dict):
+        for name in OF_THE_SESSION:
+            if name in settings:
+                raise BadMessage(f"settings.{name}", "is the session's: it goes in SESSION_START")
+        whole["settings"] = {**defaults.get("settings", {}), **settings}
+    return whole
+
+
+def _record_for(value: Any, records: dict[MessageType, type[Any]]) -> type[Any]:
+    """The record that the `type` of a decoded JSON object names."""
     if not isinstance(value, dict):
         raise BadMessage("", f"expected one JSON object, got {json_type(value)}")
-    kind = Choice(MessageType)
+    expected = " or ".join(f'"{word.value}"' for word in records)
     if "type" not in value:
-        raise BadMessage("type", f"is missing: expected {kind.expected}")
-    message = MESSAGES[MessageType(kind.check(value["type"], "type"))].decode(value)
-    _check_auth(message.auth)
-    _check_tls(message.tls)
+        raise BadMessage("type", f"is missing: expected {expected}")
+    given = value["type"]
+    if isinstance(given, str):
+        for word, record in records.items():
+            if given == word.value:
+                return record
+    got = brief(given) if isinstance(given, str) else json_type(given)
+    raise BadMessage("type", f"expected {expected}, got {got}")
+
+
+def _message(value: Any, record: type[Message]) -> Message:
+    message = record.decode(value)
+    _check_common(message)
     if isinstance(message, (DownloadStart, VerifyStart)):
         _check_list(message)
     if isinstance(message, DownloadStart):
         _check_range(message)
     return message
+
+
+def _check_common(message: Common) -> None:
+    _check_auth(message.auth)
+    _check_tls(message.tls)
 
 
 def message_id(value: Any) -> str | None:

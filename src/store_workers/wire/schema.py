@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from store_workers.wire.events import EVENTS, FileUploaded
 from store_workers.wire.messages import (
     AUTH_FORMS,
+    CONTROLS,
     MESSAGES,
     RANGE_GOES_WITHOUT,
     Auth,
@@ -34,7 +35,8 @@ def schema() -> dict[str, Any]:
     definitions["Auth"]["oneOf"] = [_exactly(form) for form in AUTH_FORMS]
     # A key is of no use without the certificate that it belongs to.
     definitions["Tls"]["dependentRequired"] = {"key_file": ["cert_file"]}
-    for word, message in MESSAGES.items():
+    lines: dict[Any, type[Record]] = {**CONTROLS, **MESSAGES}
+    for word, message in lines.items():
         definitions[message.__name__] = _line(message, word, closed=True)
         if "hashes" in message.FIELDS:
             definitions[message.__name__]["oneOf"] = _one_of("hashes", "manifest")
@@ -47,7 +49,7 @@ def schema() -> dict[str, Any]:
     for event in EVENTS:
         definitions[event.__name__] = _line(event, event.type, closed=False)
     definitions[FileUploaded.__name__]["oneOf"] = _one_of("hashes", "manifest")
-    messages = [message.__name__ for message in MESSAGES.values()]
+    messages = [message.__name__ for message in lines.values()]
     events = [event.__name__ for event in EVENTS]
     return {
         "$schema": DIALECT,

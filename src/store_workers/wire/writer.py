@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+from json import JSONEncoder
 
 from store_workers.polling import ATOMIC_WRITE, LONGEST_WAIT, is_hung_up, is_ready
 from store_workers.wire.events import TERMINAL
@@ -69,6 +70,7 @@ class OwnerPipe:
         self.descriptor = descriptor
         self.observer: Observer | None = None
         self.lock = threading.Lock()  # held while a line is written
+        self.ended = False  # the run's last line was written
         self._patient_until = float("inf")
 
     def hurry(self) -> None:
@@ -119,12 +121,14 @@ class OwnerPipe:
 class EventWriter:
     """The events of a run, or of one message in it: they carry its `id`, and have one end.
 
-    Nothing is written any more once a terminal event was; `ended_with` is its type.
+    Nothing is written any more once a terminal event was; `ended_with` is its type. `ends_run`:
+    does that event end the run as well, and all other events with it?
     """
 
-    def __init__(self, pipe: OwnerPipe, id: str | None = None) -> None:
+    def __init__(self, pipe: OwnerPipe, id: str | None = None, *, ends_run: bool = True) -> None:
         self.pipe = pipe
         self.id = id
+        self._ends_run = ends_run
         self.ended_with: EventType | None = None
 
     def emit(self, event: Event) -> bool:
@@ -161,20 +165,22 @@ class EventWriter:
                 raise OwnerGone
 
     def _write(self, event: Event) -> bool:
-        if self.ended_with is not None:
+        if self.ended_with is not None or self.pipe.ended:
             return False
         if event.type in TERMINAL:
             self.ended_with = event.type
+            self.pipe.ended = self._ends_run
         self.pipe.write(event, self.id)
         return True
 
 
+_to_json = JSONEncoder(separators=(",", ":")).encode
+
+
 def encode(event: Event, id: str | None) -> memoryview:
     """An event as its line: ASCII, so that no locale can garble it."""
-    from json import dumps
-
     fields: dict[str, Any] = {"type": event.type}
     if id is not None:
         fields["id"] = id
     fields.update(event.encode())
-    return memoryview(dumps(fields, separators=(",", ":")).encode("ascii") + b"\n")
+    return memoryview(_to_json(fields).encode("ascii") + b"\n")

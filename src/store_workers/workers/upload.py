@@ -88,7 +88,7 @@ class Upload:
     def _store_frames(self, source: FileSource) -> None:
         """Compress and save the whole file, on this thread and on others if it is long."""
         make = frame_maker(self._message.settings.compression_level, self._message.verify)
-        compressor = ParallelCompressor(source, make, 2 * self._threads, self._group)
+        compressor = ParallelCompressor(source, make, 2 * self._threads, self._group, source.total)
         work = partial(self._work, compressor)
         for number in range(2, min(self._threads, spans_of(source.total) or self._threads) + 1):
             self._group.start(work, f"compress-{number}", spare=True)

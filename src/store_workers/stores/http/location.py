@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from store_workers.stores.base import Store
     from store_workers.stores.http.transport import Transport
     from store_workers.stores.redaction import Redactor
-    from store_workers.wire.messages import Auth, Settings, Start
+    from store_workers.wire.messages import Auth, Common, Settings
 
 TOKEN_VARIABLE = "STORE_WORKERS_TOKEN"  # noqa: S105 - a name, not a token
 
@@ -66,7 +66,7 @@ class HttpLocation:
 
 
 def read_http_url(
-    url: str, field: str, message: Start, environment: Mapping[str, str]
+    url: str, field: str, message: Common, environment: Mapping[str, str]
 ) -> HttpLocation:
     """Take a base URL apart; raise `BadMessage`, which never shows the URL: it may hold secrets."""
     from urllib.parse import quote, urlsplit

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from store_workers.stores.s3.aws import AwsProfile
     from store_workers.stores.s3.signing import Keys
     from store_workers.stores.s3.store import Keyring
-    from store_workers.wire.messages import Auth, Settings, Start
+    from store_workers.wire.messages import Auth, Common, Settings
 
 DEFAULT_REGION = "us-east-1"
 ENDPOINT_VARIABLES = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
@@ -142,7 +142,9 @@ class S3Location:
         return f"/{encoded}" if encoded else ""
 
 
-def read_s3_url(url: str, field: str, message: Start, environment: Mapping[str, str]) -> S3Location:
+def read_s3_url(
+    url: str, field: str, message: Common, environment: Mapping[str, str]
+) -> S3Location:
     """Take a bucket's URL apart; raise `BadMessage`, which never shows what may hold a secret.
 
     Percent-encoded characters of the prefix are decoded, so that it can hold a `?` or a `%`.

@@ -1,0 +1,100 @@
+"""The stores that a session has open: each is opened once for all messages that mean it."""
+
+from __future__ import annotations
+
+from store_workers.stores.once import PutOnce
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from store_workers.stores.base import Store
+    from store_workers.threads import ThreadGroup
+
+MOST_IDLE = 8
+"""Stores that are kept open though no message uses them: connections, credentials."""
+
+
+class Borrowed:
+    """A store, how many messages use it, and whether it is to be used by more.
+
+    `fresh`: has no message used it before?
+    """
+
+    __slots__ = ("fit", "fresh", "key", "store", "users")
+
+    def __init__(self, key: object) -> None:
+        self.key = key
+        self.store: Store | None = None  # None while it is being opened
+        self.users = 1
+        self.fit = True
+        self.fresh = True
+
+
+class OpenStores:
+    """Stores by what makes them what they are: a key. Safe from many threads.
+
+    Messages wait for a store that another one is opening. One that fails to open, or that a
+    message found unavailable, is not given to the next.
+    """
+
+    def __init__(self, group: ThreadGroup) -> None:
+        self._condition = group.condition()  # for all below
+        self._puts = group.condition()
+        self._all: dict[object, Borrowed] = {}
+        self._idle: dict[object, Borrowed] = {}  # of those, the longest unused first
+        self._closed = False
+
+    def borrow(self, key: object, open_store: Callable[[], Store]) -> Borrowed:
+        """The store for a key, opened by `open_store` where it is not; raises what that raises."""
+        with self._condition:
+            while (found := self._all.get(key)) is not None:
+                if found.store is not None:
+                    self._idle.pop(key, None)
+                    found.users += 1
+                    return found
+                self._condition.wait_while(lambda: self._is_opening(key))
+            mine = self._all[key] = Borrowed(key)
+        try:
+            mine.store = PutOnce(open_store(), self._puts)
+        finally:
+            with self._condition:
+                if mine.store is None:
+                    del self._all[key]
+                self._condition.notify_all()
+        return mine
+
+    def give_back(self, borrowed: Borrowed, *, fit: bool) -> None:
+        """A message is through with a store; `fit` is false where it found it unavailable."""
+        unused = []
+        with self._condition:
+            borrowed.users -= 1
+            if not fit and borrowed.fit:
+                borrowed.fit = False
+                del self._all[borrowed.key]
+            if not borrowed.users:
+                if borrowed.fit and not self._closed:
+                    self._idle[borrowed.key] = borrowed
+                else:
+                    unused.append(borrowed)
+                while len(self._idle) > MOST_IDLE:
+                    oldest = self._idle.pop(next(iter(self._idle)))
+                    del self._all[oldest.key]
+                    unused.append(oldest)
+        for each in unused:
+            if each.store is not None:
+                each.store.close()
+
+    def close(self) -> None:
+        """Close every store, also those that are in use."""
+        with self._condition:
+            self._closed = True
+            borrowed = tuple(self._all.values())
+            self._idle.clear()
+        for each in borrowed:
+            if each.store is not None:
+                each.store.close()
+
+    def _is_opening(self, key: object) -> bool:
+        found = self._all.get(key)
+        return found is not None and found.store is None

@@ -1,0 +1,272 @@
+"""Many messages in one process, worked at side by side, each with an end of its own."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from functools import partial
+
+from store_workers.errors import BadMessage, Cancelled, ErrorCode
+from store_workers.run.message_run import MessageRun, conclude, refuse_reserved_path
+from store_workers.run.open_stores import OpenStores
+from store_workers.threads import Abandoned, ThreadGroup
+from store_workers.wire.events import EventType, SessionEnded, error_event
+from store_workers.wire.messages import Cancel, decode_next, message_id
+from store_workers.wire.reader import decode_line
+from store_workers.wire.writer import EventWriter, OwnerGone
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from store_workers.run.open_stores import Borrowed
+    from store_workers.run.shared import Shared
+    from store_workers.stores.base import Location, Store
+    from store_workers.wire.messages import Message, SessionStart
+    from store_workers.wire.reader import MessageReader
+
+MOST_WAITING = 1000
+"""Messages that wait for their turn; while there are so many no further line is read."""
+
+ROOM_AGAIN = MOST_WAITING // 2
+"""Messages left waiting at which lines are read on: for one at a time it would not pay."""
+
+OF_THE_STORE = ("store", "auth", "headers", "tls")
+"""Fields that say which store is meant, and who may use it."""
+
+OF_THE_CONNECTION = ("timeout_ms", "create_store")
+"""Settings that a store is opened with."""
+
+
+class Job:
+    """One accepted message: waiting, under way, or at its end."""
+
+    def __init__(self, message: Message, location: Location, key: object, session: Session) -> None:
+        self.message = message
+        self.location = location
+        self.key = key
+        self.events = EventWriter(session.shared.pipe, message.id, ends_run=False)
+        self.group = ThreadGroup(
+            partial(session.conclude, self), pool=session.shared.pool, parent=session.shared.group
+        )
+        self.borrowed: Borrowed | None = None
+        self.run = MessageRun(
+            message, location, session.shared, self.events, self.group, partial(session.open, self)
+        )
+
+    def stop(self, failure: BaseException) -> None:
+        """End it with `failure`, unless it has ended."""
+        self.group.fail(failure)
+
+
+class Session:
+    """Takes messages until the input ends, and finishes what it took.
+
+    `start` is the session's own message, `defaults` the same as decoded JSON.
+
+    Messages are begun in the order in which they came, `max_files` of them side by side, each on
+    one of as many threads. Memory: `MOST_WAITING` messages, and for each that is under way what
+    its worker holds; how many chunks are in flight is the limiter's business.
+    """
+
+    def __init__(
+        self,
+        start: SessionStart,
+        defaults: dict[str, Any],
+        reader: MessageReader,
+        shared: Shared,
+        events: EventWriter,
+    ) -> None:
+        self.shared = shared
+        self._start = start
+        self._defaults = defaults
+        self._reader = reader
+        self._events = events
+        self._stores = OpenStores(shared.group)
+        shared.close_with(self._stores.close)
+        self._began = time.monotonic()
+        self._lock = threading.Lock()  # for all below
+        self._changed = shared.group.condition(self._lock)  # an end, for who waits for the last
+        self._room = shared.group.condition(self._lock)  # for another message
+        self._more = shared.group.condition(self._lock)  # messages for idle threads
+        self._waiting: deque[Job] = deque()
+        self._jobs: dict[str, Job] = {}  # by id: waiting or under way
+        self._threads = 0
+        self._free = 0
+        self._stopped: BaseException | None = None
+        self._files = 0
+        self._failed = 0
+        self._locations: dict[object, Location] = {}
+
+    def run(self) -> SessionEnded:
+        """Do all that comes; returns what is told at the end."""
+        while self._take_line():
+            pass
+        with self._changed:
+            self._changed.wait_while(self._is_busy)
+        return SessionEnded(
+            files=self._files,
+            failed=self._failed,
+            duration_ms=int((time.monotonic() - self._began) * 1000),
+        )
+
+    def stop(self, failure: BaseException) -> None:
+        """End every message, waiting or under way, with `failure`, and take no more."""
+        with self._lock:
+            self._stopped = failure
+            jobs = tuple(self._jobs.values())
+        for job in jobs:
+            job.stop(failure)
+
+    def close(self) -> None:
+        """Let go of what messages hold that have not come to their end."""
+        with self._lock:
+            jobs = tuple(self._jobs.values())
+        for job in jobs:
+            job.run.close()
+
+    def _is_busy(self) -> bool:
+        return bool(self._jobs) or self._free < self._threads
+
+    def _take_line(self) -> bool:
+        """Take the next line, or wait for room or for one; false at the end of the input."""
+        with self._room:
+            self._room.wait_while(lambda: len(self._waiting) >= MOST_WAITING)
+        value: Any = None
+        try:
+            line = self._reader.next_line()
+            if line is None:
+                return False
+            value = decode_line(line)
+            message = decode_next(value, self._defaults)
+            if isinstance(message, Cancel):
+                self._cancel(message.id)
+            else:
+                self._accept(message, value)
+        except BadMessage as refused:
+            self._refuse(refused, message_id(value))
+        return True
+
+    def _refuse(self, refused: BadMessage, id: str | None) -> None:
+        """Tell that a line is no message, under its id if that is no other message's."""
+        with self._lock:
+            self._failed += 1
+            own = id if id not in self._jobs else None
+        EventWriter(self.shared.pipe, own, ends_run=False).emit(error_event(refused))
+
+    def _accept(self, message: Message, value: dict[str, Any]) -> None:
+        assert message.id is not None  # noqa: S101 - `decode_next` sees to it
+        refuse_reserved_path(message, self._events.pipe.descriptor)
+        job = Job(message, *self._locate(message, value), self)
+        with self._lock:
+            if message.id in self._jobs:
+                job.group.close()
+                raise BadMessage("id", "belongs to a message that has not ended")
+            if self._stopped is not None:
+                raise Abandoned
+            self._files += 1
+            self._jobs[message.id] = job
+            self._waiting.append(job)
+            more = len(self._waiting) > self._free and self._threads < self._start.max_files
+            if more:
+                self._threads += 1
+                self._free += 1
+            self._more.notify()
+        if more and not self._one_more_thread():
+            with self._lock:
+                self._threads -= 1
+                self._free -= 1
+
+    def _one_more_thread(self) -> bool:
+        return self.shared.group.start(self._work, "file", spare=self._threads > 1)
+
+    def _cancel(self, id: str) -> None:
+        with self._lock:
+            job = self._jobs.get(id)
+        if job is not None:
+            job.stop(Cancelled(0, "CANCEL"))
+
+    def _work(self) -> None:
+        """Do one message after the other, in the order in which they came."""
+        while True:
+            with self._more:
+                self._more.wait_while(lambda: not self._waiting)
+                job = self._waiting.popleft()
+                self._free -= 1
+                if len(self._waiting) == ROOM_AGAIN:
+                    self._room.notify()
+            job.group.run(partial(self._do, job))
+            self._end(job)
+            del job  # or it lives on until the next one comes
+
+    def _do(self, job: Job) -> None:
+        result = job.run.work()
+        self._forget(job)
+        job.events.emit(result)
+
+    def conclude(self, job: Job, failure: BaseException) -> None:
+        """Tell that a message failed; on whatever thread that was found."""
+        if isinstance(failure, Abandoned):
+            return
+        if isinstance(failure, OwnerGone):
+            self.shared.group.fail(failure)
+            return
+        job.run.close()
+        self._forget(job)
+        try:
+            conclude(failure, job.events, spent=job.run.spent)
+        except OwnerGone as gone:
+            self.shared.group.fail(gone)
+        with self._changed:
+            if job.events.ended_with is EventType.ERROR:
+                self._failed += 1
+            if job in self._waiting:
+                self._waiting.remove(job)
+                self._room.notify()
+            self._changed.notify()
+
+    def _forget(self, job: Job) -> None:
+        """Let a message's id be used again: its last event is about to be written."""
+        assert job.message.id is not None  # noqa: S101 - `decode_next` sees to it
+        with self._lock:
+            if self._jobs.get(job.message.id) is job:
+                del self._jobs[job.message.id]
+
+    def _end(self, job: Job) -> None:
+        """Let go of what a message held, and be free for the next."""
+        job.run.close()
+        if job.borrowed is not None:
+            self._stores.give_back(job.borrowed, fit=not _shows_unfit(job.group.failure))
+        with self._changed:
+            self._free += 1
+            self._changed.notify()
+
+    def _locate(self, message: Message, value: dict[str, Any]) -> tuple[Location, object]:
+        """Where a message's chunks live, and what tells that store from others."""
+        from json import dumps
+
+        from store_workers.stores.location import locate
+
+        settings = message.settings
+        own = {name: value[name] for name in OF_THE_STORE if name in value}
+        key = (dumps(own, sort_keys=True), settings.timeout_ms, settings.create_store)
+        if own:
+            return locate(message, self.shared.environment), key
+        location = self._locations.get(key)
+        if location is None:
+            self._locations.clear()  # few sessions have two: this is no cache that grows
+            location = self._locations[key] = locate(message, self.shared.environment)
+        return location, key
+
+    def open(self, job: Job) -> tuple[Store, bool]:
+        """The store of a message, and whether it is the first one to use it."""
+        job.borrowed = self._stores.borrow(job.key, lambda: job.location.open(job.message.settings))
+        assert job.borrowed.store is not None  # noqa: S101 - it was opened
+        first, job.borrowed.fresh = job.borrowed.fresh, False
+        return job.borrowed.store, first
+
+
+def _shows_unfit(failure: BaseException | None) -> bool:
+    """Does a message's failure say that the next one should open the store anew?"""
+    return getattr(failure, "code", None) is ErrorCode.STORE_UNAVAILABLE

@@ -1,0 +1,472 @@
+"""Sessions in this process: order, ends, cancels, refusals, room, signals, and what is shared."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import threading
+import time
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from store_workers.errors import BadMessage, ErrorCode, StoreFailure
+from store_workers.run import session
+from store_workers.run.open_stores import MOST_IDLE, OpenStores
+from store_workers.stores.base import Chunk
+from store_workers.stores.once import PutOnce
+from store_workers.threads import Abandoned, ThreadGroup
+from store_workers.wire.messages import Cancel, SessionStart, decode_first, decode_next
+from tests.stores.memory_store import MemoryStore
+from tests.unit.in_process import TIMEOUT, beside
+from tests.unit.owners import Owner
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.unit.owners import Event
+
+UPLOAD = {"type": "UPLOAD_START", "path": "/f", "id": "a"}
+HASH = "ab" * 32
+
+
+def start(store: Path | str, **more: Any) -> dict[str, Any]:
+    settings = {"progress_interval_ms": 0, **more.pop("settings", {})}
+    return {"type": "SESSION_START", "store": str(store), "settings": settings, **more}
+
+
+def upload(path: Path | str, id: str, **more: Any) -> dict[str, Any]:
+    return {"type": "UPLOAD_START", "id": id, "path": str(path), **more}
+
+
+def ended(id: str) -> Any:
+    return lambda event: event.get("id") == id and event["type"] in ("FILE_UPLOADED", "ERROR")
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> list[Path]:
+    found = []
+    for number in range(30):
+        path = tmp_path / f"file-{number}"
+        path.write_bytes(os.urandom(10 * number) + bytes([number]) * 5000)
+        found.append(path)
+    return found
+
+
+@pytest.fixture
+def fifo(tmp_path: Path) -> Path:
+    """A file that nobody ends: its upload is under way as long as the test wants."""
+    path = tmp_path / "fifo"
+    os.mkfifo(path)
+    return path
+
+
+def test_many_files_go_and_come_back(files: list[Path], tmp_path: Path) -> None:
+    with Owner(start(tmp_path / "store")) as owner:
+        for number, path in enumerate(files):
+            owner.send(upload(path, str(number)))
+        status, end = owner.finish()
+        assert (status, end["type"]) == (0, "SESSION_ENDED")
+        assert (end["files"], end["failed"]) == (len(files), 0)
+        assert "id" not in end
+        ends = owner.ends()
+    with Owner(start(tmp_path / "store", max_files=2)) as owner:
+        for number in range(len(files)):
+            message = {"type": "DOWNLOAD_START", "path": str(tmp_path / f"back-{number}")}
+            owner.send({**message, "id": str(number), "hashes": ends[str(number)]["hashes"]})
+        assert owner.finish()[0] == 0
+    for number, path in enumerate(files):
+        assert (tmp_path / f"back-{number}").read_bytes() == path.read_bytes()
+
+
+def test_one_at_a_time_goes_in_the_order_of_arrival(files: list[Path], tmp_path: Path) -> None:
+    with Owner(start(tmp_path / "store", max_files=1)) as owner:
+        for number, path in enumerate(files):
+            owner.send(upload(path, str(number)))
+        owner.finish()
+        ends = [event["id"] for event in owner.events if event["type"] == "FILE_UPLOADED"]
+    assert ends == [str(number) for number in range(len(files))]
+
+
+def test_small_files_do_not_wait_behind_a_large_one(
+    files: list[Path], fifo: Path, tmp_path: Path
+) -> None:
+    with Owner(start(tmp_path / "store", max_files=2)) as owner:
+        owner.send(upload(fifo, "large"))
+        with fifo.open("wb") as stream:
+            for number, path in enumerate(files):
+                owner.send(upload(path, str(number)))
+            owner.wait_for(ended(str(len(files) - 1)))
+            assert "large" not in owner.ends()
+            stream.write(b"at last")
+        assert owner.finish()[0] == 0
+
+
+def test_an_input_without_messages_ends_at_once(tmp_path: Path) -> None:
+    with Owner(start(tmp_path / "store")) as owner:
+        status, end = owner.finish()
+    assert (status, end["files"], end["failed"]) == (0, 0, 0)
+    assert not (tmp_path / "store").exists()
+
+
+def test_a_line_that_is_no_message_fails_alone(files: list[Path], tmp_path: Path) -> None:
+    with Owner(start(tmp_path / "store")) as owner:
+        owner.send(b"nonsense")
+        owner.send(b'{"type":"UPLOAD_START"')
+        owner.send(b"")
+        owner.send({"type": "UPLOAD_START", "path": str(files[0])})
+        owner.send({"type": "SESSION_START", "id": "s"})
+        owner.send(upload(files[0], "odd", colour="red"))
+        owner.send(upload(files[0], "shared", settings={"concurrency": 2}))
+        owner.send({"type": "CANCEL"})
+        owner.send(upload(files[0], "good"))
+        status, end = owner.finish()
+        refused = [event for event in owner.events if event.get("code") == "BAD_MESSAGE"]
+    assert (status, end["files"], end["failed"]) == (1, 1, 7)
+    ids = [event.get("id") for event in refused]
+    assert ids == [None, None, None, "s", "odd", "shared", None]
+    assert "settings.concurrency: is the session's" in refused[5]["message"]
+
+
+def test_an_id_in_use_is_refused_without_naming_it(fifo: Path, tmp_path: Path) -> None:
+    with Owner(start(tmp_path / "store")) as owner:
+        owner.send(upload(fifo, "one"))
+        with fifo.open("wb"):
+            owner.send(upload("/nonexistent", "one"))
+            refused = owner.wait_for(lambda event: event.get("code") == "BAD_MESSAGE")
+            assert "id" not in refused
+        done = owner.wait_for(ended("one"))
+        assert done["type"] == "FILE_UPLOADED"
+        owner.send(upload("/nonexistent", "one"))  # ended: free again
+        status, end = owner.finish()
+    assert (status, end["files"], end["failed"]) == (1, 2, 2)
+
+
+@pytest.mark.parametrize(
+    ("message", "field"),
+    [
+        ({"max_files": 0}, "max_files"),
+        ({"max_files": 65}, "max_files"),
+        ({"id": "x"}, "id"),
+        ({"path": "/f"}, "path"),
+        ({"settings": {"concurrency": 300}}, "settings.concurrency"),
+        ({"auth": {"username": "u"}}, "auth"),
+        ({"store": "http:/one-slash"}, "store"),
+    ],
+)
+def test_a_session_that_cannot_be_accepted(message: dict[str, Any], field: str) -> None:
+    with Owner({"type": "SESSION_START", **message}) as owner:
+        status, end = owner.finish()
+    assert (status, end["code"]) == (2, "BAD_MESSAGE")
+    assert end["message"].startswith(f"{field}: ")
+
+
+def test_cancel_stops_one_waiting_or_under_way(
+    files: list[Path], fifo: Path, tmp_path: Path
+) -> None:
+    with Owner(start(tmp_path / "store", max_files=1)) as owner:
+        owner.send(upload(fifo, "under way"))
+        with fifo.open("wb"):
+            owner.send(upload(files[1], "waiting"))
+            owner.send(upload(files[2], "last"))
+            owner.send({"type": "CANCEL", "id": "waiting"})
+            owner.send({"type": "CANCEL", "id": "nobody"})
+            assert owner.wait_for(ended("waiting"))["code"] == "CANCELLED"
+            owner.send({"type": "CANCEL", "id": "under way"})
+            stopped = owner.wait_for(ended("under way"))
+        assert stopped["code"] == "CANCELLED"
+        assert owner.wait_for(ended("last"))["type"] == "FILE_UPLOADED"
+        status, end = owner.finish()
+    assert (status, end["files"], end["failed"]) == (1, 3, 2)
+
+
+def test_a_signal_ends_each_with_its_own_line(
+    files: list[Path], fifo: Path, tmp_path: Path
+) -> None:
+    with Owner(start(tmp_path / "store", max_files=1)) as owner:
+        owner.send(upload(fifo, "under way"))
+        with fifo.open("wb"):
+            for number in range(5):
+                owner.send(upload(files[number], str(number)))
+            owner.send(b"nonsense")
+            owner.wait_for(lambda event: event.get("code") == "BAD_MESSAGE")
+            owner.run.mailbox.on_signal(signal.SIGTERM, None)
+            status, end = owner.finish()
+        told = [event.get("id") for event in owner.events if event.get("code") == "CANCELLED"]
+    assert status == 143
+    assert (end["code"], end.get("id")) == ("CANCELLED", None)
+    assert sorted(map(str, told)) == ["0", "1", "2", "3", "4", "None", "under way"]
+
+
+def test_an_owner_that_goes_ends_the_session(fifo: Path, tmp_path: Path) -> None:
+    with Owner(start(tmp_path / "store")) as owner:
+        owner.send(upload(fifo, "under way"))
+        with fifo.open("wb"):
+            owner.go()
+            owner._runner.join(TIMEOUT)
+            assert owner.status == 1
+
+
+def test_an_owner_that_writes_faster_is_made_to_wait(
+    files: list[Path], fifo: Path, tmp_path: Path
+) -> None:
+    with Owner(start(tmp_path / "store", max_files=1)) as owner:
+        owner.send(upload(fifo, "first"))
+        with fifo.open("wb"):
+            sent = 0
+            while writable(owner.to_worker, wait=sent > session.MOST_WAITING):
+                owner.send(upload(files[0], f"message-{sent:06d}"))
+                sent += 1
+            in_the_pipe = 65536 * 2 // len(str(upload(files[0], "message-000000")))
+            assert session.MOST_WAITING <= sent < 2 * session.MOST_WAITING + in_the_pipe
+        status, end = owner.finish()
+    assert (status, end["files"], end["failed"]) == (0, sent + 1, 0)
+
+
+def writable(descriptor: int, *, wait: bool) -> bool:
+    """Tell whether there is room in the pipe, now or within a moment."""
+    return bool(select.select([], [descriptor], [], 0.5 if wait else TIMEOUT)[1])
+
+
+def test_nothing_of_a_message_that_has_ended_stays(files: list[Path], tmp_path: Path) -> None:
+    def held() -> tuple[int, int]:
+        return threading.active_count(), len(os.listdir("/proc/self/fd"))
+
+    with Owner(start(tmp_path / "store", settings={"chunk_events": False})) as owner:
+
+        def go_through(first: int, last: int) -> None:
+            for number in range(first, last):
+                owner.send(upload(files[number % len(files)], str(number)))
+            owner.wait_for(ended(str(last - 1)))
+
+        go_through(0, 50)
+        before = held()
+        go_through(50, 500)
+        after = held()
+        assert owner.run._session
+        assert not owner.run._session._waiting
+        assert len(owner.run._shared.group._children) <= 4
+        assert len(owner.run._shared.heartbeats._all) <= 4
+        assert owner.finish()[0] == 0
+    assert after[0] <= before[0] + 2
+    assert after[1] <= before[1] + 4
+
+
+def test_no_chunk_events_where_none_are_wanted(files: list[Path], tmp_path: Path) -> None:
+    with Owner(start(tmp_path / "store", settings={"chunk_events": False})) as owner:
+        owner.send(upload(files[3], "quiet"))
+        owner.send(upload(files[4], "told", settings={"chunk_events": True}))
+        owner.finish()
+        told = {event["id"] for event in owner.events if event["type"] == "CHUNK"}
+    assert told == {"told"}
+
+
+DEFAULTS = {
+    "type": "SESSION_START",
+    "store": "http://session.example/",
+    "auth": {"bearer_token": "secret"},
+    "tls": {"ca_file": "/ca"},
+    "settings": {"timeout_ms": 5, "compression_level": 7},
+}
+
+
+def completed(**more: Any) -> Any:
+    return decode_next({**UPLOAD, **more}, DEFAULTS)
+
+
+def test_what_a_message_leaves_out_comes_from_the_session() -> None:
+    message = completed(settings={"compression_level": 9})
+    assert message.store == DEFAULTS["store"]
+    assert message.auth.bearer_token == "secret"
+    assert message.tls.ca_file == "/ca"
+    settings = message.settings
+    assert (settings.timeout_ms, settings.compression_level) == (5, 9)
+    own = completed(auth={"username": "u", "password": "p"})
+    assert (own.auth.username, own.auth.bearer_token, own.store) == ("u", None, DEFAULTS["store"])
+
+
+@pytest.mark.parametrize("store", ["http://other.example/", "http://session.example/"])
+def test_no_secret_goes_to_another_store(store: str) -> None:
+    message = completed(store=store)
+    assert (message.store, message.auth, message.tls) == (store, None, None)
+    assert message.settings.timeout_ms == 5
+
+
+@pytest.mark.parametrize("name", ["concurrency", "compression_threads"])
+def test_what_is_the_sessions_is_refused_in_a_message(name: str) -> None:
+    with pytest.raises(BadMessage, match=f"settings.{name}: is the session's"):
+        completed(settings={name: 1})
+
+
+def test_first_and_next_messages_are_told_apart() -> None:
+    assert isinstance(decode_first({"type": "SESSION_START"}), SessionStart)
+    assert decode_first({"type": "SESSION_START"}).max_files == 4  # type: ignore[union-attr]
+    assert isinstance(decode_next({"type": "CANCEL", "id": ""}, {}), Cancel)
+    for first in ("CANCEL", "NONSENSE", 5, None):
+        with pytest.raises(BadMessage, match="type: expected"):
+            decode_first({"type": first, "id": "x"})
+    with pytest.raises(BadMessage, match="type: expected"):
+        decode_next({"type": "SESSION_START"}, {})
+
+
+class SlowStore(MemoryStore):
+    """A store whose PUTs wait until the test lets them go on, or fails them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.begun: SimpleQueue[str] = SimpleQueue()
+        self.go_on: SimpleQueue[StoreFailure | None] = SimpleQueue()
+
+    def put(self, chunk: Chunk, *, overwrite: bool = False) -> bool:
+        self.begun.put(chunk.hash)
+        failure = self.go_on.get(timeout=TIMEOUT)
+        if failure is not None:
+            raise failure
+        return super().put(chunk, overwrite=overwrite)
+
+
+@pytest.fixture
+def group() -> Iterator[ThreadGroup]:
+    made = ThreadGroup()
+    yield made
+    assert made.close(TIMEOUT)
+
+
+def chunk() -> Chunk:
+    return Chunk(HASH, [memoryview(b"content")])
+
+
+def until_there_wait(store: PutOnce, count: int) -> None:
+    deadline = time.monotonic() + TIMEOUT
+    while len(store._condition._waiters) < count:  # type: ignore[attr-defined]
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+
+
+def test_a_chunk_that_is_under_way_is_not_sent_twice(group: ThreadGroup) -> None:
+    behind = SlowStore()
+    store = PutOnce(behind, group.condition())
+    results: SimpleQueue[bool] = SimpleQueue()
+    for _ in range(5):
+        group.start(lambda: results.put(store.put(chunk())), "puts")
+    behind.begun.get(timeout=TIMEOUT)
+    until_there_wait(store, 4)
+    behind.go_on.put(None)
+    assert sorted(results.get(timeout=TIMEOUT) for _ in range(5)) == [False] * 4 + [True]
+    assert behind.sent == [HASH]
+
+
+def test_a_put_that_fails_leaves_the_turn_to_the_next(group: ThreadGroup) -> None:
+    behind = SlowStore()
+    store = PutOnce(behind, group.condition())
+    results: SimpleQueue[object] = SimpleQueue()
+
+    def put() -> None:
+        try:
+            results.put(store.put(chunk()))
+        except StoreFailure as failure:
+            results.put(failure)
+
+    for _ in range(2):
+        group.start(put, "puts")
+    behind.begun.get(timeout=TIMEOUT)
+    until_there_wait(store, 1)
+    behind.go_on.put(StoreFailure(ErrorCode.STORE_UNAVAILABLE, "gone"))
+    assert isinstance(results.get(timeout=TIMEOUT), StoreFailure)
+    behind.begun.get(timeout=TIMEOUT)
+    behind.go_on.put(None)
+    assert results.get(timeout=TIMEOUT) is True
+
+
+def test_who_waits_for_anothers_chunk_can_be_cancelled(group: ThreadGroup) -> None:
+    behind = SlowStore()
+    store = PutOnce(behind, group.condition())
+    group.start(lambda: bool(store.put(chunk())), "puts")  # type: ignore[arg-type]
+    behind.begun.get(timeout=TIMEOUT)
+    message = ThreadGroup(parent=group)
+    given_up = threading.Event()
+
+    def wait() -> None:
+        try:
+            store.put(chunk())
+        except Abandoned:
+            given_up.set()
+            raise
+
+    message.start(wait, "waits")
+    message.fail(ValueError())
+    assert given_up.wait(TIMEOUT)
+    behind.go_on.put(None)
+
+
+class Opened(MemoryStore):
+    """A store that tells whether it was closed."""
+
+    closed = False
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def test_stores_are_shared_kept_for_a_while_and_closed(group: ThreadGroup) -> None:
+    stores = OpenStores(group)
+    opened: list[Opened] = []
+
+    def open_one() -> Opened:
+        opened.append(Opened())
+        return opened[-1]
+
+    one, same = stores.borrow("one", open_one), stores.borrow("one", open_one)
+    assert one is same
+    stores.give_back(one, fit=True)
+    stores.give_back(same, fit=True)
+    assert stores.borrow("one", open_one) is one
+    stores.give_back(one, fit=False)  # found unavailable
+    assert opened[0].closed
+    assert stores.borrow("one", open_one) is not one
+    for number in range(MOST_IDLE + 3):
+        stores.give_back(stores.borrow(number, open_one), fit=True)
+    assert [store.closed for store in opened[2:]] == [True] * 3 + [False] * MOST_IDLE
+    stores.close()
+    assert all(store.closed for store in opened)
+
+
+def test_a_store_that_fails_to_open_is_tried_again(group: ThreadGroup) -> None:
+    stores = OpenStores(group)
+
+    def fail() -> Opened:
+        raise StoreFailure(ErrorCode.STORE_ACCESS_DENIED, "no keys")
+
+    for _ in range(2):
+        with pytest.raises(StoreFailure):
+            stores.borrow("one", fail)
+    results: SimpleQueue[object] = SimpleQueue()
+    opening, go_on = threading.Event(), threading.Event()
+
+    def slowly() -> Opened:
+        opening.set()
+        go_on.wait(TIMEOUT)
+        return Opened()
+
+    beside(lambda: results.put(stores.borrow("one", slowly)))
+    opening.wait(TIMEOUT)
+    beside(lambda: results.put(stores.borrow("one", fail)))
+    go_on.set()
+    assert results.get(timeout=TIMEOUT) is results.get(timeout=TIMEOUT)
+
+
+def is_progress(event: Event) -> bool:
+    return bool(event["type"] == "PROGRESS")
+
+
+def test_each_message_has_its_own_heartbeat(fifo: Path, tmp_path: Path) -> None:
+    settings = {"progress_interval_ms": 10}
+    with Owner({"type": "SESSION_START", "store": str(tmp_path), "settings": settings}) as owner:
+        owner.send(upload(fifo, "one"))
+        with fifo.open("wb"):
+            beat = owner.wait_for(is_progress)
+        assert beat["id"] == "one"
+        assert owner.finish()[0] == 0
