@@ -21,7 +21,7 @@ import itertools
 import re
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "src"))
@@ -30,7 +30,7 @@ from store_workers import errors  # noqa: E402
 from store_workers.wire import events, messages, records  # noqa: E402
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
 PLACE = re.compile(
     r"(<!-- table: (?P<name>\w+)(?P<without>(?: -\w+)*) -->\n).*?(<!-- end of table -->)", re.DOTALL
@@ -80,7 +80,7 @@ def table_of(name: str, without: Iterable[str] = ()) -> str:
     )
 
 
-def rendered(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+def rendered(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
     """Return rows as a Markdown table; a column that is empty in every row is left out."""
     used = [number for number in range(len(head)) if any(row[number] for row in rows)]
     lines = [[head[number] for number in used], ["---"] * len(used)]
@@ -109,10 +109,9 @@ def meanings(name: str) -> Iterator[tuple[str, str]]:
     source = ast.parse(Path(str(errors.__file__)).read_text())
     found = next(n for n in source.body if isinstance(n, ast.ClassDef) and n.name == name)
     for member, text in itertools.zip_longest(found.body, found.body[1:]):
-        if isinstance(member, ast.Assign):
-            is_text = isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant)
-            code: Any = member.value
-            yield code.value, " ".join(str(text.value.value).split()) if is_text else ""  # type: ignore[attr-defined]
+        if isinstance(member, ast.Assign) and isinstance(member.value, ast.Constant):
+            meaning = ast.literal_eval(text.value) if isinstance(text, ast.Expr) else ""
+            yield str(member.value.value), " ".join(meaning.split())
 
 
 if __name__ == "__main__":
