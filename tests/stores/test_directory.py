@@ -129,7 +129,7 @@ def test_what_is_no_file_under_a_hash(tmp_path: Path, planted: str) -> None:
         (errno.ENAMETOOLONG, ErrorCode.STORE_REJECTED, False),
     ],
 )
-@pytest.mark.parametrize("step", ["write_all", "sync_file", "sync_directory"])
+@pytest.mark.parametrize("step", ["write_all", "sync_if_possible", "sync_directory"])
 def test_errors_of_the_system(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -146,7 +146,7 @@ def test_errors_of_the_system(
 
     if step == "sync_directory" and number in REFUSED_SYNC:
         return  # a test of its own, below
-    monkeypatch.setattr(directory if step == "write_all" else syncing, step, fail)
+    monkeypatch.setattr(syncing if step == "sync_directory" else directory, step, fail)
     failure = failing(lambda: store.put(chunk()))
     assert (failure.code, failure.transient) == (code, transient)
     assert os.strerror(number) in failure.message

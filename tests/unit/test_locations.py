@@ -14,6 +14,7 @@ from store_workers.errors import BadMessage
 from store_workers.files.paths import system_path
 from store_workers.stores.directory.location import DirectoryLocation, default_directory
 from store_workers.stores.http.location import HttpLocation
+from store_workers.stores.http.template import Template
 from store_workers.stores.location import locate
 from store_workers.wire.messages import Settings, decode_message
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
     from store_workers.stores.base import Location
 
+HASH = "abc" + 61 * "0"
 KEYS = {"access_key_id": "a", "secret_access_key": "s"}
 
 
@@ -102,6 +104,13 @@ def test_a_file_url_and_a_path_mean_the_same_directory(tmp_path: Path, name: str
         "http://host:99999/",
         "http://host:port/",
         "http://host/#fragment",
+        "http://host/{hash:2}",
+        "http://host/{hash:0}/{hash}",
+        "http://host/{hash:64}/{hash}",
+        "http://host/{hash:02}/{hash}",
+        "http://host/{hash2}/{hash}",
+        "http://host/{hash",
+        "http://host/?a={hash:2}",
         "http://a%zz/",
         "http://%41/",
         "http://ü..x/",
@@ -149,6 +158,8 @@ def test_any_text_is_a_place_or_a_refusal(text: str, scheme: str) -> None:
         ("http://bücher.example/ü b", "http://xn--bcher-kva.example/%C3%BC%20b"),
         ("http://[::1]:8080/", "http://[::1]:8080"),
         ("http://127.0.0.1/raw\udcff", "http://127.0.0.1/raw%FF"),
+        ("http://host/ü/{hash:2}/{hash}", "http://host/%C3%BC/{hash:2}/{hash}"),
+        ("http://host/{other}/x", "http://host/%7Bother%7D/x"),
         ("http://host/%C3%BC%2f/x", "http://host/%C3%BC%2f/x"),
         ("http://my_host-1.local./x", "http://my_host-1.local./x"),
     ],
@@ -164,6 +175,26 @@ def test_urls(store: str, shown: str) -> None:
 def test_a_url_with_a_slash_too_few_says_how_it_is_written(store: str) -> None:
     with pytest.raises(BadMessage, match=f"{store.partition(':')[0]}:// with two slashes"):
         place(store)
+
+
+@pytest.mark.parametrize(
+    ("url", "path"),
+    [
+        ("http://h", f"/{HASH}"),
+        ("http://h/a/", f"/a/{HASH}"),
+        ("http://h/a?q=1", f"/a/{HASH}?q=1"),
+        ("http://h/a/?q", f"/a/{HASH}?q"),
+        ("http://h/a/{hash:2}/{hash}", f"/a/ab/{HASH}"),
+        ("http://h/v2/name/blobs/sha256:{hash}", f"/v2/name/blobs/sha256:{HASH}"),
+        ("http://h/get/?name={hash}&k=ü", f"/get/?name={HASH}&k=%C3%BC"),
+        ("http://h/{hash:1}/{hash:10}/{hash}.chunk/", f"/a/{HASH[:10]}/{HASH}.chunk/"),
+        ("http://h/{hash}/{x}", f"/{HASH}/%7Bx%7D"),
+    ],
+)
+def test_where_a_chunk_lies_on_a_server(url: str, path: str) -> None:
+    location = place(url)
+    assert isinstance(location, HttpLocation)
+    assert Template(location.path, location.query).path_of(HASH) == path
 
 
 def test_no_refusal_shows_a_secret_of_the_url() -> None:

@@ -19,8 +19,9 @@ from store_workers.files.atomic_file import (
     remove_stale_files,
     write_all,
 )
+from store_workers.files.syncing import sync_if_possible
 from store_workers.stores.base import LONGEST_ANSWER, Properties
-from store_workers.stores.directory.syncing import GroupSync, sync_content, sync_names
+from store_workers.stores.directory.syncing import GroupSync, sync_names
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -131,7 +132,7 @@ class DirectoryStore:
         try:
             try:
                 write_all(descriptor, chunk.pieces)
-                sync_content(descriptor)
+                sync_if_possible(descriptor)
             finally:
                 os.close(descriptor)
             self._make_directory(prefix)

@@ -6,33 +6,19 @@ import errno
 import os
 import threading
 
-from store_workers.files.syncing import sync_directory, sync_file
-
-_NOTHING_TO_SYNC = frozenset({errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS})
-"""What a sync says on file systems that have no such call, and do without: mounts of servers."""
-
-_REFUSED = _NOTHING_TO_SYNC | {errno.EACCES, errno.EPERM, errno.EBADF, errno.EISDIR}
-"""What a directory's sync says where the file system, or its mode (0300), lets nobody do it."""
-
-
-def sync_content(descriptor: int) -> None:
-    """Make a chunk's bytes durable, as far as the file system can. Raises `OSError`."""
-    try:
-        sync_file(descriptor)
-    except OSError as error:
-        if error.errno not in _NOTHING_TO_SYNC:
-            raise
+from store_workers.files.syncing import REFUSED, sync_directory
 
 
 def sync_names(directory: str) -> None:
     """Make the names in a directory durable, as far as the file system can. Raises `OSError`.
 
-    Where the directory itself cannot be synced, all that the system has in memory is.
+    Where the directory may not be read (mode 0300), or its sync is denied, all that the system
+    holds is synced.
     """
     try:
         sync_directory(directory)
     except OSError as error:
-        if error.errno not in _REFUSED:
+        if error.errno not in REFUSED:
             raise
         if hasattr(os, "sync"):
             os.sync()

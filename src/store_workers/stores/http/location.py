@@ -4,6 +4,11 @@ from __future__ import annotations
 
 from store_workers.errors import BadMessage
 from store_workers.stores.http.server import Server
+from store_workers.stores.http.template import (
+    check_placeholders,
+    encode_around,
+    has_placeholder,
+)
 from store_workers.stores.http.tls import tls_files
 from store_workers.stores.http.url_parts import ascii_host, basic, is_host
 
@@ -69,7 +74,7 @@ def read_http_url(
     url: str, field: str, message: Common, environment: Mapping[str, str]
 ) -> HttpLocation:
     """Take a base URL apart; raise `BadMessage`, which never shows the URL: it may hold secrets."""
-    from urllib.parse import quote, urlsplit
+    from urllib.parse import urlsplit
 
     try:
         parts = urlsplit(url)
@@ -83,9 +88,7 @@ def read_http_url(
     auth = message.auth
     if auth is not None and auth.access_key_id is not None:
         raise BadMessage("auth", "S3's keys are for s3:// stores")
-    # What is percent-encoded already stays as it is.
-    path = quote(_bytes(parts.path.rstrip("/")), safe="/%:@!$&'()*+,;=~")
-    query = quote(_bytes(parts.query), safe="/%:@!$&'()*+,;=~?")
+    path, query = _encoded(parts.path, parts.query, field)
     authorization = _authorization(auth, parts.username, parts.password, environment)
     server = Server(
         parts.scheme.lower(), host, port, tls_files(message.tls, environment), environment
@@ -94,6 +97,23 @@ def read_http_url(
     # What the environment holds is a secret also where it is not sent.
     secrets = tuple(filter(None, (*given, environment.get(TOKEN_VARIABLE))))
     return HttpLocation(server, path, query, authorization, secrets)
+
+
+def _encoded(path: str, query: str, field: str) -> tuple[str, str]:
+    """Path and query as they are sent; placeholders, and what is encoded already, stay as they are.
+
+    A base's path has no slash at its end.
+    """
+    from urllib.parse import quote
+
+    check_placeholders(path + query, field)
+    if not has_placeholder(path + query):
+        path = path.rstrip("/")
+    safe = "/%:@!$&'()*+,;=~"
+    return (
+        encode_around(path, lambda text: quote(_bytes(text), safe=safe)),
+        encode_around(query, lambda text: quote(_bytes(text), safe=safe + "?")),
+    )
 
 
 def _bytes(text: str) -> bytes:

@@ -9,6 +9,7 @@ from store_workers.stores.base import LONGEST_ANSWER, Properties
 from store_workers.stores.http.folders import Folders
 from store_workers.stores.http.refusals import REDIRECTS, refusal
 from store_workers.stores.http.route import LONGEST_REFUSAL
+from store_workers.stores.http.template import Template
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -38,9 +39,9 @@ UNCACHED = {"Cache-Control": "no-cache, no-transform"}
 class HttpStore:
     """A server that keeps what is PUT under a path.
 
-    `base` is the path before the hash, without a slash at its end; `query` is appended to every
-    request's path; `headers` go with every request and hold the credentials; `shown` names the
-    server in messages, without secrets.
+    `base` is the path before the hash, without a slash at its end, and `query` is appended to every
+    request's path, unless they hold placeholders (`template.py`); `headers` go with every request
+    and hold the credentials; `shown` names the server in messages, without secrets.
     """
 
     properties = Properties()
@@ -56,7 +57,7 @@ class HttpStore:
     ) -> None:
         self._transport = transport
         self._redirects = redirects
-        self._base = base
+        self._template = Template(base, query)
         self._query = f"?{query}" if query else ""
         self._headers = headers
         self._shown = shown
@@ -215,7 +216,7 @@ class HttpStore:
         return refusal(answer, self._shown, self._transport.redactor, advice=advice or None)
 
     def _path(self, hash: str) -> str:
-        return f"{self._base}/{hash}{self._query}"
+        return self._template.path_of(hash)
 
 
 def _longest(status: int) -> int:
