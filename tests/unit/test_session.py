@@ -15,8 +15,9 @@ import pytest
 from store_workers.errors import BadMessage, ErrorCode, StoreFailure
 from store_workers.run import session
 from store_workers.run.open_stores import MOST_IDLE, OpenStores
+from store_workers.stores import once
 from store_workers.stores.base import Chunk
-from store_workers.stores.once import PutOnce
+from store_workers.stores.once import JUST_NOW, PutOnce
 from store_workers.threads import Abandoned, ThreadGroup
 from store_workers.wire.messages import Cancel, SessionStart, decode_first, decode_next
 from tests.stores.memory_store import MemoryStore
@@ -470,3 +471,22 @@ def test_each_message_has_its_own_heartbeat(fifo: Path, tmp_path: Path) -> None:
             beat = owner.wait_for(is_progress)
         assert beat["id"] == "one"
         assert owner.finish()[0] == 0
+
+
+def test_what_was_stored_just_now_is_there_and_later_the_store_is_asked(
+    group: ThreadGroup, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [0.0]
+    behind = MemoryStore()
+    store = PutOnce(behind, group.condition(), clock=lambda: now[0])
+    assert store.put(chunk())
+    behind.chunks.clear()  # somebody removes it
+    assert store.has(HASH, 7)
+    assert not store.put(chunk())
+    now[0] += JUST_NOW
+    assert not store.has(HASH, 7)
+    assert store.put(chunk())
+    monkeypatch.setattr(once, "MOST_KNOWN", 3)
+    for number in range(10):
+        store.put(Chunk(f"{number:064x}", [memoryview(b"c")]))
+    assert len(store._stored) == 3

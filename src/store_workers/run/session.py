@@ -95,6 +95,7 @@ class Session:
         self._threads = 0
         self._free = 0
         self._stopped: BaseException | None = None
+        self._concluding = 0  # messages whose failure is being told
         self._files = 0
         self._failed = 0
         self._locations: dict[object, Location] = {}
@@ -127,7 +128,7 @@ class Session:
             job.run.close()
 
     def _is_busy(self) -> bool:
-        return bool(self._jobs) or self._free < self._threads
+        return bool(self._jobs) or self._concluding > 0 or self._free < self._threads
 
     def _take_line(self) -> bool:
         """Take the next line, or wait for room or for one; false at the end of the input."""
@@ -213,12 +214,15 @@ class Session:
             self.shared.group.fail(failure)
             return
         job.run.close()
+        with self._lock:
+            self._concluding += 1
         self._forget(job)
         try:
             conclude(failure, job.events, spent=job.run.spent)
         except OwnerGone as gone:
             self.shared.group.fail(gone)
         with self._changed:
+            self._concluding -= 1
             if job.events.ended_with is EventType.ERROR:
                 self._failed += 1
             if job in self._waiting:
