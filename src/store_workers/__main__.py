@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 LOG_VARIABLE = "STORE_WORKERS_LOG"
 FLAGS = ("--help", "--version", "--schema")
+VERBS = ("upload", "download", "verify")
 
 
 def run(arguments: list[str]) -> int:
@@ -27,7 +28,9 @@ def run(arguments: list[str]) -> int:
     if arguments and arguments[0] in FLAGS:
         from store_workers.people.flags import answer
 
-        return answer(arguments[0])
+        return answer(*arguments[:2])
+    if arguments and arguments[0] in VERBS:
+        return run_verb(arguments)
     if sys.stdout is None:  # closed: nobody would hear how it went
         return FAILURE
     pipe = OwnerPipe(take_standard_output())
@@ -35,7 +38,12 @@ def run(arguments: list[str]) -> int:
     if problem:
         return refuse(pipe, problem)
     pipe.observer = find_observer(os.environ, pipe)
-    process_run = ProcessRun(sys.stdin.fileno(), pipe, os.environ)
+    return run_messages(sys.stdin.fileno(), pipe)
+
+
+def run_messages(messages: int, pipe: OwnerPipe) -> int:
+    """Do what the messages ask for that come from a descriptor; the exit status."""
+    process_run = ProcessRun(messages, pipe, os.environ)
     with Signals(process_run.mailbox):
         status = process_run.status()
         # Threads that are held up in a silent store must not hold the exit up.
@@ -43,10 +51,24 @@ def run(arguments: list[str]) -> int:
     return status
 
 
+def run_verb(arguments: list[str]) -> int:
+    """Do what a person asks for on the command line; the exit status."""
+    from store_workers.people.standard_error import StandardError
+    from store_workers.people.verbs import prepare
+
+    invocation = prepare(arguments, StandardError())
+    if isinstance(invocation, int):
+        return invocation
+    pipe = OwnerPipe(invocation.events)
+    pipe.observer = invocation.printer(find_observer(os.environ, pipe, tells_failures=False))
+    return run_messages(invocation.messages, pipe)
+
+
 def no_message(arguments: list[str]) -> str:
     """Why there is no message to be had; "" where there may be one."""
     if arguments:
-        return f"expected no argument but {', '.join(FLAGS)}: the work comes on standard input"
+        words = ", ".join((*VERBS, *FLAGS))
+        return f"expected {words}, or no argument: then the work comes on standard input"
     if sys.stdin is None:
         return "expected one JSON object on standard input, which is closed"
     if os.isatty(sys.stdin.fileno()):
@@ -56,19 +78,24 @@ def no_message(arguments: list[str]) -> str:
 
 def refuse(pipe: OwnerPipe, problem: str) -> int:
     """Tell that there is no message; a person at a terminal is shown how to give one."""
+    typed = pipe.is_on_screen()
+    if typed or (sys.stdin is not None and os.isatty(sys.stdin.fileno())):
+        from store_workers.people.flags import help_text
+        from store_workers.people.standard_error import StandardError
+
+        StandardError().write(help_text() + "\n" + (f"\n{problem}\n" if typed else ""))
+    if typed:
+        return NOT_ACCEPTED
     try:
         EventWriter(pipe).emit(error_event(BadMessage("", problem)))
     except OwnerGone:
         return FAILURE
-    if sys.stdin is not None and os.isatty(sys.stdin.fileno()):
-        from store_workers.people.flags import help_text
-        from store_workers.people.standard_error import StandardError
-
-        StandardError().write(help_text() + "\n")
     return NOT_ACCEPTED
 
 
-def find_observer(environment: Mapping[str, str], pipe: OwnerPipe) -> Observer | None:
+def find_observer(
+    environment: Mapping[str, str], pipe: OwnerPipe, *, tells_failures: bool = True
+) -> Observer | None:
     """Who is shown the events besides the owner: operators that ask for a log, else a person.
 
     Nothing is imported where nobody looks.
@@ -83,7 +110,9 @@ def find_observer(environment: Mapping[str, str], pipe: OwnerPipe) -> Observer |
         from store_workers.people.progress_bar import ProgressBar
         from store_workers.people.standard_error import StandardError
 
-        return ProgressBar(StandardError(), on_screen=pipe.is_on_screen())
+        return ProgressBar(
+            StandardError(), on_screen=pipe.is_on_screen(), tells_failures=tells_failures
+        )
     return None
 
 

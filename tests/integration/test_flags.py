@@ -65,10 +65,16 @@ def test_the_messages_of_the_help_work(tmp_path: Path) -> None:
         return [json.loads(event) for event in done.stdout.splitlines()]
 
     uploaded = paste(upload)[-1]
-    hashes = json.dumps(uploaded["hashes"])
-    assert '["..."]' in download
-    assert paste(download.replace('["..."]', hashes))[-1]["type"] == "FILE_DOWNLOADED"
+    assert '"..."' in download
+    named = download.replace("...", str(uploaded["manifest"]))
+    assert paste(named)[-1]["type"] == "FILE_DOWNLOADED"
     assert (tmp_path / "copy.tar").read_bytes() == (tmp_path / "big.tar").read_bytes()
+
+
+def test_the_protocol_is_carried() -> None:
+    said = ask("--help", "protocol")
+    assert said.returncode == 0
+    assert said.stdout == (ROOT / "docs" / "protocol.md").read_text() + "\n"
 
 
 def test_version_names_everything_that_is_bundled() -> None:
@@ -136,5 +142,5 @@ def test_help_in_a_real_terminal(tmp_path: Path) -> None:
     with Terminal(tmp_path, columns=80, rows=30) as terminal:
         terminal.enter(f"clear; {bare_python()} {ARTIFACT} > events; echo status $?")
         shown = terminal.wait_for("status 2")
-    assert "store-workers puts a large file into a chunk store" in shown
+    assert "store-workers puts files into a chunk store" in shown
     assert json.loads((tmp_path / "events").read_text())["code"] == "BAD_MESSAGE"

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import pytest
 
 from store_workers.errors import ErrorCode
-from store_workers.people.progress_bar import ProgressBar, Rate, position, size_text
+from store_workers.people.progress_bar import ProgressBar, position, size_text
 from store_workers.people.standard_error import StandardError
 from store_workers.wire.events import (
     ChunkRetry,
@@ -16,6 +17,7 @@ from store_workers.wire.events import (
     ErrorEvent,
     FileDownloaded,
     FileUploaded,
+    SessionEnded,
     UploadProgress,
 )
 from store_workers.wire.messages import DownloadStart, MessageType, UploadStart
@@ -51,39 +53,38 @@ def bar_at(progress: UploadProgress | DownloadProgress, message: object = UPLOAD
     bar.begin(message, "store", lambda: progress)  # type: ignore[arg-type]
     clock.now += 2
     bar.tick()
-    (drawn,) = screen.written
+    drawn = "".join(screen.written)
     assert drawn.startswith("\r")
     assert drawn.endswith("\x1b[K\r")
-    return drawn[1:-4]
+    return drawn[1:-4].rstrip()
+
+
+UP = UploadProgress(
+    concurrency=8,
+    read_bytes=25 << 20,
+    total_bytes=100 << 20,
+    stored_bytes=10 << 20,
+    stored_chunks=9,
+)
+
+
+def changed(progress: UploadProgress | DownloadProgress, **fields: object) -> Any:
+    return type(progress)(**{**vars(progress), **fields})
 
 
 def test_upload_of_known_size() -> None:
-    at = UploadProgress(
-        concurrency=8,
-        read_bytes=25 << 20,
-        total_bytes=100 << 20,
-        stored_bytes=10 << 20,
-        stored_chunks=20,
-    )
-    line = bar_at(at)
-    assert re.match(r"big\.tar +25% \|", line)
-    assert line.endswith("| 12.5 MiB/s, 00:06 left, 25.0 MiB read, 10.0 MiB stored")
-    assert len(line) == 79
+    line = bar_at(UP)
+    assert re.match(r"big\.tar:  25%\|", line)
+    assert "| 25.0M/100M [" in line
+    assert line.endswith(", 12.5 MiB/s, 10.0 MiB stored]")
+    assert len(line) <= 80
 
 
 @pytest.mark.parametrize("total", [None, 0])
 def test_upload_of_unknown_size(total: int | None) -> None:
-    at = UploadProgress(
-        concurrency=8, read_bytes=1 << 20, total_bytes=total, stored_bytes=0, stored_chunks=0
-    )
-    assert bar_at(at) == "big.tar 512.0 KiB/s, 1.0 MiB read, 0 B stored"
-
-
-def test_file_that_grows_ends_at_all_of_it() -> None:
-    at = UploadProgress(
-        concurrency=8, read_bytes=200, total_bytes=100, stored_bytes=0, stored_chunks=0
-    )
-    assert "100%" in bar_at(at)
+    line = bar_at(changed(UP, total_bytes=total))
+    assert re.match(r"big\.tar: 25\.0MiB \[", line)
+    assert "%" not in line
 
 
 def test_download_by_size_and_by_chunks() -> None:
@@ -95,13 +96,28 @@ def test_download_by_size_and_by_chunks() -> None:
         total_bytes=None,
         written_bytes=8 << 20,
     )
-    sized = DownloadProgress(**{**at.encode(), "total_bytes": 16 << 20})
+    sized = changed(at, total_bytes=16 << 20)
     assert position(sized) == (8 << 20, 16 << 20, 8 << 20)
     assert position(at) == (10, 40, 8 << 20)
     message = DownloadStart(type=MessageType.DOWNLOAD_START, path="copy", hashes=(HASH,) * 40)
-    line = bar_at(at, message)
-    assert re.match(r"copy +25% \|", line)
-    assert line.endswith("| 4.0 MiB/s, 00:06 left, 5.0 MiB fetched, 8.0 MiB written")
+    assert re.match(r"copy:  25%\|.*\| 10/40 \[.* chunks/s, 5.0 MiB fetched\]", bar_at(at, message))
+    assert re.match(r"copy:  50%\|.*\| 8.00M/16.0M \[", bar_at(sized, message))
+
+
+def test_many_files_are_counted() -> None:
+    screen, clock = Screen(), Clock()
+    bar = ProgressBar(screen, on_screen=False, tells_files=False, clock=clock)
+    for id in ("a", "b", "c"):
+        message = UploadStart(type=MessageType.UPLOAD_START, path=id, id=id)
+        bar.begin(message, "store", lambda: UP)
+    bar.after(uploaded("a"), "a")
+    assert screen.written == []
+    clock.now += 2
+    bar.tick()
+    assert "1 file done: 75.0MiB [" in screen.written[0]
+    assert "2 under way]" in screen.written[0]
+    bar.after(SessionEnded(files=3, failed=1, duration_ms=2000), None)
+    assert screen.written[-1] == "3 files in 2.0 s, 1 of them failed\n"
 
 
 def test_names_are_cut_and_made_printable() -> None:
@@ -146,6 +162,21 @@ def test_event_that_was_never_finished_blocks_nothing() -> None:
     bar.close()
 
 
+def uploaded(path: str) -> FileUploaded:
+    return FileUploaded(
+        path=path,
+        store="s",
+        size=4 << 20,
+        compressed_size=1 << 20,
+        chunks=2,
+        hashes=(HASH, HASH),
+        new_chunks=1,
+        new_bytes=1 << 19,
+        changed=False,
+        duration_ms=2000,
+    )
+
+
 def summary(event: FileUploaded | FileDownloaded | ErrorEvent, retries: int = 0) -> str:
     screen, clock = Screen(), Clock()
     bar = ProgressBar(screen, on_screen=False, clock=clock)
@@ -169,19 +200,7 @@ def summary(event: FileUploaded | FileDownloaded | ErrorEvent, retries: int = 0)
 
 
 def test_summaries() -> None:
-    uploaded = FileUploaded(
-        path="a",
-        store="s",
-        size=4 << 20,
-        compressed_size=1 << 20,
-        chunks=2,
-        hashes=(HASH, HASH),
-        new_chunks=1,
-        new_bytes=1 << 19,
-        changed=False,
-        duration_ms=2000,
-    )
-    assert summary(uploaded, 2) == (
+    assert summary(uploaded("a"), 2) == (
         "uploaded a: 4.0 MiB in 2.0 s (2.0 MiB/s), 1.0 MiB stored, 1 of 2 chunks new, 2 retries\n"
     )
     downloaded = FileDownloaded(
@@ -208,11 +227,3 @@ def test_summaries() -> None:
 )
 def test_sizes(size: int, text: str) -> None:
     assert size_text(size) == text
-
-
-def test_rate_follows_the_last_seconds() -> None:
-    rate = Rate(0.0)
-    assert rate.at(1.0, 1000) == 1000
-    assert rate.at(1.0, 1000) == 1000  # no time has passed
-    assert 1000 < rate.at(2.0, 5000) < 4000
-    assert rate.at(10.0, 5000) == 0

@@ -46,9 +46,10 @@ def libraries(native: dict[Native, dict[Target, Path]]) -> dict[str, bytes]:
 
 
 def own(root: Path) -> dict[str, bytes]:
-    """Return the project's own sources."""
+    """Return the project's own sources, and the page that ``--help protocol`` prints."""
     source = root / "src"
-    return {
+    page = {f"{PACKAGES[0]}/protocol.md": (root / "docs" / "protocol.md").read_bytes()}
+    return page | {
         path.relative_to(source).as_posix(): path.read_bytes()
         for package in PACKAGES
         for path in (source / package).rglob("*")

@@ -8,9 +8,17 @@ BUNDLED = ("urllib3", "truststore", "botocore", "tqdm")
 """What is told beside the codec: modules that have a `__version__`."""
 
 
-def answer(flag: str) -> int:
-    """Print what `flag` asks for; the exit status: 0, or 1 where nobody reads it to the end."""
-    text = {"--help": help_text, "--version": version_text, "--schema": schema_text}[flag]()
+PROTOCOL = "protocol"
+"""The word behind `--help` that asks for the whole protocol."""
+
+
+def answer(flag: str, topic: str = "") -> int:
+    """Print what `flag` asks for; the exit status: 0, or 1 where nobody reads it to the end.
+
+    `topic` is the word behind `--help`.
+    """
+    texts = {"--help": help_text, "--version": version_text, "--schema": schema_text}
+    text = protocol_text() if flag == "--help" and topic == PROTOCOL else texts[flag]()
     try:
         sys.stdout.write(text + "\n")
         sys.stdout.flush()
@@ -22,26 +30,40 @@ def answer(flag: str) -> int:
 def help_text() -> str:
     """One screen, in ASCII: what the worker is, and messages to paste."""
     return """\
-store-workers puts a large file into a chunk store, and gets it back.
-It takes one JSON message on stdin and writes JSON lines, its events, on stdout.
+store-workers puts files into a chunk store, and gets them back.
 
-  echo '{"type":"UPLOAD_START","path":"big.tar","store":"chunks"}' |
-      store-workers.pyz | tee events.jsonl
+  store-workers.pyz upload FILE... [--store URL]      prints <manifest>  <path>
+  store-workers.pyz upload --command -- pg_dump -Fc db
+  store-workers.pyz download MANIFEST FILE            [--resume] [--range O:L]
+  store-workers.pyz verify MANIFEST
 
+A store is a directory, http://..., https://... or s3://bucket/prefix, else
+STORE_WORKERS_STORE. upload --help has all options. For programs, the same as
+one JSON message on stdin and JSON lines, its events, on stdout:
+
+  echo '{"type":"UPLOAD_START","path":"big.tar","store":"chunks",
+      "manifest":true}' | store-workers.pyz | tee events.jsonl
   echo '{"type":"DOWNLOAD_START","path":"copy.tar","store":"chunks",
-      "hashes":["..."]}' | store-workers.pyz
+      "manifest":"..."}' | store-workers.pyz
 
-The hashes are those of FILE_UPLOADED, the last line of the upload. A store is
-a directory, http://..., https://... or s3://bucket/prefix.
+Exit status: 0 done, 1 failed, 2 not accepted, 128 + n stopped by signal n
+(130 Ctrl-C, 143 SIGTERM). An event ERROR says why, with a code.
 
-Exit status: 0 done, 1 failed: the last line is an ERROR with a code, 2 message
-not accepted, 128 + n stopped by signal n (130 Ctrl-C, 143 SIGTERM).
+  --help [protocol]  this text, or every message, event and code
+  --version          what this is, what is bundled, which Python it runs on
+  --schema           the JSON Schema of every message and event
+docs/quickstart.md of the project is the place to begin."""
 
-  --help     this text
-  --version  the versions of the worker, of what is bundled and of Python
-  --schema   the JSON Schema of every message and event
 
-More: README.md and docs/ of the project, docs/quickstart.md first."""
+def protocol_text() -> str:
+    """The page `docs/protocol.md`, which lies in the artifact beside the code."""
+    from pkgutil import get_data
+
+    try:
+        page = get_data("store_workers", "protocol.md")
+    except OSError:  # not built: in a clone the page is in docs/
+        page = None
+    return page.decode("utf-8") if page else "docs/protocol.md of the project has it"
 
 
 def version_text() -> str:

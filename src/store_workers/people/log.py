@@ -7,8 +7,10 @@ its path, its type and the store's name as error messages have it.
 
 from __future__ import annotations
 
+import logging
 import time
 from json import dumps
+from logging import DEBUG, ERROR, INFO, WARNING
 
 from store_workers.wire.events import EventType
 
@@ -23,23 +25,17 @@ if TYPE_CHECKING:
     from store_workers.wire.messages import Message
 
 VARIABLE = "STORE_WORKERS_LOG"
-DEBUG, INFO, WARNING, ERROR = "debug", "info", "warning", "error"
-RANKS = {DEBUG: 10, INFO: 20, WARNING: 30, ERROR: 40}
-CHOICES = (DEBUG, INFO, WARNING)
+CHOICES = {"debug": DEBUG, "info": INFO, "warning": WARNING}
 
 LEVELS = {
     EventType.CHUNK: DEBUG,
     EventType.PROGRESS: DEBUG,
-    EventType.FILE_UPLOADED: INFO,
-    EventType.FILE_DOWNLOADED: INFO,
-    EventType.FILE_VERIFIED: INFO,
-    EventType.SESSION_ENDED: INFO,
     EventType.CHUNK_RETRY: WARNING,
     EventType.CHUNK_BAD: WARNING,
     EventType.WARNING: WARNING,
     EventType.ERROR: ERROR,
 }
-"""How much each event matters."""
+"""How much an event matters; one that ends a message well is `INFO`."""
 
 RENAMED = {"index": "chunk", "attempts": "attempt"}
 LEFT_OUT = frozenset({"hashes"})
@@ -47,31 +43,28 @@ LEFT_OUT = frozenset({"hashes"})
 
 
 class Log:
-    """An observer of the events (`owner.Observer`) that writes a line for each that matters.
+    """An observer of the events (`writer.Observer`) that logs each that matters.
 
     `level` is what the variable says. A word that is none of `CHOICES` counts as "info", and the
     first line says so: a slip in a service's configuration should stop no transfer and hide
     nothing.
     """
 
-    def __init__(
-        self,
-        level: str,
-        stream: StandardError,
-        clock: Callable[[], float] = time.time,
-    ) -> None:
-        self._stream = stream
-        self._clock = clock
+    def __init__(self, level: str, stream: StandardError) -> None:
         word = level.strip().lower()
-        self._least = RANKS[word if word in CHOICES else INFO]
+        # A logger of its own, and not one of the process: two runs do not share it.
+        self._logger = logging.Logger("store_workers", CHOICES.get(word, INFO))  # noqa: LOG001
+        handler = logging.StreamHandler(stream)
+        handler.setFormatter(Logfmt())
+        self._logger.addHandler(handler)
         if word not in CHOICES:
-            told = f"{VARIABLE} is none of {', '.join(CHOICES)}: taken as {INFO}"
-            self._line(WARNING, "LOG", {"message": told})
+            told = f"{VARIABLE} is none of {', '.join(CHOICES)}: taken as info"
+            self._log(WARNING, "LOG", {"message": told})
 
     def begin(self, message: Message, store: str, progress: Callable[[], Event]) -> None:
         """Note that the work begins."""
         settings = message.settings
-        self._line(
+        self._log(
             INFO,
             message.type.value,
             {
@@ -96,7 +89,7 @@ class Log:
         """Note one try of a chunk and how long it took."""
         fields = {"chunk": index, "hash": hash, "attempt": attempt}
         outcome = failure.code.value if failure else "OK"
-        self._line(
+        self._log(
             DEBUG, "TRY", {**fields, "duration_ms": round(seconds * 1000), "code": outcome}, id
         )
 
@@ -110,7 +103,7 @@ class Log:
             for name, value in event.encode().items()
             if name not in LEFT_OUT
         }
-        self._line(LEVELS[event.type], event.type.value, fields, id)
+        self._log(LEVELS.get(event.type, INFO), event.type.value, fields, id)
 
     def tick(self) -> None:
         """Time has passed: nothing to do."""
@@ -118,18 +111,31 @@ class Log:
     def close(self) -> None:
         """The run is over: nothing is kept back."""
 
-    def _line(self, level: str, event: str, fields: dict[str, Any], id: str | None = None) -> None:
-        if RANKS[level] < self._least:
-            return
-        pairs = {"time": self._time(), "level": level, "event": event, "id": id, **fields}
-        told = (f"{name}={_value(value)}" for name, value in pairs.items() if value is not None)
-        self._stream.write(" ".join(told) + "\n")
+    def _log(self, level: int, event: str, fields: dict[str, Any], id: str | None = None) -> None:
+        if self._logger.isEnabledFor(level):
+            self._logger.log(level, event, extra={"fields": {"id": id, **fields}})
 
-    def _time(self) -> str:
-        """Now, in UTC, to the millisecond (RFC 3339)."""
-        now = self._clock()
-        whole = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now))
-        return f"{whole}.{int(now * 1000) % 1000:03d}Z"
+
+class Logfmt(logging.Formatter):
+    """Makes a record a line of `name=value` pairs."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The record's line: its time, its level, its event, then what the event holds."""
+        pairs = {
+            "time": rfc3339(record.created),
+            "level": record.levelname.lower(),
+            "event": record.msg,
+            **vars(record)["fields"],
+        }
+        return " ".join(
+            f"{name}={_value(value)}" for name, value in pairs.items() if value is not None
+        )
+
+
+def rfc3339(moment: float) -> str:
+    """A time in UTC, to the millisecond."""
+    whole = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(moment))
+    return f"{whole}.{int(moment * 1000) % 1000:03d}Z"
 
 
 def _value(value: Any) -> str:

@@ -1,7 +1,7 @@
-"""A bar for the person at the terminal, and one line at the end that says how it went.
+"""A bar for the person at the terminal, and one line for each file that is done.
 
-tqdm draws the bar. It is imported once a run has lasted a moment: a short run shows its last
-line only.
+tqdm draws the bar: its width, its rate, what is left. It is imported once a run has lasted a
+moment: a short run shows its last line only.
 """
 
 from __future__ import annotations
@@ -12,11 +12,13 @@ import time
 
 from store_workers.errors import shown
 from store_workers.wire.events import (
+    TERMINAL,
     ChunkRetry,
     ErrorEvent,
     FileDownloaded,
     FileUploaded,
     FileVerified,
+    SessionEnded,
     UploadProgress,
     VerifyProgress,
 )
@@ -24,6 +26,7 @@ from store_workers.wire.events import (
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any
 
     from store_workers.errors import StoreFailure
     from store_workers.people.standard_error import StandardError
@@ -32,7 +35,6 @@ if TYPE_CHECKING:
 
     Progress = UploadProgress | DownloadProgress | VerifyProgress
 
-EVENTS_DESCRIPTOR = 1
 CLEAR_LINE = "\r\x1b[K"
 REFRESH = 0.1
 """Seconds between two drawings at least."""
@@ -41,36 +43,48 @@ LONGEST_NAME = 24
 NARROWEST = 40
 """Columns below which a terminal is not believed."""
 
-AVERAGED_OVER = 3.0
-"""Seconds over which the rate is averaged: the older, the less it counts."""
+USUAL_COLUMNS = 80
+WITH_TOTAL = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}, {speed}{postfix}]"
+WITHOUT_TOTAL = "{desc}: {n_fmt}{unit} [{elapsed}, {speed}{postfix}]"
 
 
 class ProgressBar:
-    """An observer of the events (`owner.Observer`) that shows how far the run is.
+    """An observer of the events (`writer.Observer`) that shows how far the run is.
 
     `on_screen` says that the events themselves go to a terminal as well: then the bar makes room
-    for each of them.
+    for each of them. `tells_files`, `tells_failures`: is it up to the bar to say that a file is
+    done, that one failed?
     """
 
     def __init__(
-        self, stream: StandardError, *, on_screen: bool, clock: Callable[[], float] = time.monotonic
+        self,
+        stream: StandardError,
+        *,
+        on_screen: bool,
+        tells_files: bool = True,
+        tells_failures: bool = True,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._stream = stream
         self._on_screen = on_screen
+        self._tells_files = tells_files
+        self._tells_failures = tells_failures
         self._clock = clock
         self._lock = threading.Lock()  # held while something is drawn
         self._writing = False  # an event is being written: nothing is drawn into it
         self._began = clock()
         self._drawn: float | None = None
         self._retries = 0
-        self._rate = Rate(self._began)
-        self._message: Message | None = None
-        self._progress: Callable[[], Progress] | None = None
+        self._under_way: dict[str | None, tuple[Message, Callable[[], Progress]]] = {}
+        self._files = 0
+        self._files_moved = 0  # bytes of the files that are done
+        self._bar: Any = None
 
     def begin(self, message: Message, store: str, progress: Callable[[], Progress]) -> None:
-        """The work begins; `progress` says how far it is."""
-        self._message = message
-        self._progress = progress
+        """The work for a message begins; `progress` says how far it is."""
+        with self._lock:
+            self._files += 1
+            self._under_way[message.id] = message, progress
 
     def tried(
         self,
@@ -91,16 +105,20 @@ class ProgressBar:
                 self._clear()
 
     def after(self, event: Event, id: str | None) -> None:
-        """An event was written; the last one ends the bar."""
+        """An event was written; one that ends a file is told."""
         if isinstance(event, ChunkRetry):
             self._retries += 1
-        summary = self._summary(event)
         with self._lock:
             self._writing = False
-            if summary:
-                self._clear()
-                self._stream.write(summary + "\n")
-                self._progress = None
+            if event.type not in TERMINAL:
+                return
+            self._clear()
+            ended = self._under_way.pop(id, None)
+            if ended is not None:
+                self._files_moved += position(ended[1]())[2]
+            line = self._summary(event)
+            if line:
+                self._stream.write(line + "\n")
 
     def tick(self) -> None:
         """Draw the bar, unless that was just done or an event is being written."""
@@ -108,124 +126,151 @@ class ProgressBar:
         if now - (self._drawn or self._began) < REFRESH or not self._lock.acquire(blocking=False):
             return
         try:
-            if self._progress is not None and not self._writing:
+            if self._under_way and not self._writing:
                 self._drawn = now
-                # The cursor goes back to the left: whatever else is written to this terminal, such
-                # as the events by way of `tee`, then starts on a column of its own.
-                self._stream.write(f"\r{self._line(self._progress(), now)}\x1b[K\r")
+                self._draw()
         finally:
             self._lock.release()
 
     def close(self) -> None:
         """The run is over, with or without a last event: leave no half line."""
         if self._lock.acquire(timeout=REFRESH):
-            if self._progress is not None:
+            if self._under_way:
                 self._clear()
-            self._progress = None
+            self._under_way.clear()
             self._lock.release()
 
     def _clear(self) -> None:
         if self._drawn is not None:
             self._stream.write(CLEAR_LINE)
 
-    def _line(self, at: Progress, now: float) -> str:
-        from tqdm.std import tqdm
-
-        now_at, total, moved = position(at)
-        rate = self._rate.at(now, moved)
-        done = now_at if not total else min(now_at, total)
-        scale = done / moved if moved else 0  # chunks, or bytes, for each byte that was moved
-        return str(
-            tqdm.format_meter(
-                done,
-                total or 0,
-                now - self._began,
-                ncols=self._columns(),
-                prefix=self._name(),
-                ascii=not self._speaks_unicode(),
-                rate=rate * scale or None,
-                bar_format=self._format(at, total, rate),
-            )
-        )
-
-    def _format(self, at: Progress, total: int | None, rate: float) -> str:
-        notes = [f"{size_text(rate)}/s"]
-        if total:
-            notes.append("{remaining} left")
-        notes += details(at)
+    def _draw(self) -> None:
+        if self._bar is None:
+            self._bar = new_bar(self._stream, self._clock() - self._began)
+        bar = self._bar
+        states = [progress() for _, progress in self._under_way.values()]
+        if self._files == 1:
+            ((message, _),) = self._under_way.values()
+            done, total, _ = position(states[0])
+            name, notes = name_of(message), details(states[0])
+            is_bytes = total is None or total != getattr(states[0], "total_chunks", None)
+        else:
+            done, total = self._files_moved + sum(position(at)[2] for at in states), None
+            name = f"{count_text(self._files - len(states), 'file', 'files')} done"
+            notes, is_bytes = [f"{len(states)} under way"], True
         if self._retries:
             notes.append(count_text(self._retries, "retry", "retries"))
-        meter = " {percentage:3.0f}% |{bar}| " if total else " "
-        return "{desc}" + meter + ", ".join(notes)
-
-    def _name(self) -> str:
-        # A verification has a manifest, or nothing that could stand for a name.
-        path = getattr(self._message, "path", None) or getattr(self._message, "manifest", None)
-        name = shown(os.path.basename(path or ""))
-        return name if len(name) <= LONGEST_NAME else name[: LONGEST_NAME - 1] + "…"
-
-    def _columns(self) -> int:
-        try:
-            columns = os.get_terminal_size(self._stream.fileno()).columns
-        except OSError:
-            columns = 80
-        # The last column stays free: some terminals go to the next line once it is written.
-        return max(columns, NARROWEST) - 1
-
-    @staticmethod
-    def _speaks_unicode() -> bool:
-        from locale import getpreferredencoding
-
-        return getpreferredencoding(False).lower().replace("-", "") == "utf8"
+        bar.total = total or None
+        bar.bar_format = WITH_TOTAL if total else WITHOUT_TOTAL
+        bar.unit, bar.unit_scale = ("iB", True) if is_bytes else (" chunks", False)
+        bar.set_description_str(name, refresh=False)
+        bar.set_postfix_str(", ".join(notes), refresh=False)
+        bar.update(max(0, done - bar.n))  # draws it, too
 
     def _summary(self, event: Event) -> str:
+        """What is said of a file that is done, or failed; "" where that is up to others."""
         seconds = self._clock() - self._began
-        if isinstance(event, FileUploaded):
-            notes = [
-                f"{size_text(event.compressed_size)} stored",
-                f"{event.new_chunks} of {count_text(event.chunks, 'chunk', 'chunks')} new",
-            ]
-            return self._told("uploaded", event, seconds, notes)
-        if isinstance(event, FileDownloaded):
-            notes = [
-                f"{size_text(event.compressed_size)} fetched",
-                count_text(event.chunks, "chunk", "chunks"),
-            ]
-            return self._told("downloaded", event, seconds, notes)
+        if isinstance(event, ErrorEvent):
+            if not self._tells_failures:
+                return ""
+            return f"failed after {seconds:.1f} s: {event.code.value}: {event.message}"
+        if isinstance(event, SessionEnded):
+            files = count_text(event.files, "file", "files")
+            return f"{files} in {seconds:.1f} s, {event.failed} of them failed"
+        return self._told(event, seconds) if self._tells_files else ""
+
+    def _told(self, event: Event, seconds: float) -> str:
+        retries = count_text(self._retries, "retry", "retries")
         if isinstance(event, FileVerified):
             chunks = count_text(event.chunks, "chunk", "chunks")
-            return f"verified {chunks}, {size_text(event.compressed_size)}, in {seconds:.1f} s"
-        if isinstance(event, ErrorEvent):
-            return f"failed after {seconds:.1f} s: {event.code.value}: {event.message}"
-        return ""
-
-    def _told(
-        self, done: str, event: FileUploaded | FileDownloaded, seconds: float, notes: list[str]
-    ) -> str:
-        notes.append(count_text(self._retries, "retry", "retries"))
+            sound = f"verified {chunks}, {size_text(event.compressed_size)}"
+            return f"{sound}, in {seconds:.1f} s, {retries}"
+        if isinstance(event, FileUploaded):
+            done = f"uploaded {shown(event.path)}"
+            chunks = f"{event.new_chunks} of {count_text(event.chunks, 'chunk', 'chunks')} new"
+            notes = f"{size_text(event.compressed_size)} stored, {chunks}"
+        elif isinstance(event, FileDownloaded):
+            done = f"downloaded {shown(event.path)}"
+            chunks = count_text(event.chunks, "chunk", "chunks")
+            notes = f"{size_text(event.compressed_size)} fetched, {chunks}"
+        else:
+            return ""
         rate = size_text(event.size / max(seconds, 0.001))
-        what = f"{done} {shown(event.path)}: {size_text(event.size)} in {seconds:.1f} s"
-        return f"{what} ({rate}/s), {', '.join(notes)}"
+        size = size_text(event.size)
+        return f"{done}: {size} in {seconds:.1f} s ({rate}/s), {notes}, {retries}"
 
 
-class Rate:
-    """Bytes per second, averaged so that the last few seconds count most."""
+def new_bar(stream: StandardError, seconds: float) -> Any:
+    """A bar of tqdm's for what has been going on for some seconds."""
+    from tqdm.std import tqdm
 
-    def __init__(self, now: float) -> None:
-        self._before = now
-        self._moved = 0
-        self._average: float | None = None
+    class Bar(tqdm):  # type: ignore[type-arg]
+        monitor_interval = 0  # no thread of its own: it is drawn when it is told to
 
-    def at(self, now: float, moved: int) -> float:
-        """Note how many bytes were moved by now; the rate."""
-        passed = now - self._before
-        if passed > 0:
-            latest = (moved - self._moved) / passed
-            weight = min(1.0, passed / AVERAGED_OVER)
-            old = latest if self._average is None else self._average
-            self._average = old + weight * (latest - old)
-            self._before, self._moved = now, moved
-        return self._average or 0.0
+        @property
+        def format_dict(self) -> dict[str, Any]:
+            """What its formats can name: its own rate counts in thousands whatever the unit is."""
+            fields = dict(super().format_dict)
+            rate = fields["rate"] or fields["n"] / max(fields["elapsed"], REFRESH)
+            speed = f"{size_text(rate)}/s" if self.unit_scale else f"{rate:.1f}{self.unit}/s"
+            return {**fields, "speed": speed}
+
+    Bar.set_lock(threading.RLock())  # else it makes one that processes could share
+    is_believed = columns_of(stream) >= NARROWEST
+    bar = Bar(
+        file=Leftmost(stream),
+        position=0,
+        leave=False,
+        unit_divisor=1024,
+        dynamic_ncols=is_believed,
+        ncols=None if is_believed else USUAL_COLUMNS,
+        ascii=not speaks_unicode(),
+        mininterval=0,
+        miniters=0,
+        delay=1e-9,  # nothing is drawn before there is something to show
+    )
+    bar.start_t -= seconds
+    bar.last_print_t -= seconds
+    return bar
+
+
+def columns_of(stream: StandardError) -> int:
+    """How wide the terminal is; 0 where that is not known."""
+    try:
+        return os.get_terminal_size(stream.fileno()).columns
+    except OSError:
+        return 0
+
+
+class Leftmost:
+    """Standard error, where the cursor goes back to the left behind each drawing.
+
+    Whatever else is written to this terminal, such as the events by way of `tee`, then starts on
+    a column of its own.
+    """
+
+    def __init__(self, stream: StandardError) -> None:
+        self._stream = stream
+        self.fileno = stream.fileno
+        self.flush = stream.flush
+
+    def write(self, text: str) -> int:
+        """Write a drawing."""
+        return self._stream.write(f"{text}\x1b[K\r" if text.strip("\r\n") else "")
+
+
+def name_of(message: Message) -> str:
+    """What the bar calls a file: its name, or its manifest's."""
+    path = getattr(message, "path", None) or getattr(message, "manifest", None) or ""
+    name = shown(os.path.basename(path))
+    return name if len(name) <= LONGEST_NAME else name[: LONGEST_NAME - 1] + "…"
+
+
+def speaks_unicode() -> bool:
+    """Can the terminal show other characters than ASCII?"""
+    from locale import getpreferredencoding
+
+    return getpreferredencoding(False).lower().replace("-", "") == "utf8"
 
 
 def position(at: Progress) -> tuple[int, int | None, int]:
@@ -243,12 +288,10 @@ def position(at: Progress) -> tuple[int, int | None, int]:
 
 
 def details(at: Progress) -> list[str]:
-    """What has passed either end."""
+    """What has passed at the store's end."""
     if isinstance(at, UploadProgress):
-        return [f"{size_text(at.read_bytes)} read", f"{size_text(at.stored_bytes)} stored"]
-    if isinstance(at, VerifyProgress):
-        return [f"{size_text(at.fetched_bytes)} checked"]
-    return [f"{size_text(at.fetched_bytes)} fetched", f"{size_text(at.written_bytes)} written"]
+        return [f"{size_text(at.stored_bytes)} stored"]
+    return [f"{size_text(at.fetched_bytes)} fetched"]
 
 
 def size_text(size: float) -> str:

@@ -1,0 +1,235 @@
+"""Verbs: a command line is made into messages, and what becomes of them into lines for people.
+
+On standard output stands what the next program wants: of an upload `<manifest>  <path>`, as
+sha256sum prints it. On standard error a failure is one line that a person can act on.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import threading
+
+from store_workers.errors import ErrorCode, shown
+from store_workers.people.command_line import (
+    STANDARD_STREAM,
+    WrongCommandLine,
+    parse,
+    program_name,
+)
+from store_workers.wire.events import ErrorEvent, FileUploaded, FileVerified, Warning
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from store_workers.errors import StoreFailure
+    from store_workers.people.command_line import Command
+    from store_workers.people.standard_error import StandardError
+    from store_workers.wire.events import Event
+    from store_workers.wire.messages import Message
+    from store_workers.wire.writer import Observer
+
+HINTS = {
+    ErrorCode.BAD_MESSAGE: "--help shows how it is written",
+    ErrorCode.STORE_UNAVAILABLE: "try again later: what is stored stays stored",
+    ErrorCode.STORE_ACCESS_DENIED: "check the credentials",
+    ErrorCode.STORE_REJECTED: "look at the store: trying again will not help",
+    ErrorCode.CHUNK_NOT_FOUND: "check the store; an upload of the original puts it there again",
+    ErrorCode.CHUNK_CORRUPT: "an upload of the original with --overwrite repairs the store",
+    ErrorCode.STREAM_CORRUPT: "check that the manifest is the one that the upload printed",
+    ErrorCode.CANCELLED: "the same command goes on from there",
+    ErrorCode.INTERNAL: "please report it, with what STORE_WORKERS_DEBUG=1 shows",
+}
+"""What a person can do about a failure, where its sentence does not say it."""
+
+
+def prepare(arguments: list[str], stderr: StandardError) -> Invocation | int:
+    """What a command line asks for; or the exit status, where that is all there is to do."""
+    try:
+        return Invocation(parse(arguments), stderr)
+    except WrongCommandLine as wrong:
+        stderr.write(f"{wrong.usage}\n{program_name()}: {wrong.problem}\n")
+        return 2
+    except SystemExit as ended:  # help was shown
+        return int(ended.code or 0)
+
+
+class Invocation:
+    """One command: its messages in a pipe, its standard streams moved out of the way.
+
+    `messages` and `events` are the descriptors for the run: what it reads, and where it writes.
+    """
+
+    def __init__(self, command: Command, stderr: StandardError) -> None:
+        self._command = command
+        self._stderr = stderr
+        stdin = _spare(0) if command.has_stream else None
+        self._stdout = _spare(1)
+        if stdin is not None:
+            self._replace_streams(stdin)
+        self._quiet_standard_streams()
+        self.events = self._stdout if command.is_json else os.open(os.devnull, os.O_WRONLY)
+        self.messages = self._feed()
+
+    def printer(self, inner: Observer | None) -> Observer | None:
+        """Who sees the events: `inner`, and whoever prints lines, but where events are printed."""
+        if self._command.is_json:
+            return inner
+        return Printer(self._command.paths, self._stdout, self._stderr, inner)
+
+    def _replace_streams(self, stdin: int) -> None:
+        """Let standard input, or output, be a file as any other that an owner hands over."""
+        for message in self._command.messages:
+            if message.get("path") == STANDARD_STREAM:
+                number = stdin if message["type"] == "UPLOAD_START" else self._stdout
+                os.set_inheritable(number, True)
+                message["path"] = f"/dev/fd/{number}"
+
+    @staticmethod
+    def _quiet_standard_streams() -> None:
+        """Number 0 gives nothing from here on, and what is printed on number 1 goes to 2."""
+        null = os.open(os.devnull, os.O_RDONLY)
+        os.dup2(null, 0)
+        os.close(null)
+        os.dup2(2, 1)
+
+    def _feed(self) -> int:
+        """A pipe that the messages come out of."""
+        reading, writing = os.pipe()
+        lines = "".join(json.dumps(message) + "\n" for message in session(self._command.messages))
+
+        def write() -> None:
+            with os.fdopen(writing, "wb") as pipe:
+                pipe.write(lines.encode("ascii"))
+
+        threading.Thread(target=write, daemon=True, name="messages").start()
+        return reading
+
+
+def session(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The lines for some messages: one as it is, several as a session."""
+    if len(messages) == 1:
+        return messages
+    first = messages[0]
+    shared: dict[str, Any] = {name: first[name] for name in OF_A_SESSION if name in first}
+    own = [
+        {"id": str(number), **{name: value for name, value in m.items() if name not in shared}}
+        for number, m in enumerate(messages)
+    ]
+    return [{"type": "SESSION_START", **shared}, *own]
+
+
+OF_A_SESSION = ("store", "tls", "settings")
+"""Fields that are the same in every message of a command."""
+
+
+class Printer:
+    """An observer that prints what came of each file, in the order of the command line.
+
+    `inner` sees everything as well.
+    """
+
+    def __init__(
+        self, paths: list[str], stdout: int, stderr: StandardError, inner: Observer | None
+    ) -> None:
+        self._paths = paths
+        self._stdout = stdout
+        self._stderr = stderr
+        self._inner = inner
+        self._results: dict[int, str] = {}
+        self._printed = 0
+
+    def begin(self, message: Message, store: str, progress: Callable[[], Any]) -> None:
+        if self._inner is not None:
+            self._inner.begin(message, store, progress)
+
+    def tried(
+        self,
+        id: str | None,
+        index: int,
+        hash: str,
+        attempt: int,
+        seconds: float,
+        failure: StoreFailure | None,
+    ) -> None:
+        if self._inner is not None:
+            self._inner.tried(id, index, hash, attempt, seconds, failure)
+
+    def before(self) -> None:
+        if self._inner is not None:
+            self._inner.before()
+
+    def after(self, event: Event, id: str | None) -> None:
+        """Print what `event` says to a person."""
+        if self._inner is not None:
+            self._inner.after(event, id)
+        number = int(id or 0)
+        path = self._paths[number]
+        if isinstance(event, FileUploaded):
+            self._result(number, checksum_line(event.manifest or "", path))
+        elif isinstance(event, FileVerified):
+            self._result(number, f"{path}: OK\n")
+        elif isinstance(event, ErrorEvent):
+            self._failed(event, number, path, is_files=id is not None or len(self._paths) == 1)
+        elif isinstance(event, Warning):
+            self._stderr.write(f"{program_name()}: warning: {event.message}\n")
+
+    def tick(self) -> None:
+        if self._inner is not None:
+            self._inner.tick()
+
+    def close(self) -> None:
+        if self._inner is not None:
+            self._inner.close()
+
+    def _failed(self, event: ErrorEvent, number: int, path: str, *, is_files: bool) -> None:
+        """Say that one file failed, or all; a signal stops many, and is told once."""
+        if is_files:
+            self._result(number, "")
+            if event.code is ErrorCode.CANCELLED and len(self._paths) > 1:
+                return
+        self._stderr.write(failure_line(event, path if is_files else ""))
+
+    def _result(self, number: int, line: str) -> None:
+        """Print the results that are due."""
+        self._results[number] = line
+        while self._printed in self._results:
+            data = memoryview(os.fsencode(self._results.pop(self._printed)))
+            self._printed += 1
+            try:
+                while data:
+                    data = data[os.write(self._stdout, data) :]
+            except OSError as error:
+                self._stderr.write(f"{program_name()}: standard output: {error.strerror}\n")
+                return
+
+
+def checksum_line(digest: str, path: str) -> str:
+    """A line as sha256sum prints it, with its way of writing odd file names."""
+    escaped = path.replace("\\", "\\\\").replace("\n", "\\n").replace("\r", "\\r")
+    return f"{'' if escaped == path else chr(92)}{digest}  {escaped}\n"
+
+
+def failure_line(event: ErrorEvent, path: str) -> str:
+    """What failed, and what to do about it, in one line."""
+    message = re.sub(r"/dev/fd/[0-9]+", STANDARD_STREAM, event.message)
+    message = re.sub(r"^settings\.([a-z_]+)", lambda found: _option(found[1]), message)
+    if path and event.code is not ErrorCode.BAD_MESSAGE and not message.startswith(shown(path)):
+        message = f"{shown(path)}: {message}"
+    notes = [event.code.value, HINTS.get(event.code, "")]
+    return f"{program_name()}: {message} ({'; '.join(note for note in notes if note)})\n"
+
+
+def _option(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+def _spare(number: int) -> int:
+    """Another descriptor for a standard stream, which may be closed."""
+    try:
+        return os.dup(number)
+    except OSError:
+        return os.open(os.devnull, os.O_RDWR)
