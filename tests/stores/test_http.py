@@ -17,9 +17,10 @@ from hypothesis import strategies as st
 
 from store_workers.errors import ErrorCode, StoreFailure
 from store_workers.stores.base import LONGEST_ANSWER, Chunk
-from store_workers.stores.http.connection import LEAST_RATE, MinimumThroughput, Response
+from store_workers.stores.http.connection import MinimumThroughput, Response
 from store_workers.stores.http.refusals import refusal, retry_after
 from store_workers.stores.http.route import LONGEST_REFUSAL
+from store_workers.stores.http.streams import LEAST_RATE
 from store_workers.stores.redaction import Redactor
 from store_workers.stream.chunking import LARGEST_CHUNK
 from tests.stores.kinds import open_store

@@ -105,7 +105,7 @@ class ProcessRun:
         shared.settle(message.settings)
 
         def open_store() -> tuple[Store, bool]:
-            store = location.open(message.settings)
+            store = location.open(message.settings, shared.rate_limit)
             shared.close_with(store.close)
             return store, True
 

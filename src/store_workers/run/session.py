@@ -265,7 +265,9 @@ class Session:
 
     def open(self, job: Job) -> tuple[Store, bool]:
         """The store of a message, and whether it is the first one to use it."""
-        job.borrowed = self._stores.borrow(job.key, lambda: job.location.open(job.message.settings))
+        job.borrowed = self._stores.borrow(
+            job.key, lambda: job.location.open(job.message.settings, self.shared.rate_limit)
+        )
         assert job.borrowed.store is not None  # noqa: S101 - it was opened
         first, job.borrowed.fresh = job.borrowed.fresh, False
         return job.borrowed.store, first

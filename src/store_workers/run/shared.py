@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from store_workers.run.supervisor import Heartbeats
     from store_workers.transfer.limiter import Limiter
+    from store_workers.transfer.rate_limit import RateLimit
     from store_workers.wire.messages import Settings
     from store_workers.wire.writer import Observer, OwnerPipe
 
@@ -39,6 +40,7 @@ class Shared:
         self.threads = 1
         self._undo = ExitStack()
         self._limiter: Limiter | None = None
+        self.rate_limit: RateLimit | None = None
 
     @property
     def observer(self) -> Observer | None:
@@ -50,7 +52,14 @@ class Shared:
         from store_workers.transfer.limiter import Limiter
 
         self.threads = settings.compression_threads or codec_threads()
-        self._limiter = Limiter(settings.concurrency, most=most_requests())
+        most = most_requests()
+        if settings.rate_limit:
+            from store_workers.transfer.rate_limit import RateLimit
+
+            self.rate_limit = RateLimit(settings.rate_limit, sleep=self.group.sleep)
+            if not settings.concurrency:
+                most = min(most, self.rate_limit.most_requests)
+        self._limiter = Limiter(settings.concurrency, most=most)
 
     @property
     def limiter(self) -> Limiter:

@@ -13,6 +13,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Protocol
 
+    from store_workers.transfer.rate_limit import RateLimit
     from store_workers.wire.messages import Settings
 
     class ReadStore(Protocol):
@@ -68,8 +69,11 @@ if TYPE_CHECKING:
 
         shown: str
 
-        def open(self, settings: Settings) -> Store:
-            """The store itself. Raises `StoreFailure` for what it needs and this host lacks."""
+        def open(self, settings: Settings, rate_limit: RateLimit | None = None) -> Store:
+            """The store itself; what goes to it and comes from it obeys `rate_limit`.
+
+            Raises `StoreFailure` for what it needs and this host lacks.
+            """
 
 
 LONGEST_ANSWER = LARGEST_CHUNK + 1

@@ -74,6 +74,11 @@ class Settings(Record):
         default=0,
         doc="requests in flight at once; 0: found out while running",
     )
+    rate_limit: int = field(
+        Integer(0, (1 << 53) - 1),
+        default=0,
+        doc="bytes per second to or from the store, all requests together; 0: no limit",
+    )
     chunk_size: int = field(
         OneOf(CHUNK_SIZES), default=CHUNK_SIZES[0], doc="bytes of the largest chunk; decides hashes"
     )
@@ -228,7 +233,7 @@ CONTROLS: dict[MessageType, type[SessionStart | Cancel]] = {
 }
 """What governs a session."""
 
-OF_THE_SESSION = ("concurrency", "compression_threads")
+OF_THE_SESSION = ("concurrency", "rate_limit", "compression_threads")
 """Settings that all messages of a session share, and that none of them can have for itself."""
 
 SECRETS = ("auth", "tls")

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from store_workers.stores.base import Store
+    from store_workers.transfer.rate_limit import RateLimit
     from store_workers.wire.messages import Settings
 
 
@@ -23,7 +24,7 @@ class DirectoryLocation:
         self.root = root
         self.shown = shown(root)
 
-    def open(self, settings: Settings) -> Store:
+    def open(self, settings: Settings, rate_limit: RateLimit | None = None) -> Store:
         from store_workers.stores.directory.store import DirectoryStore
 
         root = system_path(self.root)
@@ -33,7 +34,7 @@ class DirectoryLocation:
                 f"the store directory {self.shown} does not exist, and settings.create_store is"
                 " false: mount or make it",
             )
-        return DirectoryStore(root, create=settings.create_store)
+        return DirectoryStore(root, create=settings.create_store, rate_limit=rate_limit)
 
 
 def read_path(path: str, field: str) -> DirectoryLocation:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from store_workers.stores.base import Chunk
+    from store_workers.transfer.rate_limit import RateLimit
 
 _PASSING = frozenset({errno.EIO, errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM})
 _PASSING_NAMES = ("ESTALE", "ETIMEDOUT", "EBUSY", "EINTR")
@@ -45,9 +46,12 @@ class DirectoryStore:
 
     properties = Properties(asking_is_free=True, serves_ranges=True)
 
-    def __init__(self, root: str, *, create: bool = True) -> None:
+    def __init__(
+        self, root: str, *, create: bool = True, rate_limit: RateLimit | None = None
+    ) -> None:
         self._root = root
         self._create_root = create
+        self._rate_limit = rate_limit
         self._files = TemporaryFiles()
         self._syncing = GroupSync()
         self._lock = threading.Lock()  # guards what follows
@@ -90,12 +94,12 @@ class DirectoryStore:
 
     def get(self, hash: str) -> bytes:
         with self._reading(hash) as descriptor:
-            return _read_up_to(descriptor, LONGEST_ANSWER)
+            return self._read(descriptor, LONGEST_ANSWER)
 
     def get_range(self, hash: str, offset: int, length: int) -> bytes:
         with self._reading(hash) as descriptor:
             os.lseek(descriptor, offset, os.SEEK_SET)
-            return _read_up_to(descriptor, length)
+            return self._read(descriptor, length)
 
     def close(self) -> None:
         """Remove what was written and has not got its name; nothing gets one any more."""
@@ -131,7 +135,7 @@ class DirectoryStore:
         descriptor, aside = self._create()
         try:
             try:
-                write_all(descriptor, chunk.pieces)
+                self._write_pieces(descriptor, chunk.pieces)
                 sync_if_possible(descriptor)
             finally:
                 os.close(descriptor)
@@ -146,6 +150,30 @@ class DirectoryStore:
         self._doubtful.add(chunk.hash)
         self._syncing.sync(os.path.join(self._root, prefix))
         self._doubtful.discard(chunk.hash)
+
+    def _write_pieces(self, descriptor: int, pieces: list[memoryview]) -> None:
+        if self._rate_limit is None:
+            write_all(descriptor, pieces)
+            return
+        for piece in self._rate_limit.pieces(pieces):
+            write_all(descriptor, [piece])
+
+    def _read(self, descriptor: int, most: int) -> bytes:
+        """The file's bytes, up to `most`; the usual chunk takes two calls and no copy."""
+        size = min(os.fstat(descriptor).st_size + 1, most)
+        if self._rate_limit is None:
+            data = os.read(descriptor, size)
+        else:
+            data = b"".join(self._read_pieces(descriptor, size, self._rate_limit))
+        while len(data) < most and (more := os.read(descriptor, most - len(data))):
+            data += more
+        return data
+
+    def _read_pieces(self, descriptor: int, size: int, limit: RateLimit) -> Iterator[bytes]:
+        while size and (data := os.read(descriptor, min(size, limit.piece))):
+            limit.take(len(data))
+            size -= len(data)
+            yield data
 
     def _create(self) -> tuple[int, str]:
         if self._identity is None and self._create_root:
@@ -250,12 +278,3 @@ def make_directories(path: str) -> None:
     except FileExistsError:
         return
     sync_names(parent)
-
-
-def _read_up_to(descriptor: int, most: int) -> bytes:
-    """The file's bytes, up to `most`; the usual chunk takes two calls and no copy."""
-    size = min(os.fstat(descriptor).st_size + 1, most)
-    data = os.read(descriptor, size)
-    while len(data) < most and (more := os.read(descriptor, most - len(data))):
-        data += more
-    return data

@@ -15,6 +15,7 @@ import time
 
 from store_workers.stores.base import LONGEST_ANSWER
 from store_workers.stores.http.heads import CHUNKED, TO_THE_END, NotHttp, content_length, take_head
+from store_workers.stores.http.streams import LEAST_RATE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,9 +23,6 @@ if TYPE_CHECKING:
 
     from store_workers.stores.http.heads import Head
     from store_workers.stores.http.streams import Stream
-
-LEAST_RATE = 1024
-"""Bytes per second that a transfer has to move, over the time of one timeout."""
 
 LONGEST_ON_WIRE = 2 * LONGEST_ANSWER
 """Bytes of one answer with its head, its trailer and all that announces it."""
@@ -71,15 +69,21 @@ class NotSent(Exception):
 
 
 class MinimumThroughput:
-    """Sees to it that a transfer moves at least `LEAST_RATE` over every `timeout` seconds.
+    """Sees to it that a transfer moves at least `least_rate` over every `timeout` seconds.
 
     A wait's own timeout bounds silence only: a byte every now and then would pass it for ever.
     """
 
-    __slots__ = ("_clock", "_moved", "_since", "_timeout")
+    __slots__ = ("_clock", "_least", "_moved", "_since", "_timeout")
 
-    def __init__(self, timeout: float, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        timeout: float,
+        least_rate: float = LEAST_RATE,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._timeout = timeout
+        self._least = least_rate * timeout
         self._clock = clock
         self._since = 0.0
         self._moved = 0
@@ -91,7 +95,7 @@ class MinimumThroughput:
             self._since = now
         self._moved += count
         if now - self._since >= self._timeout:
-            if self._moved < LEAST_RATE * self._timeout:
+            if self._moved < self._least:
                 raise TimeoutError(f"moved {self._moved} bytes in {self._timeout:g} s")
             self._since = now
             self._moved = 0
@@ -113,7 +117,7 @@ class Connection:
         self._left = 0
         self._interim = 0
         self._ended = False
-        self._throughput = MinimumThroughput(timeout)
+        self._throughput = MinimumThroughput(timeout, stream.least_rate)
 
     def exchange(
         self,
@@ -131,10 +135,10 @@ class Connection:
         self.reusable = False
         self._left = LONGEST_ON_WIRE
         self._interim = 0
-        self._throughput = MinimumThroughput(self.timeout)
+        self._throughput = MinimumThroughput(self.timeout, self.stream.least_rate)
         views = [memoryview(head), *(piece for piece in body if len(piece))]
         early, failure = self._send(views)
-        self._throughput = MinimumThroughput(self.timeout)
+        self._throughput = MinimumThroughput(self.timeout, self.stream.least_rate)
         if early is None and failure is not None:
             early = self._left_behind()
             if early is None:
@@ -417,7 +421,7 @@ class Connection:
         left = undelivered(self.stream.fileno())
         while not self._wait(self.timeout, reading=True):
             before, left = left, undelivered(self.stream.fileno())
-            if before - left < LEAST_RATE * self.timeout and (left or not before):
+            if before - left < self.stream.least_rate * self.timeout and (left or not before):
                 raise TimeoutError(f"delivered {before - left} bytes in {self.timeout:g} s")
 
     def _wait(self, seconds: float, *, reading: bool = False, writing: bool = False) -> int:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from store_workers.stores.base import Store
     from store_workers.stores.http.transport import Transport
     from store_workers.stores.redaction import Redactor
+    from store_workers.transfer.rate_limit import RateLimit
     from store_workers.wire.messages import Auth, Common, Settings
 
 TOKEN_VARIABLE = "STORE_WORKERS_TOKEN"  # noqa: S105 - a name, not a token
@@ -45,15 +46,16 @@ class HttpLocation:
         self.authorization = authorization
         self.shown = server.origin + path
 
-    def open(self, settings: Settings) -> Store:
+    def open(self, settings: Settings, rate_limit: RateLimit | None = None) -> Store:
         from store_workers.stores.http.redirects import Redirects
         from store_workers.stores.http.store import HttpStore
 
         redactor = self._redactor()
-        transport = self.server.open(settings, self.shown, redactor)
+        transport = self.server.open(settings, self.shown, redactor, rate_limit)
 
         def open_other(server: Server) -> Transport:
-            return server.open(settings, f"{self.shown}, redirected to {server.origin}", redactor)
+            name = f"{self.shown}, redirected to {server.origin}"
+            return server.open(settings, name, redactor, rate_limit)
 
         redirects = Redirects(self.server, transport, open_other)
         headers = {"Authorization": self.authorization} if self.authorization else {}

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from store_workers.stores.http.tls import TlsFiles
     from store_workers.stores.http.transport import Transport
     from store_workers.stores.redaction import Redactor
+    from store_workers.transfer.rate_limit import RateLimit
     from store_workers.wire.messages import Settings
 
 
@@ -58,7 +59,13 @@ class Server:
         """Another server, trusted and reached by the same rules, which is not told who we are."""
         return Server(scheme, host, port, self.tls.without_certificate(), self._environment)
 
-    def open(self, settings: Settings, shown: str, redactor: Redactor) -> Transport:
+    def open(
+        self,
+        settings: Settings,
+        shown: str,
+        redactor: Redactor,
+        rate_limit: RateLimit | None = None,
+    ) -> Transport:
         """A transport to the server. Raises `WorkerError` for a file of TLS that is no good.
 
         `shown` names the store in messages; `redactor` knows the secrets that are sent to it.
@@ -66,5 +73,9 @@ class Server:
         from store_workers.stores.http.transport import open_transport
 
         return open_transport(
-            self, timeout=settings.timeout_ms / 1000, shown=shown, redactor=redactor
+            self,
+            timeout=settings.timeout_ms / 1000,
+            shown=shown,
+            redactor=redactor,
+            rate_limit=rate_limit,
         )

@@ -15,8 +15,13 @@ if TYPE_CHECKING:
     import ssl
     from typing import Protocol
 
+    from store_workers.transfer.rate_limit import RateLimit
+
     class Stream(Protocol):
         """Bytes in both directions."""
+
+        least_rate: float
+        """Bytes per second that a transfer has to move, over the time of one timeout."""
 
         def send(self, views: list[memoryview]) -> int:
             """Send from the beginning of `views`; how many bytes were taken."""
@@ -37,6 +42,8 @@ if TYPE_CHECKING:
             """Let go of it."""
 
 
+LEAST_RATE = 1024
+
 MOST_VIEWS = 512
 """Pieces that are handed over at once: the system has a limit (`IOV_MAX`, at least 16 to POSIX)."""
 
@@ -51,9 +58,13 @@ class Stopped(OSError):
 
 
 class OpenStreams:
-    """The sockets of a transport that are open, whoever uses them. Safe from many threads."""
+    """The sockets of a transport that are open, whoever uses them. Safe from many threads.
 
-    def __init__(self) -> None:
+    What goes through them obeys `rate_limit`.
+    """
+
+    def __init__(self, rate_limit: RateLimit | None = None) -> None:
+        self._rate_limit = rate_limit
         self._lock = threading.Lock()
         self._streams: set[PlainStream] = set()
         self.is_closed = False
@@ -65,7 +76,10 @@ class OpenStreams:
 
     def add(self, sock: socket.socket) -> PlainStream:
         """Take a socket in; it leaves when its stream is closed. Raises `Stopped`."""
-        stream = PlainStream(sock, self)
+        if self._rate_limit is None:
+            stream = PlainStream(sock, self)
+        else:
+            stream = LimitedStream(sock, self, self._rate_limit)
         with self._lock:
             if not self.is_closed:
                 self._streams.add(stream)
@@ -89,6 +103,8 @@ class OpenStreams:
 
 class PlainStream:
     """A connected socket that does not block."""
+
+    least_rate: float = LEAST_RATE
 
     def __init__(self, sock: socket.socket, among: OpenStreams) -> None:
         self._socket = sock
@@ -118,6 +134,34 @@ class PlainStream:
         self._socket.close()
 
 
+class LimitedStream(PlainStream):
+    """A connected socket through which no more bytes pass than may: there it does wait.
+
+    It moves them in small pieces, so that no wait is long.
+    """
+
+    def __init__(self, sock: socket.socket, among: OpenStreams, limit: RateLimit) -> None:
+        super().__init__(sock, among)
+        self._limit = limit
+        self.least_rate = limit.least_each
+
+    def send(self, views: list[memoryview]) -> int:
+        piece = views[0][: self._limit.piece]
+        self._limit.take(len(piece))
+        sent = 0
+        try:
+            sent = super().send([piece])
+        finally:
+            if sent < len(piece):
+                self._limit.give_back(len(piece) - sent)
+        return sent
+
+    def receive(self, most: int) -> bytes:
+        data = super().receive(min(most, self._limit.piece))
+        self._limit.take(len(data))
+        return data
+
+
 class SecureStream:
     """TLS over another stream, which may be one itself: a server behind a proxy at https.
 
@@ -135,6 +179,7 @@ class SecureStream:
         self._ended = (ssl.SSLEOFError, ssl.SSLZeroReturnError)
         self._object = context.wrap_bio(self._incoming, self._outgoing, server_hostname=host)
         self._unsent = memoryview(b"")
+        self.least_rate = inner.least_rate
 
     def shake_hands(self) -> bool:
         """Go on with the handshake; is it done? Raises `BlockingIOError`, `ssl.SSLError`."""

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from store_workers.stores.http.connection import Connection, Response
     from store_workers.stores.http.server import Server
     from store_workers.stores.redaction import Redactor
+    from store_workers.transfer.rate_limit import RateLimit
 
 _COMMON_HEADERS = {
     "User-Agent": f"store-workers/{__version__}",
@@ -46,7 +47,14 @@ class Transport:
     holds no secret; `redactor` makes fit to be shown what the server says.
     """
 
-    def __init__(self, server: Server, route: Route, shown: str, redactor: Redactor) -> None:
+    def __init__(
+        self,
+        server: Server,
+        route: Route,
+        shown: str,
+        redactor: Redactor,
+        streams: OpenStreams | None = None,
+    ) -> None:
         self._route = route
         self._host = server.authority
         self._origin = server.origin if route.is_forwarded else ""
@@ -54,7 +62,7 @@ class Transport:
         self.redactor = redactor
         self._lock = threading.Lock()
         self._idle: list[Connection] = []
-        self._streams = OpenStreams()
+        self._streams = streams or OpenStreams()
 
     def request(
         self,
@@ -140,8 +148,15 @@ def _was_stale(kept: Connection, error: Exception) -> bool:
     return isinstance(error, OSError) and not isinstance(error, TimeoutError) and not kept.answered
 
 
-def open_transport(server: Server, *, timeout: float, shown: str, redactor: Redactor) -> Transport:
-    """A transport to a server.
+def open_transport(
+    server: Server,
+    *,
+    timeout: float,
+    shown: str,
+    redactor: Redactor,
+    rate_limit: RateLimit | None = None,
+) -> Transport:
+    """A transport to a server, whose bytes in both directions obey `rate_limit`.
 
     `timeout`, in seconds, bounds connecting, each silence, and each stretch without throughput.
     Raises `WorkerError` for one of the files for TLS that cannot be used.
@@ -157,4 +172,5 @@ def open_transport(server: Server, *, timeout: float, shown: str, redactor: Reda
             from store_workers.stores.http.tls import client_context
 
             proxy_context = client_context(server.tls.without_certificate())
-    return Transport(server, Route(server, timeout, context, proxy_context), shown, redactor)
+    route = Route(server, timeout, context, proxy_context)
+    return Transport(server, route, shown, redactor, OpenStreams(rate_limit))

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from store_workers.stores.s3.aws import AwsProfile
     from store_workers.stores.s3.signing import Keys
     from store_workers.stores.s3.store import Keyring
+    from store_workers.transfer.rate_limit import RateLimit
     from store_workers.wire.messages import Auth, Common, Settings
 
 DEFAULT_REGION = "us-east-1"
@@ -71,7 +72,7 @@ class S3Location:
         self._environment = environment
         self.shown = shown(f"s3://{bucket}/{prefix}".rstrip("/"))
 
-    def open(self, settings: Settings) -> Store:
+    def open(self, settings: Settings, rate_limit: RateLimit | None = None) -> Store:
         profile = self._profile(settings)
         region = self.region
         if region is None:
@@ -86,7 +87,9 @@ class S3Location:
             server, path = self._at(endpoint)
         from store_workers.stores.redaction import Redactor
 
-        transport = server.open(settings, f"{self.shown} at {server.origin}", Redactor())
+        transport = server.open(
+            settings, f"{self.shown} at {server.origin}", Redactor(), rate_limit
+        )
         keyring = self._keyring(profile)
         from store_workers.stores.listing import ListedStore
         from store_workers.stores.s3.listing import BucketList
