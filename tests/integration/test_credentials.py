@@ -85,20 +85,26 @@ def test_read_only_store(source: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 def test_credentials_never_follow_a_redirect(status: int, source: Path, tmp_path: Path) -> None:
-    with ScriptedServer() as other:
-        away = {"Location": f"{other.url}/chunks"}
-        with ScriptedServer(*[Reply(status, headers=away)] * 3) as server:
-            auth = {"bearer_token": "topsecret"}
-            for message in (
-                upload(source, server.url, auth=auth),
-                download(tmp_path / "back", server.url, ["ab" * 32], auth=auth),
-            ):
-                run = run_worker(message)
-                assert (run.terminal["code"], run.terminal["http_status"]) == (
-                    "STORE_REJECTED",
-                    status,
-                )
-        assert other.asked == []
+    stored = run_worker(upload(source, tmp_path / "store", settings={"concurrency": 1})).terminal
+    hashes = stored["hashes"]
+    chunks = {hash: (tmp_path / "store" / hash[:2] / hash).read_bytes() for hash in hashes}
+    auth = {"bearer_token": "topsecret"}
+    one = {"concurrency": 1}
+    with ScriptedServer(*[Reply(200, chunks[hash]) for hash in hashes]) as other:
+        away = {"Location": f"{other.url}/chunks?signature=abc"}
+        with ScriptedServer(*[Reply(status, headers=away)] * 20) as server:
+            sent = run_worker(upload(source, server.url, auth=auth))
+            assert (sent.terminal["code"], sent.terminal["http_status"]) == (
+                "STORE_REJECTED",
+                status,
+            )
+            assert f"{other.url}/chunks: name that server" in sent.terminal["message"]
+            assert other.asked == []
+            message = download(tmp_path / "back", server.url, hashes, auth=auth, settings=one)
+            assert run_worker(message).terminal["type"] == "FILE_DOWNLOADED"
+        assert {asked.path for asked in other.asked} == {"/chunks?signature=abc"}
+        assert not any("authorization" in asked.headers for asked in other.asked)
+    assert (tmp_path / "back").read_bytes() == source.read_bytes()
 
 
 def test_proxy_forwards_http(source: Path, tmp_path: Path) -> None:

@@ -288,7 +288,7 @@ def test_silent_role_server_is_given_up(server: RcloneS3, source: Path, tmp_path
             "AWS_ROLE_ARN": "arn:aws:iam::123456789012:role/backup",
             "AWS_WEB_IDENTITY_TOKEN_FILE": str(tmp_path / "token"),
         }
-        message = upload(source, server.store(), settings={"timeout_ms": 500})
+        message = upload(source, server.store(), settings={"timeout_ms": 500, "max_attempts": 1})
         run = run_worker(message, env=env)
     assert run.terminal["code"] == "STORE_UNAVAILABLE"
     assert run.duration < 12

@@ -13,7 +13,7 @@ import pytest
 from store_workers.errors import ErrorCode, StoreFailure
 from store_workers.stores.base import LONGEST_ANSWER, Chunk
 from store_workers.stores.listing import ListedStore
-from store_workers.stores.s3.aws import ChainKeys
+from store_workers.stores.s3.keyring import ChainKeys
 from store_workers.stores.s3.location import read_s3_url
 from store_workers.stores.s3.signing import Keys
 from store_workers.stores.s3.store import S3Store
@@ -22,7 +22,7 @@ from tests.stores.messages import start
 from tests.stores.scripted_server import Reply, ScriptedServer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 DATA = b"chunk" * 100
 CHUNK = Chunk(sha256(DATA).hexdigest(), [memoryview(DATA[:7]), memoryview(DATA[7:])])
@@ -251,9 +251,17 @@ class Roles:
             return self
 
 
+def chain(look_up: Callable[[], Any], seconds: float = 10.0) -> ChainKeys:
+    def freeze(found: Any) -> Keys:
+        frozen = found.get_frozen_credentials()
+        return Keys(frozen.access_key, frozen.secret_key, frozen.token)
+
+    return ChainKeys(look_up, freeze, seconds)
+
+
 def with_roles(server: ScriptedServer, roles: Roles) -> S3Store:
     store = store_at(server)
-    store._keyring = ChainKeys(roles)
+    store._keyring = chain(roles)
     return store
 
 
@@ -280,7 +288,7 @@ def test_keys_that_stay_expired_are_access_denied(names: tuple[str, ...], reques
 
 def test_many_requests_with_expired_keys_ask_the_chain_once() -> None:
     roles = Roles("one", "two", "three")
-    keyring = ChainKeys(roles)
+    keyring = chain(roles)
     used = keyring.current()
     with ThreadPoolExecutor(8) as pool:
         assert all(pool.map(lambda _: keyring.renew(used), range(16)))

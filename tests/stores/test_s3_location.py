@@ -11,6 +11,7 @@ from store_workers.errors import BadMessage, ErrorCode, StoreFailure
 from store_workers.stores.s3.location import S3Location, read_s3_url
 from store_workers.wire.messages import Auth, Settings, Tls
 from tests.stores.messages import start
+from tests.stores.scripted_server import Reply, ScriptedServer
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,9 +28,9 @@ def read(
     return read_s3_url(url, "store", start(auth=auth), {**KEYS, **(environment or {})})
 
 
-def opened(location: S3Location) -> S3Store:
-    """Open a store, which asks nobody anything as long as the keys are known."""
-    store: Any = location.open(Settings())
+def opened(location: S3Location, **settings: Any) -> S3Store:
+    """Open a store, which asks nobody for keys before they are needed."""
+    store: Any = location.open(Settings(**settings))
     return store.store  # type: ignore[no-any-return]
 
 
@@ -251,8 +252,10 @@ def test_no_credentials(
     environment = {**environment, **profile(tmp_path, text)}
     location = read_s3_url(f"s3://bucket{AT}", "store", start(), environment)
     with pytest.raises(StoreFailure) as caught:
-        opened(location)
-    assert caught.value.code is ErrorCode.STORE_ACCESS_DENIED
+        opened(location)._keyring.current()
+    failing = named == "custom-process"
+    expected = ErrorCode.STORE_UNAVAILABLE if failing else ErrorCode.STORE_ACCESS_DENIED
+    assert caught.value.code is expected
     assert named in caught.value.message
     assert "topsecret" not in caught.value.message
 
@@ -262,7 +265,7 @@ def test_a_silent_source_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyP
     environment = profile(tmp_path, "[default]\ncredential_process = sleep 3\n")
     location = read_s3_url(f"s3://bucket{AT}", "store", start(), environment)
     with pytest.raises(StoreFailure, match="stayed silent") as caught:
-        location.open(Settings(timeout_ms=1))
+        opened(location, timeout_ms=1)._keyring.current()
     assert caught.value.code is ErrorCode.STORE_UNAVAILABLE
 
 
@@ -272,3 +275,82 @@ def test_authorities() -> None:
     trust = read_s3_url("s3://bucket", "store", start(tls=own), environment)._tls
     assert (trust.ca_file, trust.cert_file) == ("/own.pem", "/cert.pem")
     assert read_s3_url("s3://bucket", "store", start(), environment)._tls.ca_file == "/aws.pem"
+
+
+def sts(server: ScriptedServer) -> dict[str, str]:
+    """Return the environment of a run that assumes a role at this server."""
+    return {
+        "AWS_ENDPOINT_URL_STS": server.url,
+        "AWS_ROLE_ARN": "arn:aws:iam::123456789012:role/backup",
+        "AWS_ROLE_SESSION_NAME": "session",
+    }
+
+
+ROLE = """<AssumeRoleWithWebIdentityResponse><AssumeRoleWithWebIdentityResult><Credentials>
+<AccessKeyId>ROLEKEY</AccessKeyId><SecretAccessKey>s</SecretAccessKey><SessionToken>t</SessionToken>
+<Expiration>2099-01-01T00:00:00Z</Expiration></Credentials></AssumeRoleWithWebIdentityResult>
+</AssumeRoleWithWebIdentityResponse>"""
+THROTTLED = b"<ErrorResponse><Error><Code>Throttling</Code></Error></ErrorResponse>"
+DENIED = b"<ErrorResponse><Error><Code>AccessDenied</Code></Error></ErrorResponse>"
+
+
+@pytest.mark.parametrize(
+    ("reply", "code", "transient"),
+    [
+        (Reply(400, THROTTLED), ErrorCode.STORE_UNAVAILABLE, True),
+        (Reply(503, b""), ErrorCode.STORE_UNAVAILABLE, True),
+        (Reply(403, DENIED), ErrorCode.STORE_ACCESS_DENIED, False),
+    ],
+)
+def test_sources_of_keys_that_refuse(
+    reply: Reply,
+    code: ErrorCode,
+    transient: bool,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (tmp_path / "token").write_text("web-token")
+    with ScriptedServer(*[reply] * 3, Reply(200, ROLE.encode())) as server:
+        for name, value in sts(server).items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setenv("AWS_WEB_IDENTITY_TOKEN_FILE", str(tmp_path / "token"))
+        keyring = opened(read_s3_url(f"s3://bucket{AT}", "store", start(), {}))._keyring
+        with pytest.raises(StoreFailure) as raised:
+            keyring.current()
+        assert (raised.value.code, raised.value.transient) == (code, transient)
+        del server._replies[:-1]
+        assert keyring.current().access_key_id == "ROLEKEY"
+
+
+def test_a_process_that_fails_is_asked_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = tmp_path / "keys.sh"
+    keys = '{"Version": 1, "AccessKeyId": "PROCESS", "SecretAccessKey": "s"}'
+    script.write_text(f"#!/bin/sh\n[ -e {tmp_path}/ready ] || exit 1\necho '{keys}'\n")
+    script.chmod(0o700)
+    (tmp_path / "config").write_text(f"[default]\ncredential_process = {script}\n")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+    keyring = opened(read_s3_url(f"s3://bucket{AT}", "store", start(), {}))._keyring
+    with pytest.raises(StoreFailure, match="credential_process failed") as raised:
+        keyring.current()
+    assert (raised.value.code, raised.value.transient) == (ErrorCode.STORE_UNAVAILABLE, True)
+    (tmp_path / "ready").touch()
+    assert keyring.current().access_key_id == "PROCESS"
+
+
+def test_no_class_of_botocore_is_changed(monkeypatch: pytest.MonkeyPatch) -> None:
+    from botocore.httpsession import URLLib3Session
+
+    before = dict(vars(URLLib3Session))
+    opened(read_s3_url(f"s3://bucket{AT}", "store", start(), {}))
+    assert dict(vars(URLLib3Session)) == before
+
+
+def test_the_users_own_bounds_of_the_metadata_service_count(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("AWS_METADATA_SERVICE_TIMEOUT", "40")
+    monkeypatch.setenv("AWS_METADATA_SERVICE_NUM_ATTEMPTS", "3")
+    keyring: Any = opened(read_s3_url(f"s3://bucket{AT}", "store", start(), {}))._keyring
+    assert keyring._seconds > 120

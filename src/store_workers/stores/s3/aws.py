@@ -7,10 +7,8 @@ STS, SSO and metadata services for keys with clients of its own; they trust whom
 from __future__ import annotations
 
 import os
-import threading
 
 import botocore
-import botocore.httpsession
 from botocore.config import Config
 from botocore.configprovider import ConfiguredEndpointProvider
 from botocore.exceptions import (
@@ -18,6 +16,7 @@ from botocore.exceptions import (
     ConfigNotFound,
     ConfigParseError,
     ConnectionError,  # noqa: A004 - botocore's own
+    CredentialRetrievalError,
     HTTPClientError,
     MetadataRetrievalError,
     PartialCredentialsError,
@@ -26,13 +25,16 @@ from botocore.exceptions import (
 )
 from botocore.loaders import Loader
 from botocore.session import Session
+from botocore.utils import ContainerMetadataFetcher
 
 from store_workers.errors import ErrorCode, StoreFailure, WorkerError, shown
+from store_workers.stores.s3.key_sources import KeySources
+from store_workers.stores.s3.keyring import ChainKeys
 from store_workers.stores.s3.signing import Keys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from typing import Any, TypeVar
 
     from store_workers.stores.http.tls import TlsFiles
@@ -42,7 +44,15 @@ if TYPE_CHECKING:
 SHORTEST_LOOK_UP = 5.0
 """Seconds that a look-up may take, however short the store's timeout is."""
 
-METADATA_SECONDS, METADATA_TRIES = 1, 1
+_THROTTLED = (
+    "Throttl",
+    "TooManyRequests",
+    "RequestLimitExceeded",
+    "SlowDown",
+    "ServiceUnavailable",
+)
+"""How the codes begin by which AWS asks for patience."""
+
 CLIENT_TRIES = 2
 
 
@@ -52,10 +62,19 @@ class AwsProfile:
     `region` is the one to prefer; `timeout`, in seconds, bounds every look-up.
     """
 
-    def __init__(self, region: str | None, trust: TlsFiles, timeout: float) -> None:
+    def __init__(
+        self,
+        region: str | None,
+        trust: TlsFiles,
+        timeout: float,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
         self._timeout = max(timeout, SHORTEST_LOOK_UP)
         self._region = region
-        _trust_as_the_worker_does(trust.without_certificate())
+        trust = trust.without_certificate()
+        self._sources = KeySources(trust, environment or {}, self._timeout)
+        # As in AWS's own tools, no proxy leads to the container's endpoint.
+        self._container = KeySources(trust, {}, self._timeout)
         self._session = self._new_session()
 
     def region(self) -> str | None:
@@ -95,20 +114,33 @@ class AwsProfile:
         return _told(look_up)
 
     def keyring(self) -> ChainKeys:
-        """The keys that the chain finds. Raises `StoreFailure` where it finds none."""
-        return ChainKeys(self._look_up)
+        """The keys that the chain finds, once they are asked for."""
+        return ChainKeys(self._look_up, _freeze, self._longest_look_up(), self.close)
+
+    def close(self) -> None:
+        """End every request for keys that is under way."""
+        self._sources.close()
+        self._container.close()
+
+    def _longest_look_up(self) -> float:
+        """The bound of a look-up: longer than the user lets the metadata service take."""
+
+        def look_up() -> float:
+            variable = self._session.get_config_variable
+            each = float(variable("metadata_service_timeout"))
+            return each * int(variable("metadata_service_num_attempts"))
+
+        return max(self._timeout, _told(look_up) + 1)
 
     def _look_up(self) -> Any:
         """Credentials of botocore, from the chain's beginning."""
         session = self._new_session()
 
         def look_up() -> Any:
-            credentials = session.get_credentials()
-            if credentials is not None:
-                credentials.get_frozen_credentials()  # roles are assumed only now
-            return credentials
+            self._ask_container_by_the_worker(session)
+            return session.get_credentials()
 
-        found = within(self._timeout, lambda: _told(look_up))
+        found = _told(look_up)
         if found is None:
             raise StoreFailure(ErrorCode.STORE_ACCESS_DENIED, _none_found(session))
         return found
@@ -117,32 +149,16 @@ class AwsProfile:
         session = _BoundedSession(self._timeout)
         if self._region is not None:
             session.set_config_variable("region", self._region)
-        session.set_config_variable("metadata_service_timeout", METADATA_SECONDS)
-        session.set_config_variable("metadata_service_num_attempts", METADATA_TRIES)
+        session.register("before-send", self._sources.answer)
         if not os.path.isdir(Loader.BUILTIN_DATA_PATH):
             session.register_component("data_loader", BundledData())
         return session
 
-
-class ChainKeys:
-    """Keys that may expire: botocore renews those of roles and instances ahead of time."""
-
-    def __init__(self, look_up: Callable[[], Any]) -> None:
-        self._look_up = look_up
-        self._lock = threading.Lock()
-        self._credentials = look_up()
-
-    def current(self) -> Keys:
-        """The keys of this moment. Raises `StoreFailure` where they cannot be renewed."""
-        return _keys(_told(self._credentials.get_frozen_credentials))
-
-    def renew(self, used: Keys) -> bool:
-        """Ask the chain again, once for all requests that used the same keys."""
-        with self._lock:
-            if _differ(self.current(), used):
-                return True
-            self._credentials = self._look_up()
-            return _differ(self.current(), used)
+    def _ask_container_by_the_worker(self, session: Session) -> None:
+        """Have the container's endpoint asked by the worker's own client, too."""
+        provider = session.get_component("credential_provider").get_provider("container-role")
+        # The provider is shared with roles whose source is the container: no other way reaches it.
+        provider._fetcher = ContainerMetadataFetcher(session=self._container)  # noqa: SLF001
 
 
 class BundledData(Loader):  # type: ignore[misc]  # botocore has no types
@@ -209,52 +225,6 @@ class _BoundedSession(Session):  # type: ignore[misc]  # botocore has no types
         return super().create_client(*args, config=config, **kwargs)
 
 
-def _trust_as_the_worker_does(trust: TlsFiles) -> None:
-    """Have every request of botocore use the worker's settings for TLS.
-
-    botocore would trust a list of authorities of its own, which the artifact does not carry, and
-    has no setting for a context. Certificates are verified either way.
-    """
-    http_session = botocore.httpsession.URLLib3Session
-
-    def context(_session: object) -> Any:
-        from store_workers.stores.http.tls import client_context
-
-        return client_context(trust)
-
-    def leave_to_the_context(_session: object, connection: Any, *_args: object) -> None:
-        connection.cert_reqs = "CERT_REQUIRED"
-        connection.ca_certs = None
-
-    http_session._get_ssl_context = context  # noqa: SLF001 - there is no other way in
-    http_session._setup_ssl_cert = leave_to_the_context  # noqa: SLF001
-
-
-def within(seconds: float, work: Callable[[], T]) -> T:
-    """Do `work`, and wait no longer than that for it; raises what it raises."""
-    results: list[T] = []
-    failures: list[BaseException] = []
-
-    def run() -> None:
-        try:
-            results.append(work())
-        except BaseException as error:  # noqa: BLE001 - it is raised where the result is awaited
-            failures.append(error)
-
-    thread = threading.Thread(target=run, name="credentials", daemon=True)
-    thread.start()
-    thread.join(seconds)
-    if failures:
-        raise failures[0]
-    if not results:
-        raise StoreFailure(
-            ErrorCode.STORE_UNAVAILABLE,
-            f"no credentials: the sources of the AWS configuration stayed silent for {seconds:g} s",
-            transient=True,
-        )
-    return results[0]
-
-
 def _told(look_up: Callable[[], T]) -> T:
     """What `look_up` finds; botocore's errors told in words that hold no secret."""
     try:
@@ -267,10 +237,25 @@ def _told(look_up: Callable[[], T]) -> T:
         raise StoreFailure(code, f"no credentials: {_words(error)}", transient=passing) from None
 
 
+_FAILING_SOURCES = (
+    ConnectionError,
+    CredentialRetrievalError,
+    HTTPClientError,
+    MetadataRetrievalError,
+)
+"""A source of keys was there and gave none: it may another time."""
+
+
 def _code(error: Exception) -> ErrorCode:
     if isinstance(error, SSLError):
         return ErrorCode.STORE_REJECTED
-    if isinstance(error, (ConnectionError, HTTPClientError, MetadataRetrievalError)):
+    if isinstance(error, ClientError):
+        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+        code = str(error.response.get("Error", {}).get("Code", ""))
+        if status == 429 or status >= 500 or code.startswith(_THROTTLED):
+            return ErrorCode.STORE_UNAVAILABLE
+        return ErrorCode.STORE_ACCESS_DENIED
+    if isinstance(error, _FAILING_SOURCES):
         return ErrorCode.STORE_UNAVAILABLE
     return ErrorCode.STORE_ACCESS_DENIED
 
@@ -289,8 +274,9 @@ def _words(error: Exception) -> str:
         return f"{shown(str(error.operation_name))} was refused: {shown(code[:64])}"
     if isinstance(error, SSLError):
         return "no secure connection to the server that hands them out"
-    name = type(error).__name__
-    provider = evidence.get("provider")
+    name, provider = type(error).__name__, evidence.get("provider")
+    if provider == "custom-process":
+        name = "the profile's credential_process failed"
     return f"{name} ({shown(str(provider))})" if provider else name
 
 
@@ -314,7 +300,9 @@ def _partition(region: str, partitions: list[dict[str, Any]]) -> dict[str, Any]:
     return dict(partitions[0]["outputs"])
 
 
-def _keys(frozen: Any) -> Keys:
+def _freeze(credentials: Any) -> Keys:
+    """The keys that credentials of botocore's hold now; roles are assumed only here."""
+    frozen = _told(credentials.get_frozen_credentials)
     for value in (frozen.access_key, frozen.secret_key, frozen.token or ""):
         if not (value.isascii() and value.isprintable()):
             raise StoreFailure(
@@ -322,7 +310,3 @@ def _keys(frozen: Any) -> Keys:
                 "no credentials: those that were found are not printable ASCII",
             )
     return Keys(frozen.access_key, frozen.secret_key, frozen.token)
-
-
-def _differ(some: Keys, others: Keys) -> bool:
-    return (some.access_key_id, some.session_token) != (others.access_key_id, others.session_token)

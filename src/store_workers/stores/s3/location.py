@@ -109,7 +109,7 @@ class S3Location:
             return None
         from store_workers.stores.s3.aws import AwsProfile
 
-        return AwsProfile(self.region, self._tls, settings.timeout_ms / 1000)
+        return AwsProfile(self.region, self._tls, settings.timeout_ms / 1000, self._environment)
 
     def _has_configuration(self) -> bool:
         named = self._environment.get("AWS_CONFIG_FILE") or "~/.aws/config"

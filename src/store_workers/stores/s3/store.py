@@ -35,6 +35,9 @@ if TYPE_CHECKING:
         def renew(self, used: Keys) -> bool:
             """Get other keys than those that expired; are there any? Raises `StoreFailure`."""
 
+        def close(self) -> None:
+            """End what is asked under way."""
+
 
 OK, PARTIAL = 200, 206
 BEYOND_THE_END = 416
@@ -70,6 +73,9 @@ class FixedKeys:
 
     def renew(self, used: Keys) -> bool:
         return False
+
+    def close(self) -> None:
+        """Nothing is ever asked."""
 
 
 class S3Store:
@@ -231,6 +237,7 @@ class S3Store:
         return answer.body
 
     def close(self) -> None:
+        self._keyring.close()
         self._transport.close()
 
     def _request(
