@@ -158,7 +158,9 @@ def stopped(number: int, _frame: object) -> None:
 def cut_loose() -> None:
     """Undo what this Python was told of warnings and of compiled code, and say who stopped it."""
     for name in ("SIGINT", "SIGTERM"):
-        signal.signal(getattr(signal, name), stopped)
+        number = getattr(signal, name)
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as `nohup` and shells have it
+            signal.signal(number, stopped)
     sys.dont_write_bytecode = True
     sys.pycache_prefix = None
     if sys.warnoptions:

@@ -75,8 +75,12 @@ def in_memory(content: bytes) -> str | None:
         os.close(memory)
         return None
     left = memoryview(content)
-    while left:
-        left = left[os.write(memory, left) :]
+    try:
+        while left:
+            left = left[os.write(memory, left) :]
+    except OSError:  # too long for this process (`ulimit -f`), or no memory
+        os.close(memory)
+        return None
     return path
 
 

@@ -250,7 +250,7 @@ def check_status(run: Run, terminal: Event) -> None:
         assert run.status == 2, run
         assert len(run.events) == 1, run
     elif code == "CANCELLED":
-        assert run.status in {130, 143}, run
+        assert run.status in {129, 130, 143}, run
     else:
         assert run.status == 1, run
 

@@ -15,14 +15,17 @@ try:
         library_version,
         stream_decompressor,
     )
-except ImportError:  # no library for this platform was bundled
-    from store_workers.stream.codec_stdlib import (
-        LIBZSTD,
-        frame_compressor,
-        frame_decompressor,
-        library_version,
-        stream_decompressor,
-    )
+except ImportError as missing:  # no library for this platform was bundled, or it cannot be loaded
+    try:
+        from store_workers.stream.codec_stdlib import (
+            LIBZSTD,
+            frame_compressor,
+            frame_decompressor,
+            library_version,
+            stream_decompressor,
+        )
+    except ImportError:
+        raise missing from None
 
 from store_workers.stream.codec_common import CodecError
 

@@ -1,0 +1,227 @@
+"""Hosts and owners that give the worker less than usual: one event says so, or it does without."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import pty
+import resource
+import signal
+import subprocess
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.support.contract import check_fields
+from tests.support.data import MIB, noise
+from tests.support.worker import ARTIFACT, bare_python, clean_environ, upload
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+TIMEOUT = 30
+
+
+def run(
+    stdin: int | None = None,
+    *,
+    message: Any = None,
+    before: Callable[[], None] | None = None,
+    stderr: int = subprocess.PIPE,
+    shell: str = "",
+) -> tuple[int, list[dict[str, Any]], bytes]:
+    """Run the artifact as an odd owner does: (exit status, events, what stderr got)."""
+    command = [bare_python(), str(ARTIFACT)]
+    if shell:
+        command = ["sh", "-c", f'exec "$@" {shell}', "sh", *command]
+    with subprocess.Popen(
+        command,
+        stdin=subprocess.PIPE if stdin is None else stdin,
+        stdout=subprocess.PIPE,
+        stderr=stderr,
+        env=clean_environ(),
+        preexec_fn=before,  # noqa: PLW1509
+    ) as process:
+        line = None if message is None else json.dumps(message).encode() + b"\n"
+        try:
+            stdout, told = process.communicate(line, timeout=TIMEOUT)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            raise
+    events = [json.loads(each) for each in stdout.splitlines()]
+    for event in events:
+        check_fields(event)
+    assert b"Traceback" not in (told or b""), told
+    return process.returncode, events, told or b""
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "file"
+    path.write_bytes(noise(MIB))
+    return path
+
+
+def test_stdin_that_an_owner_made_non_blocking(file: Path, tmp_path: Path) -> None:
+    """As Node and asyncio do, and which all who share the descriptor get to feel."""
+    reading, writing = os.pipe()
+    flags = fcntl.fcntl(reading, fcntl.F_GETFL)
+    fcntl.fcntl(reading, fcntl.F_SETFL, flags | os.O_NONBLOCK)
+    line = json.dumps(upload(file, tmp_path / "store")).encode() + b"\n"
+    with subprocess.Popen(
+        [bare_python(), str(ARTIFACT)], stdin=reading, stdout=subprocess.PIPE, env=clean_environ()
+    ) as process:
+        os.close(reading)
+        time.sleep(0.3)  # it has to wait for the message
+        os.write(writing, line[:20])
+        time.sleep(0.1)
+        os.write(writing, line[20:])
+        os.close(writing)
+        stdout, _ = process.communicate(timeout=TIMEOUT)
+    assert process.returncode == 0
+    assert json.loads(stdout.splitlines()[-1])["type"] == "FILE_UPLOADED"
+
+
+def test_stdin_that_is_closed_is_told_as_such() -> None:
+    status, events, _ = run(shell="<&-")
+    assert status == 2
+    (event,) = events
+    assert event["code"] == "BAD_MESSAGE"
+    assert "closed" in event["message"]
+
+
+def test_a_terminal_on_stdin_whose_stderr_takes_nothing() -> None:
+    """The event comes first; the help is for whoever reads it."""
+    ours, terminal = pty.openpty()
+    reading, full = os.pipe()
+    os.set_blocking(full, False)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            os.write(full, b" " * 4096)
+    os.set_blocking(full, True)
+    try:
+        status, events, _ = run(terminal, stderr=full)
+    finally:
+        for descriptor in (ours, terminal, reading, full):
+            os.close(descriptor)
+    assert status == 2
+    assert [event["code"] for event in events] == ["BAD_MESSAGE"]
+    assert "terminal" in events[0]["message"]
+
+
+@pytest.mark.parametrize("line", [b"hello", b"[1", b'"', b"\xff", b"GET / HTTP/1.1"])
+def test_a_line_that_cannot_be_a_message_is_refused_before_it_ends(line: bytes) -> None:
+    reading, writing = os.pipe()
+    os.write(writing, line)
+    try:
+        status, events, _ = run(reading)
+    finally:
+        os.close(reading)
+        os.close(writing)
+    assert status == 2
+    assert events[0]["code"] == "BAD_MESSAGE"
+
+
+def blocked() -> None:
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+
+
+def ignored() -> None:
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+
+@pytest.mark.parametrize(
+    ("before", "number", "ends"),
+    [
+        (blocked, signal.SIGTERM, True),
+        (blocked, signal.SIGINT, True),
+        (ignored, signal.SIGTERM, False),
+        (ignored, signal.SIGHUP, False),
+        (ignored, signal.SIGINT, True),
+    ],
+)
+def test_signals_as_an_owner_left_them(
+    before: Callable[[], None], number: signal.Signals, ends: bool, file: Path, tmp_path: Path
+) -> None:
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    settings = {"progress_interval_ms": 20}
+    with subprocess.Popen(
+        [bare_python(), str(ARTIFACT)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env=clean_environ(),
+        preexec_fn=before,  # noqa: PLW1509
+    ) as process:
+        assert process.stdin
+        assert process.stdout
+        message = upload(fifo, tmp_path / "store", settings=settings)
+        process.stdin.write(json.dumps(message).encode() + b"\n")
+        process.stdin.flush()
+        process.stdout.readline()
+        process.send_signal(number)
+        if not ends:
+            time.sleep(0.3)
+            assert process.poll() is None
+            fifo.write_bytes(b"goes on")
+        stdout, _ = process.communicate(timeout=TIMEOUT)
+    last = json.loads(stdout.splitlines()[-1])
+    assert process.returncode == (128 + number if ends else 0)
+    assert last["type"] == ("ERROR" if ends else "FILE_UPLOADED")
+
+
+NO_THREADS = """
+import sys, threading, runpy
+real = threading.Thread.start
+left = [int(sys.argv.pop(1))]
+def start(thread):
+    if not left[0]:
+        raise RuntimeError("can't start new thread")
+    left[0] -= 1
+    real(thread)
+threading.Thread.start = start
+sys.argv.pop(0)
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+@pytest.mark.parametrize("threads", [0, 1, 4])
+def test_a_host_that_gives_no_more_threads(threads: int, file: Path, tmp_path: Path) -> None:
+    """Too few are told in an event; with a few the file is stored, only slower."""
+    done = subprocess.run(
+        [bare_python(), "-c", NO_THREADS, str(threads), str(ARTIFACT)],
+        check=False,
+        input=json.dumps(upload(file, tmp_path / "store")).encode() + b"\n",
+        capture_output=True,
+        env=clean_environ(),
+        timeout=TIMEOUT,
+    )
+    last = json.loads(done.stdout.splitlines()[-1])
+    assert b"Traceback" not in done.stderr
+    if threads > 1:
+        assert (done.returncode, last["type"]) == (0, "FILE_UPLOADED")
+    else:
+        assert (done.returncode, last["code"]) == (1, "HOST_UNSUPPORTED")
+        assert "thread" in last["message"]
+
+
+@pytest.mark.parametrize(
+    ("limit", "value"),
+    [(resource.RLIMIT_FSIZE, 4096), (resource.RLIMIT_AS, 36 * MIB), (resource.RLIMIT_AS, 30 * MIB)],
+)
+def test_a_host_that_gives_too_little_room(
+    limit: int, value: int, file: Path, tmp_path: Path
+) -> None:
+    """No room for the library, or for the work: one event that says what the host lacks."""
+    status, events, _ = run(
+        message=upload(file, tmp_path / "store"),
+        before=lambda: resource.setrlimit(limit, (value, value)),
+    )
+    assert status == 1
+    assert [event["type"] for event in events if event["type"] != "PROGRESS"] == ["ERROR"]
+    assert events[-1]["code"] in {"HOST_UNSUPPORTED", "STORE_REJECTED"}
