@@ -29,6 +29,24 @@ JUMPING_CLOCK = """
     time.time_ns = lambda: int(jumping() * 1e9)
 """
 
+BUCKET_MOUNT = """
+    import errno, itertools, os, stat
+    numbers = itertools.count()
+    real_stat, real_fsync, real_replace = os.stat, os.fsync, os.replace
+    def another_number(*arguments, **named):
+        found = real_stat(*arguments, **named)
+        if not stat.S_ISDIR(found.st_mode):
+            return found
+        return os.stat_result((found[0], next(numbers), *found[2:]))
+    def fsync(descriptor):
+        raise OSError(errno.EINVAL, "no sync here")
+    def replace(source, target):
+        if os.path.lexists(target):
+            raise FileExistsError(errno.EEXIST, "no replacing here")
+        real_replace(source, target)
+    os.stat, os.fsync, os.replace = another_number, fsync, replace
+"""
+
 FORESEEABLE_NAMES = """
     import os
     os.urandom = bytes

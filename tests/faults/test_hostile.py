@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.faults.shims import FORESEEABLE_NAMES, JUMPING_CLOCK, shim
+from tests.faults.shims import BUCKET_MOUNT, FORESEEABLE_NAMES, JUMPING_CLOCK, shim
 from tests.faults.test_disk import run_as, unprivileged
 from tests.support import faulty_server as faults
 from tests.support.data import MIB
@@ -126,6 +126,18 @@ def test_no_home(home: str | None, small: Stored, open_folder: Path) -> None:
     environ["STORE_WORKERS_STORE"] = str(open_folder / "store")
     run = run_as(who, upload(open_folder / "file", None), env=environ, cwd=open_folder)
     assert run.status == 0, run
+
+
+def test_a_store_on_a_mount_that_refuses_much(small: Stored, tmp_path: Path) -> None:
+    """No sync, no rename over what is there, another inode number at each look."""
+    environ, store = shim(tmp_path, BUCKET_MOUNT), tmp_path / "store"
+    damaged = store / small.hashes[0][:2] / small.hashes[0]
+    damaged.parent.mkdir(parents=True)
+    damaged.write_bytes(b"cut short")
+    run = run_worker(upload(small.path, store), env=environ)
+    assert run.status == 0, run
+    assert not run.of("CHUNK_RETRY")
+    check_stored(in_folder(store), small.hashes, small.content)
 
 
 def test_a_clock_that_jumps_ten_years_to_and_fro(

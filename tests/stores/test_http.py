@@ -85,6 +85,17 @@ def failing(fault: Fault, method: str, timeout_ms: int = 20_000) -> StoreFailure
     return raised.value
 
 
+@pytest.mark.parametrize("number", [403, 405, 409, 412])
+def test_what_cannot_be_overwritten_is_refused(number: int) -> None:
+    """What lies there may be damaged: its right length is no success."""
+    with FaultyServer(Rule(status(number), "PUT")) as server:
+        server.chunks[HASH] = bytes(len(DATA))
+        store = opened(server)
+        with pytest.raises(StoreFailure):
+            store.put(chunk(), overwrite=True)
+        store.close()
+
+
 STATUSES = [
     (300, REJECTED, False, False),
     (301, REJECTED, False, False),

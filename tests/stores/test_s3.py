@@ -110,6 +110,14 @@ def test_what_overwrites_has_no_condition() -> None:
     assert server.methods() == ["PUT", "HEAD"]
 
 
+@pytest.mark.parametrize("status", [403, 405, 409, 412])
+def test_what_cannot_be_overwritten_is_refused(status: int) -> None:
+    """What lies there may be damaged: its right length is no success."""
+    with ScriptedServer(*[Reply(status)] * 3) as server, pytest.raises(StoreFailure):
+        store_at(server).put(CHUNK, overwrite=True)
+    assert "HEAD" not in server.methods()
+
+
 @pytest.mark.parametrize("refused", NOT_KNOWN)
 def test_a_store_without_conditions_is_asked_once_a_run(refused: Reply) -> None:
     asks = [Reply(404)] if refused.status == 403 else []

@@ -86,7 +86,9 @@ class HttpStore:
 
     def put(self, chunk: Chunk, *, overwrite: bool = False) -> bool:
         answer = self._put(chunk)
-        if answer.status in MAY_BE_THERE and self._length(chunk.hash) == chunk.size:
+        # What was to be overwritten and could not be may be damaged: being there is not enough.
+        may_be_there = not overwrite and answer.status in MAY_BE_THERE
+        if may_be_there and self._length(chunk.hash) == chunk.size:
             return False
         advice = ""
         if answer.status in (404, 409):  # WebDAV's words for a folder that is missing

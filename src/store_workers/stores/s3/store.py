@@ -136,7 +136,9 @@ class S3Store:
             return True
         if error.explains:
             raise self._failure(answer, error)
-        if answer.status in MAY_BE_THERE and self._length(chunk.hash) == chunk.size:
+        # What was to be overwritten and could not be may be damaged: being there is not enough.
+        may_be_there = not overwrite and answer.status in MAY_BE_THERE
+        if may_be_there and self._length(chunk.hash) == chunk.size:
             return False
         if answer.status == PRECONDITION_FAILED and conditional:
             # What lies there is no whole chunk, or nobody can say: it is replaced.
