@@ -73,8 +73,8 @@ class WorkerError(Exception):
     """The root of all errors that end a run: a code, a sentence, and what it is about.
 
     `path` is the file concerned, as the message spelled it; `index` and `hash` the chunk;
-    `attempts` how often it was tried; `http_status` what the store answered; `bad_chunks` how many
-    chunks are like it.
+    `attempts` how often it was tried; `http_status` what the store answered; `exit_status` how a
+    command ended (of a signal 128 + n); `bad_chunks` how many chunks are like it.
     """
 
     def __init__(
@@ -88,6 +88,7 @@ class WorkerError(Exception):
         attempts: int | None = None,
         http_status: int | None = None,
         bad_chunks: int | None = None,
+        exit_status: int | None = None,
     ) -> None:
         super().__init__(message)
         self.code = code
@@ -98,6 +99,7 @@ class WorkerError(Exception):
         self.attempts = attempts
         self.http_status = http_status
         self.bad_chunks = bad_chunks
+        self.exit_status = exit_status
 
     def evidence(self) -> dict[str, Any]:
         """The fields that apply, by their names on the wire."""
@@ -108,6 +110,7 @@ class WorkerError(Exception):
             "path": self.path,
             "http_status": self.http_status,
             "bad_chunks": self.bad_chunks,
+            "exit_status": self.exit_status,
         }
         return {name: value for name, value in fields.items() if value is not None}
 

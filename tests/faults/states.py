@@ -242,6 +242,15 @@ def syncing_a_file(folder: Path, stored: Stored, **how: Any) -> Iterator[Waiting
         yield Waiting(worker, [folder])
 
 
+@contextlib.contextmanager
+def reading_a_silent_command(folder: Path, stored: Stored, **how: Any) -> Iterator[Waiting]:
+    message = {"type": "UPLOAD_START", "command": ["sleep", "600"], "store": str(folder / "store")}
+    with Worker(message, **how) as worker:
+        wait_until_listening(worker.pid)
+        time.sleep(0.2)
+        yield Waiting(worker, [folder])
+
+
 STATES: dict[str, Callable[..., Any]] = {
     state.__name__.replace("_", " "): state
     for state in (
@@ -249,6 +258,7 @@ STATES: dict[str, Callable[..., Any]] = {
         opening_a_fifo,
         reading_a_silent_fifo,
         writing_to_a_fifo_nobody_reads,
+        reading_a_silent_command,
         compressing,
         sending,
         waiting_for_an_answer,

@@ -72,7 +72,8 @@ FIELDS: dict[str, dict[str, str]] = {
         "total_bytes": "count or null",
     },
     "FILE_UPLOADED": {
-        "path": "text",
+        "path?": "text",
+        "command?": "texts",
         "store": "text",
         "size": "count",
         "compressed_size": "count",
@@ -112,6 +113,7 @@ FIELDS: dict[str, dict[str, str]] = {
         "attempts?": "one",
         "path?": "text",
         "http_status?": "one",
+        "exit_status?": "one",
         "bad_chunks?": "one",
     },
 }
@@ -131,6 +133,7 @@ KINDS: dict[str, Callable[[Any], bool]] = {
     "count or null": lambda value: value is None or is_count(value),
     "flag": lambda value: isinstance(value, bool),
     "text": lambda value: isinstance(value, str) and value != "",
+    "texts": lambda value: isinstance(value, list) and all(isinstance(x, str) for x in value),
     "hash": is_hash,
     "hashes": lambda value: isinstance(value, list) and bool(value) and all(map(is_hash, value)),
     "code": lambda value: value in CODES,
@@ -281,6 +284,7 @@ def check_attempts(events: Sequence[Event]) -> None:
 def check_uploaded(events: Sequence[Event], terminal: Event) -> None:
     """The list of hashes is what the chunks' own events said."""
     chunks = sorted((e for e in events if e["type"] == "CHUNK"), key=lambda e: int(e["index"]))
+    assert ("path" in terminal) != ("command" in terminal), f"not one source: {terminal}"
     assert ("hashes" in terminal) != ("manifest" in terminal), f"not one list: {terminal}"
     assert [e["index"] for e in chunks] == list(range(terminal["chunks"]))
     if "hashes" in terminal:

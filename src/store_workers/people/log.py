@@ -64,11 +64,15 @@ class Log:
     def begin(self, message: Message, store: str, progress: Callable[[], Event]) -> None:
         """Note that the work begins."""
         settings = message.settings
+        # Only the program: its arguments may hold secrets.
+        words = getattr(message, "command", None)
+        command = {"command": words[0]} if words else {}
         self._log(
             INFO,
             message.type.value,
             {
                 "path": getattr(message, "path", None),
+                **command,
                 "store": store,
                 "concurrency": settings.concurrency,
                 "max_attempts": settings.max_attempts,

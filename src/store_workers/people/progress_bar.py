@@ -186,7 +186,7 @@ class ProgressBar:
             sound = f"verified {chunks}, {size_text(event.compressed_size)}"
             return f"{sound}, in {seconds:.1f} s, {retries}"
         if isinstance(event, FileUploaded):
-            done = f"uploaded {shown(event.path)}"
+            done = f"uploaded {shown(event.path or (event.command or [''])[0])}"
             chunks = f"{event.new_chunks} of {count_text(event.chunks, 'chunk', 'chunks')} new"
             notes = f"{size_text(event.compressed_size)} stored, {chunks}"
         elif isinstance(event, FileDownloaded):
@@ -260,9 +260,10 @@ class Leftmost:
 
 
 def name_of(message: Message) -> str:
-    """What the bar calls a file: its name, or its manifest's."""
-    path = getattr(message, "path", None) or getattr(message, "manifest", None) or ""
-    name = shown(os.path.basename(path))
+    """What the bar calls a file: its name, its manifest's, or that of the program it comes from."""
+    path = getattr(message, "path", None) or getattr(message, "manifest", None)
+    program = (getattr(message, "command", None) or [""])[0]
+    name = shown(os.path.basename(path or program))
     return name if len(name) <= LONGEST_NAME else name[: LONGEST_NAME - 1] + "…"
 
 

@@ -220,7 +220,7 @@ def leftovers_removed(count: int) -> Warning:
 
 def refuse_reserved_path(message: Message, events: int) -> None:
     """Refuse a path that opens what the messages come by, or what the events go to."""
-    if isinstance(message, VerifyStart):
+    if isinstance(message, VerifyStart) or message.path is None:
         return
     from store_workers.files.descriptors import (
         EVENTS_DESCRIPTOR,

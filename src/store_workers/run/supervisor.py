@@ -103,6 +103,9 @@ class Signals:
         for number in numbers:
             if signal.getsignal(number) != signal.SIG_IGN:
                 self._before[number] = signal.signal(number, self._mailbox.on_signal)
+        # Where an owner left it ignored, the system would forget how a command ended.
+        if hasattr(signal, "SIGCHLD") and signal.getsignal(signal.SIGCHLD) == signal.SIG_IGN:
+            self._before[signal.SIGCHLD] = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         if hasattr(signal, "pthread_sigmask"):
             self._blocked = signal.pthread_sigmask(signal.SIG_UNBLOCK, numbers)
         return self

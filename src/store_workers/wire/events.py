@@ -131,7 +131,12 @@ class FileUploaded(Event):
     """Every chunk is durable in the store."""
 
     type = EventType.FILE_UPLOADED
-    path: str = field(String(), doc="the file, as the message spelled it")
+    path: str | None = field(
+        String(), default=None, doc="the file, as the message spelled it; or command"
+    )
+    command: tuple[str, ...] | None = field(
+        Array(String(), least=1), default=None, doc="the command whose output was stored"
+    )
     store: str = field(String(), doc="where the chunks live, without user, password and query")
     size: int = field(COUNT, doc="bytes read from the file")
     compressed_size: int = field(COUNT, doc="bytes of all chunks")
@@ -197,6 +202,9 @@ class Problem(Event):
     attempts: int | None = field(Integer(1), default=None, doc="how often it was tried")
     path: str | None = field(String(), default=None, doc="the file")
     http_status: int | None = field(Integer(100, 999), default=None, doc="what the store answered")
+    exit_status: int | None = field(
+        Integer(0), default=None, doc="how the command ended; of a signal 128 + n"
+    )
 
 
 class Warning(Problem):

@@ -9,6 +9,7 @@ from enum import Enum
 
 from store_workers.errors import BadMessage
 from store_workers.wire.records import (
+    Argument,
     Array,
     Boolean,
     Choice,
@@ -167,9 +168,14 @@ class Start(Common):
 
 
 class UploadStart(Start):
-    """Put the file at `path` into the store."""
+    """Put the file at `path`, or what a command writes, into the store."""
 
-    path: str = field(Path(), doc="the file to read")
+    path: str | None = field(Path(), default=None, doc="the file to read")
+    command: tuple[str, ...] | None = field(
+        Array(Argument(), least=1),
+        default=None,
+        doc="instead of path: a program and its arguments, whose output is stored",
+    )
     size: int | None = field(FILE_SIZE, default=None, doc="the bytes that the file must have")
     sha256: bool = field(Boolean(), default=False, doc="compute the file's own digest too")
     verify: bool = field(
@@ -309,6 +315,8 @@ def _message(value: Any, record: type[Message]) -> Message:
         _check_list(message)
     if isinstance(message, DownloadStart):
         _check_range(message)
+    if isinstance(message, UploadStart):
+        _check_source(message)
     return message
 
 
@@ -342,6 +350,15 @@ def _check_range(message: DownloadStart) -> None:
     for name in RANGE_GOES_WITHOUT:
         if getattr(message, name) is not None:
             raise BadMessage("range", f"goes with no {name}, which speaks of the whole file")
+
+
+def _check_source(message: UploadStart) -> None:
+    if message.path is None and message.command is None:
+        raise BadMessage("path", "is missing: expected a path, or a command")
+    if message.path is not None and message.command is not None:
+        raise BadMessage("command", "goes with no path: expected one of the two")
+    if message.command is not None and not message.command[0]:
+        raise BadMessage("command[0]", "expected the name of a program, got an empty string")
 
 
 def _check_auth(auth: Auth | None) -> None:

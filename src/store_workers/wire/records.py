@@ -127,6 +127,16 @@ class Path(String):
         return path
 
 
+class Argument(String):
+    """An argument of a command: no NUL; bytes that are not UTF-8 as in a `Path`."""
+
+    def check(self, value: Any, where: str) -> str:
+        argument = super().check(value, where)
+        if "\0" in argument or not is_encodable(argument):
+            raise BadMessage(where, "holds a character that no argument of a command can hold")
+        return argument
+
+
 class Digest(Kind):
     """A SHA-256 in hex."""
 

@@ -40,6 +40,8 @@ def schema() -> dict[str, Any]:
         definitions[message.__name__] = _line(message, word, closed=True)
         if "hashes" in message.FIELDS:
             definitions[message.__name__]["oneOf"] = _one_of("hashes", "manifest")
+        if "command" in message.FIELDS:
+            definitions[message.__name__]["oneOf"] = _one_of("path", "command")
     definitions[DownloadStart.__name__]["dependentSchemas"] = {
         "range": {
             "required": ["manifest"],
@@ -49,6 +51,7 @@ def schema() -> dict[str, Any]:
     for event in EVENTS:
         definitions[event.__name__] = _line(event, event.type, closed=False)
     definitions[FileUploaded.__name__]["oneOf"] = _one_of("hashes", "manifest")
+    definitions[FileUploaded.__name__]["anyOf"] = _one_of("path", "command")
     messages = [message.__name__ for message in lines.values()]
     events = [event.__name__ for event in EVENTS]
     return {

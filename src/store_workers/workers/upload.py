@@ -20,6 +20,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from store_workers.files.source import Source
     from store_workers.wire.messages import UploadStart
     from store_workers.workers.context import Context
 
@@ -44,13 +45,12 @@ class Upload:
         self._saver = Saver(context, overwrite=message.settings.overwrite)
         self._assembler = Assembler(message.settings.chunk_size)
         self._digest = sha256() if message.sha256 else None
-        self._source: FileSource | None = None
+        self._source: Source | None = None
         self._started = time.monotonic()
 
     def run(self) -> FileUploaded:
         """Upload the file; returns what is told at the end, once every chunk is durable."""
-        source = FileSource(self._message.path, self._message.size, self._digest, self._group.check)
-        self._source = source
+        source = self._source = self._open()
         if not codec.is_expected():
             self._emit(other_codec())
         self._store_frames(source)
@@ -60,9 +60,17 @@ class Upload:
         changed = source.changed()
         source.close()
         if changed:
-            self._emit(file_changed(self._message.path))
+            self._emit(file_changed(source.name))
         manifest = self._save_manifest(source.read_bytes) if self._message.manifest else None
         return self._result(source.read_bytes, changed, manifest)
+
+    def _open(self) -> Source:
+        message, check = self._message, self._group.check
+        if message.command is None:
+            return FileSource(message.path or "", message.size, self._digest, check)
+        from store_workers.files.command import CommandSource
+
+        return CommandSource(message.command, message.size, self._digest, check)
 
     @property
     def spent(self) -> bool:
@@ -85,7 +93,7 @@ class Upload:
             stored_chunks=saver.stored_chunks,
         )
 
-    def _store_frames(self, source: FileSource) -> None:
+    def _store_frames(self, source: Source) -> None:
         """Compress and save the whole file, on this thread and on others if it is long."""
         make = frame_maker(self._message.settings.compression_level, self._message.verify)
         compressor = ParallelCompressor(source, make, 2 * self._threads, self._group, source.total)
@@ -140,6 +148,7 @@ class Upload:
         return FileUploaded(
             path=self._message.path,
             store=self._store_name,
+            command=self._message.command,
             size=size,
             compressed_size=saver.stored_bytes,
             chunks=self._assembler.chunks,
