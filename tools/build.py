@@ -7,17 +7,15 @@ Needs nothing but a CPython of a supported version with pip and venv:
     python3 tools/build.py --universal      for every supported platform
     python3 tools/build.py --platform NAME  for that one
 
-What it needs beyond that it installs into a private environment under ``build/``, from exact
-versions with hashes (``tools/requirements``), where the user's pip configuration says. The second
-run finds everything there and needs no network. The same sources give the same bytes; see
+What it needs beyond that it installs into a folder under ``build/``, from exact versions with
+hashes (``tools/requirements``), where the user's pip configuration says. The second run finds
+everything there and needs no network. The same sources give the same bytes; see
 ``docs/platforms.md`` for what that takes.
 """
 
 from __future__ import annotations
 
 import argparse
-import os
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -25,11 +23,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT / "tools"), str(ROOT / "src")]
 
-from artifact import environment, targets  # noqa: E402
+from artifact import pipeline, targets  # noqa: E402
 from artifact.failure import StepFailed  # noqa: E402
-
-# Set for the run inside the private environment, to when the outer one began.
-INSIDE = "STORE_WORKERS_BUILD_STARTED"
 
 
 def main(arguments: list[str]) -> int:
@@ -38,11 +33,7 @@ def main(arguments: list[str]) -> int:
     try:
         if sys.version_info < (3, 10):
             raise StepFailed("start", f"needs CPython 3.10 or newer, not {sys.version.split()[0]}")
-        started = os.environ.get(INSIDE)
-        if started is None:
-            return enter(arguments)
-        from artifact import pipeline  # needs what is installed inside
-
+        started = time.monotonic()
         plan = pipeline.Plan(
             root=ROOT,
             dist=options.dist,
@@ -51,7 +42,7 @@ def main(arguments: list[str]) -> int:
             interpreters=options.interpreter,
         )
         product = pipeline.build(plan)
-        print(f"{product} in {time.time() - float(started):.1f} s")
+        print(f"{product} in {time.monotonic() - started:.1f} s")
     except (StepFailed, OSError) as failure:
         step = failure.step if isinstance(failure, StepFailed) else "files"
         reason = failure.reason if isinstance(failure, StepFailed) else failure
@@ -85,18 +76,6 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     )
     parser.add_argument("--dist", type=Path, default=ROOT / "dist", help="where to write")
     return parser.parse_args(arguments)
-
-
-def enter(arguments: list[str]) -> int:
-    """Make the private environment, once, and run this file again inside it."""
-    started = time.time()
-    made = environment.make_environment(
-        ROOT / "build" / "artifact", ROOT / "tools" / "requirements" / "build.txt"
-    )
-    return subprocess.call(
-        [str(made), "-B", str(Path(__file__).resolve()), *arguments],
-        env={**environment.clean_surroundings(), INSIDE: str(started)},
-    )
 
 
 def platforms(options: argparse.Namespace) -> list[str]:

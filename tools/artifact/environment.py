@@ -1,26 +1,28 @@
-"""The build's own private environment: a venv with what the build needs, pinned by hash."""
+"""What the build itself works with: a folder of its own, pip, and what pip installs there."""
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
 import os
-import shutil
 import subprocess
 import sys
+import tempfile
 import venv
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .failure import StepFailed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 # Settings of the caller's that would make pip or Python work somewhere else than we ask.
 FOREIGN = ("PYTHONPATH", "PYTHONHOME", "PYTHONOPTIMIZE", "PIP_TARGET", "PIP_PREFIX", "PIP_ROOT")
-# In the environment's folder once nothing is missing there.
-COMPLETE = "complete"
+# What one build leaves for the next.
+BUILD = Path(__file__).resolve().parents[2] / "build" / "artifact"
 EXACT = ("--require-hashes", "--no-deps", "--only-binary=:all:")
 
 
@@ -51,14 +53,14 @@ def clean_surroundings() -> dict[str, str]:
     return {**kept, "PIP_USER": "0", "PYTHONNOUSERSITE": "1", "PYTHONHASHSEED": "0"}
 
 
-def pip(step: str, *arguments: str, python: str = sys.executable) -> None:
+def pip(step: str, *arguments: str) -> None:
     """Run pip; the user's own pip configuration says where to look.
 
     Raises:
         StepFailed: it failed; the reason is its last words.
     """
     process = subprocess.run(
-        [python, "-m", "pip", "--disable-pip-version-check", "-q", *arguments],
+        [python_with_pip(), "-m", "pip", "--disable-pip-version-check", "-q", *arguments],
         env=clean_surroundings(),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
@@ -73,25 +75,41 @@ def pip(step: str, *arguments: str, python: str = sys.executable) -> None:
         raise StepFailed(step, "\n  ".join(telling[-5:]) or f"status {process.returncode}")
 
 
-def make_environment(folder: Path, requirements: Path) -> Path:
-    """Return the Python of the environment under ``folder``, made now if it is missing.
-
-    Each building Python and each set of pins has its own folder, so nothing is ever updated.
+@cache
+def python_with_pip() -> str:
+    """Return the running Python, or that of a virtual environment, made once, where it has no pip.
 
     Raises:
-        StepFailed: it can't be made.
+        StepFailed: none can be made.
     """
-    facts = f"{sys.version}\n{sys.base_prefix}\n".encode() + requirements.read_bytes()
-    made = folder / f"env-{hashlib.sha256(facts).hexdigest()[:16]}"
-    python = made / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
-    with lock(folder):
-        if not (made / COMPLETE).exists():
-            shutil.rmtree(made, ignore_errors=True)
+    if find_spec("pip"):
+        return sys.executable
+    made = BUILD / f"pip-{named(sys.base_prefix)}"
+    if not made.exists():
+        with tempfile.TemporaryDirectory(dir=BUILD) as aside:
             try:
-                venv.create(made, with_pip=True)
+                venv.create(Path(aside, "venv"), with_pip=True)
             except (OSError, subprocess.SubprocessError) as failure:
                 hint = "are pip and venv there (Debian: apt install python3-venv)?"
                 raise StepFailed("environment", f"{failure}; {hint}") from failure
-            pip("environment", "install", *EXACT, "-r", str(requirements), python=str(python))
-            (made / COMPLETE).touch()
-    return python
+            Path(aside, "venv").replace(made)
+    return str(made / ("Scripts/python.exe" if os.name == "nt" else "bin/python"))
+
+
+def provide_tools(requirements: Path) -> None:
+    """Make what ``requirements`` pins importable, from a folder of this project's own.
+
+    Each building Python and each set of pins has its own folder, so nothing is ever updated.
+    """
+    folder = BUILD / f"tools-{named(requirements.read_text(encoding='utf-8'))}"
+    if not folder.exists():
+        with tempfile.TemporaryDirectory(dir=BUILD) as aside:
+            installed = Path(aside, "installed")
+            pip("environment", "install", *EXACT, "-t", str(installed), "-r", str(requirements))
+            installed.replace(folder)
+    sys.path.insert(0, str(folder))
+
+
+def named(facts: str) -> str:
+    """Return what tells apart what different Pythons make of different facts."""
+    return hashlib.sha256(f"{sys.version}\n{facts}".encode()).hexdigest()[:16]

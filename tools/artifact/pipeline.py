@@ -1,4 +1,4 @@
-"""The build, step by step, as it runs inside the private environment."""
+"""The build, step by step."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import bundle, compiled, contents, interpreters, sbom, targets, wheels, zip_file
-from .environment import lock
+from . import bundle, compiled, contents, environment, interpreters, sbom, targets, wheels
 
 PRODUCT = "store-workers.pyz"
 SBOM = "store-workers.cdx.json"
@@ -39,9 +38,12 @@ def build(plan: Plan) -> str:
     Raises:
         StepFailed: a step can't be done.
     """
-    cache = plan.root / "build" / "artifact"
+    cache = environment.BUILD
     pins = plan.root / "tools" / "requirements"
-    with lock(cache):
+    with environment.lock(cache):
+        environment.provide_tools(pins / "build.txt")
+        from . import zip_file  # needs the tools
+
         pure = wheels.fetch(pins / "runtime.txt", cache / "wheels")
         wanted = targets.targets_for(plan.platforms)
         native = wheels.fetch_native(pins, cache / "wheels", wanted)
@@ -67,7 +69,7 @@ def written(plan: Plan, content: bytes, bom: bytes, found: list[interpreters.Int
     """Write the artifact, its checksum and its SBOM; return what to tell of it."""
     digest = hashlib.sha256(content).hexdigest()
     product = plan.dist / PRODUCT
-    with lock(plan.dist):  # the three belong together
+    with environment.lock(plan.dist):  # the three belong together
         replace(product, content, 0o755)
         replace(plan.dist / f"{PRODUCT}.sha256", f"{digest}  {PRODUCT}\n".encode())
         replace(plan.dist / SBOM, bom)
