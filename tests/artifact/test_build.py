@@ -201,7 +201,6 @@ def test_each_python_has_its_code_and_each_host_its_libraries() -> None:
         names = archive.namelist()
     running = "cp{}{}".format(*sys.version_info)
     assert f"{running}/store_workers/__main__.pyc" in names
-    assert f"{running}/urllib3/connectionpool.pyc" in names
     assert "store_workers/__main__.py" in names
     (library,) = (name for name in names if name.startswith(f"native/{running}-") and "zst" in name)
     assert re.fullmatch(rf"native/{running}-[\w-]+/zstandard/backend_c[\w.-]+\.(so|pyd)", library)

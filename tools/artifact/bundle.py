@@ -37,8 +37,8 @@ NATIVE = (
 )
 
 # Packages whose ``__init__`` runs when a name of its own is asked for, not with any submodule.
-# urllib3's imports all of urllib3, and that of its HTTP/2 importlib.metadata: 12 ms of a start.
-LAZY = ("urllib3", "urllib3/http2", "zstandard")
+# zstandard's imports platform and typing, for functions that the worker does not use: 6 ms.
+LAZY = ("zstandard",)
 LAZY_INIT = '''\
 """As bundled: what was this package's ``__init__`` runs when something asks for a name of it."""
 
@@ -56,14 +56,13 @@ def __getattr__(name):
 
 # What is carried compiled, too. Python reads the whole directory of the zip at each start: 5 to 9
 # microseconds an entry. So of what few runs import, only what takes long to compile is.
-COMPILED = ("store_workers/*", "store_workers_bootstrap/*", "urllib3/*", "zstandard/*")
+COMPILED = ("store_workers/*", "store_workers_bootstrap/*", "zstandard/*")
 NOT_COMPILED = (
     "store_workers_bootstrap/__main__.py",
     "store_workers_bootstrap/boot.py",
     "store_workers_bootstrap/refuse.py",
     "store_workers/people/*",
-    "urllib3/contrib/*",
-    "*/_init.py",
+    "zstandard/_init.py",
 )
 COMPILED_FROM_BYTES = 40_000
 # Not deflated: what every start reads, and what a Python reads that can't inflate.
