@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.support.data import MIB, noise
-from tests.support.faulty_server import FaultyServer, Rule, honest_after, status
+from tests.support.faulty_server import FaultyServer, Rule, honest_after, stalled, status
 from tests.support.stores import STORES
 from tests.support.worker import Run, download, run_worker, upload
 
@@ -107,3 +107,18 @@ def test_store_that_takes_six_at_once(
 def assert_few_tries(run: Run) -> None:
     """No chunk comes near its last attempt while others go through."""
     assert max(chunk["attempts"] for chunk in run.of("CHUNK")) <= 6
+
+
+@pytest.mark.parametrize("late", [-1, 3], ids=["the last chunk", "one in the middle"])
+def test_connection_that_stalls_does_not_hold_up_a_download(late: int, tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    source.write_bytes(noise(CHUNKS * MIB // 4))
+    with FaultyServer() as server:
+        hashes = run_worker(upload(source, server.url)).terminal["hashes"]
+        key = hashes[late]
+        server.rules.append(Rule(stalled(where="body"), "GET", key=key, tries={1}))
+        run = run_worker(download(tmp_path / "back", server.url, hashes))
+        assert server.tries("GET", key) == 2
+    assert (tmp_path / "back").read_bytes() == source.read_bytes()
+    assert run.terminal["duration_ms"] < 25_000, "it waited for the whole timeout"
+    assert run.of("CHUNK_RETRY") == []

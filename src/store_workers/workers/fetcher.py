@@ -7,6 +7,7 @@ from hashlib import sha256
 
 from store_workers.errors import ChunkFailure, ErrorCode, StoreFailure
 from store_workers.stream.chunking import LARGEST_CHUNK
+from store_workers.transfer.stragglers import Stragglers
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -40,7 +41,8 @@ class Fetcher:
     Holds half as many chunks again as may be in flight, those that are being fetched included.
     `of_manifest`: are they a manifest's own chunks, and so none of the file's? With `on_bad` a
     chunk that is missing or damaged fails nothing: it is told there, and empty in its place.
-    `wanted` are the places of the list that are fetched, all of them by default.
+    `wanted` are the places of the list that are fetched, all of them by default. A chunk that
+    keeps all waiting for far longer than the others took is fetched a second time, beside.
     """
 
     def __init__(
@@ -56,6 +58,7 @@ class Fetcher:
         self._on_bad = on_bad
         self._hashes = hashes
         self._wanted = range(len(hashes)) if wanted is None else wanted
+        self._under_way = Stragglers(len(self._wanted))
         self._places = context.places
         self._store = context.store
         self._retrier = context.retrier
@@ -103,20 +106,41 @@ class Fetcher:
             self._threads += self._group.start(self._work, name, spare=self._threads > 0)
 
     def _work(self) -> None:
-        while (index := self._claim()) is not None:
-            hash = self._hashes[index]
-            chunk = self._try(index, hash)
-            with self._arrived:
-                self._ready[index] = chunk
-                self.fetched_bytes += len(chunk)
-                self.fetched_chunks += bool(chunk)
-                if index == self._handed_out:
-                    self._arrived.notify()
+        while (claim := self._claim()) is not None:
+            index, again = claim
+            chunk = self._try_again(index) if again else self._try(index)
+            if chunk is not None:
+                self._deliver(index, chunk)
 
-    def _try(self, index: int, hash: str) -> bytes:
+    def _deliver(self, index: int, chunk: bytes) -> None:
+        with self._arrived:
+            if not self._under_way.end(index):
+                return  # it came another way, too
+            self._ready[index] = chunk
+            self.fetched_bytes += len(chunk)
+            self.fetched_chunks += bool(chunk)
+            if index == self._handed_out:
+                self._arrived.notify()
+            if self._is_over():
+                self._room.notify_all()
+
+    def _try_again(self, index: int) -> bytes | None:
+        """Fetch, beside another thread that is late; None where that fails."""
+        try:
+            with self._places.one():
+                return self._fetch(self._hashes[index])
+        except StoreFailure:
+            return None
+
+    def _try(self, index: int) -> bytes | None:
+        """Fetch a chunk; None where it came another way before that failed."""
+        hash = self._hashes[index]
         try:
             chunk, _ = self._retrier.run(index, hash, partial(self._fetch, hash), len)
         except ChunkFailure as failure:
+            with self._arrived:
+                if index not in self._under_way:
+                    return None
             if self._on_bad is not None and failure.code in BAD:
                 self._on_bad(failure)
                 return b""
@@ -125,16 +149,26 @@ class Fetcher:
             raise
         return chunk
 
-    def _claim(self) -> int | None:
+    def _claim(self) -> tuple[int, bool] | None:
+        """Wait for a chunk to fetch, and whether it is one that another thread is late with.
+
+        None where there is nothing left to do.
+        """
         with self._room:
-            self._room.wait_while(
-                lambda: self._claimed < self._wanted.stop and self._ahead() >= self._window()
-            )
-            if self._claimed == self._wanted.stop:
-                self._room.notify()  # for whoever else waits for what there is no more
-                return None
-            self._claimed += 1
-            return self._claimed - 1
+            while not self._is_over():
+                self._group.check()
+                if self._claimed < self._wanted.stop and self._ahead() < self._window():
+                    self._claimed += 1
+                    self._under_way.begin(self._claimed - 1)
+                    return self._claimed - 1, False
+                wait = self._under_way.wait()
+                if wait == 0:
+                    return self._under_way.repeat(), True
+                self._room.wait(wait)
+            return None
+
+    def _is_over(self) -> bool:
+        return self._claimed == self._wanted.stop and not self._under_way
 
     def _fetch(self, hash: str) -> bytes:
         """One try: the chunk, whose length and digest are right."""
