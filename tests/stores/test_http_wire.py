@@ -465,6 +465,86 @@ def test_a_folder_that_cannot_be_made_is_named(plain: Opener) -> None:
         assert "no parent" in raised.value.message
 
 
+# Headers of the message, and redirects.
+
+
+def test_headers_go_with_every_request_and_are_hidden(plain: Opener) -> None:
+    def echoes(exchange: Exchange) -> None:
+        exchange.receive()
+        sent = exchange.record.headers["x-auth-token"].encode()
+        exchange.send(Answer(400, b"no " + sent, length=3 + len(sent)))
+
+    with FaultyServer(Rule(echoes, "PUT", nth={2})) as server:
+        store = plain(server, headers={"X-Auth-Token": "TOKEN-OF-MINE", "x-other": "Key 12345"})
+        store.put(chunk())
+        store.has(HASH, len(DATA))
+        store.get(HASH)
+        with pytest.raises(StoreFailure) as raised:
+            store.put(chunk())
+        assert "no [hidden]" in raised.value.message
+        for record in server.records:
+            assert record.headers["x-auth-token"] == "TOKEN-OF-MINE"
+            assert record.headers["x-other"] == "Key 12345"
+
+
+def elsewhere(url: str) -> Rule:
+    return Rule(status(302, location=url), "GET")
+
+
+def test_a_get_is_followed_without_secrets(plain: Opener) -> None:
+    with FaultyServer() as other, FaultyServer() as server:
+        other.chunks[HASH] = DATA
+        server.rules.append(elsewhere(f"{other.url}/{HASH}?signature=abc"))
+        store = plain(server, auth={"bearer_token": "TOKEN"}, headers={"X-Key": "12345"})
+        assert store.get(HASH) == DATA
+        assert store.get(HASH) == DATA
+        [record, _] = other.records
+        assert not {"authorization", "x-key"} & set(record.headers)
+        assert record.headers["cache-control"] == "no-cache, no-transform"
+        assert record.target.endswith("?signature=abc")
+        assert {record.headers["authorization"] for record in server.records} == {"Bearer TOKEN"}
+        assert {record.connection for record in other.records} == {1}
+
+
+def test_a_get_is_followed_on_the_same_server_with_all_headers(plain: Opener) -> None:
+    with FaultyServer() as server:
+        server.chunks["moved"] = DATA
+        server.rules.append(Rule(status(308, location="../deeper/moved?x=1"), "GET", key=HASH))
+        assert plain(server, headers={"X-Key": "12345"}).get(HASH) == DATA
+        assert [record.target for record in server.records] == [
+            f"/chunks/{HASH}",
+            "/deeper/moved?x=1",
+        ]
+        assert server.records[-1].headers["x-key"] == "12345"
+
+
+@pytest.mark.parametrize(
+    ("location", "word"),
+    [
+        ("/chunks/around", "more than 5 times"),
+        ("ftp://host/x", "no http"),
+        ("http://[", "no URL"),
+        ("http://a b/", "no http"),
+    ],
+)
+def test_redirects_that_are_not_followed(plain: Opener, location: str, word: str) -> None:
+    with FaultyServer(elsewhere(location)) as server:
+        with pytest.raises(StoreFailure, match=word) as raised:
+            plain(server).get(HASH)
+        assert raised.value.code is REJECTED
+        assert len(server.records) <= 6
+
+
+def test_no_redirect_leads_from_https_to_http(tmp_path: Path) -> None:
+    opener = Opener("https", tmp_path)
+    with FaultyServer() as other:
+        with FaultyServer(elsewhere(f"{other.url}/{HASH}"), tls=opener.context) as server:
+            with pytest.raises(StoreFailure, match="from https to http"):
+                opener(server).get(HASH)
+            opener.close()
+        assert not other.records
+
+
 # Names and addresses.
 
 

@@ -284,3 +284,42 @@ def test_the_default_directory(
     location = place(None, environment)
     assert isinstance(location, DirectoryLocation)
     assert location.root == expected
+
+
+def headers_of(url: str, **fields: Any) -> dict[str, str]:
+    """The headers of a store's requests."""
+    store: Any = place(url, {"STORE_WORKERS_TOKEN": "t"}, **fields).open(Settings())
+    store.close()
+    return dict(store._headers)
+
+
+def test_headers_of_the_message() -> None:
+    azure = "https://account.blob.core.windows.net/box"
+    assert headers_of("http://h/x") == {"Authorization": "Bearer t"}
+    assert headers_of("http://h/x", headers={"authorization": "Key k"}) == {
+        "authorization": "Key k"
+    }
+    blob = {"x-ms-blob-type": "BlockBlob", "Authorization": "Bearer t"}
+    assert headers_of(azure) == blob
+    assert headers_of(azure, headers={"X-MS-Blob-Type": "PageBlob"})["X-MS-Blob-Type"] == "PageBlob"
+    assert "x-ms-blob-type" not in headers_of("https://blob.core.windows.net.example.org/box")
+
+
+@pytest.mark.parametrize(
+    ("field", "fields"),
+    [
+        ("headers", {"store": "/dir", "headers": {"X-Key": "k"}}),
+        ("headers", {"store": "s3://bucket", "headers": {"X-Key": "k"}}),
+        (
+            "auth",
+            {
+                "store": "http://h",
+                "headers": {"Authorization": "x"},
+                "auth": {"bearer_token": "t"},
+            },
+        ),
+    ],
+)
+def test_headers_that_fit_no_store(field: str, fields: dict[str, Any]) -> None:
+    with pytest.raises(BadMessage, match=f"^{field}: "):
+        place(**fields)

@@ -127,6 +127,7 @@ def test_a_whole_upload() -> None:
             "sha256": True,
             "verify": True,
             "auth": {"bearer_token": SECRET},
+            "headers": {"X-Token": SECRET},
             "tls": {"ca_file": "ca", "cert_file": "cert", "key_file": "key"},
             "settings": {"concurrency": 3},
         }
@@ -318,6 +319,28 @@ REFUSED: list[tuple[str, Any]] = [
     ("auth.password", {**UPLOAD, "auth": {"username": "u", "password": SECRET + "\ud800"}}),
     ("auth.password", {**UPLOAD, "auth": {"username": "u", "password": [SECRET]}}),
     ("auth.access_key_id", {**UPLOAD, "auth": {"access_key_id": SECRET + "\n"}}),
+    ("headers", {**UPLOAD, "headers": []}),
+    ("headers", {**UPLOAD, "headers": SECRET}),
+    ("headers.X-Token", {**UPLOAD, "headers": {"X-Token": 5}}),
+    ("headers.X-Token", {**UPLOAD, "headers": {"X-Token": SECRET + "\r\nX: y"}}),
+    ("headers.X-Token", {**UPLOAD, "headers": {"X-Token": SECRET + "ü"}}),
+    ("headers.", {**UPLOAD, "headers": {"": SECRET}}),
+    ("headers.X Token", {**UPLOAD, "headers": {"X Token": SECRET}}),
+    ("headers.X:", {**UPLOAD, "headers": {"X:": SECRET}}),
+    ("headers.x", {**UPLOAD, "headers": {"X": SECRET, "x": SECRET}}),
+    *(
+        (f"headers.{name}", {**UPLOAD, "headers": {name: SECRET}})
+        for name in (
+            "Host",
+            "content-length",
+            "Transfer-Encoding",
+            "CONNECTION",
+            "Range",
+            "Content-Type",
+            "Cache-Control",
+            "Expect",
+        )
+    ),
     ("tls", {**UPLOAD, "tls": []}),
     ("tls.ca_file", {**UPLOAD, "tls": {"ca_file": ""}}),
     ("tls.ca_file", {**UPLOAD, "tls": {"ca_file": "a\0"}}),
@@ -398,7 +421,19 @@ def test_the_id_of_what_cannot_be_accepted(value: Any, expected: str | None) -> 
     assert message_id(value) == expected
 
 
-FIELDS = ["type", "path", "store", "id", "auth", "tls", "settings", "size", "hashes", "sha256"]
+FIELDS = [
+    "type",
+    "path",
+    "store",
+    "id",
+    "auth",
+    "headers",
+    "tls",
+    "settings",
+    "size",
+    "hashes",
+    "sha256",
+]
 SCALARS = st.one_of(
     st.none(),
     st.booleans(),

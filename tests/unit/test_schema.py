@@ -111,6 +111,8 @@ LOOSER = {"path", "tls.ca_file", "auth.username", "auth.password", "auth.bearer_
 def test_what_is_refused_does_not_fit(field: str, value: Any) -> None:
     if field in LOOSER and any(map(is_odd, texts(value))):
         return
+    if field == "headers.x":
+        return  # a header given twice, in two spellings
     if isinstance(value, dict) and value.get("size") == 1.0:
         return  # to JSON Schema 1.0 is an integer
     assert not MESSAGE.is_valid(value)

@@ -80,6 +80,8 @@ def _locate(text: str, field: str, message: Common, environment: Mapping[str, st
     if not is_encodable(text):
         raise BadMessage(field, "holds a lone surrogate that stands for no byte")
     scheme = scheme_of(text)
+    if message.headers and scheme not in ("http", "https"):
+        raise BadMessage("headers", "are for http:// and https:// stores")
     if scheme is None:
         return read_path(text, field)
     if any(character < " " or character == "\x7f" for character in text):

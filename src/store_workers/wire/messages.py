@@ -13,6 +13,7 @@ from store_workers.wire.records import (
     Array,
     Boolean,
     Choice,
+    Dictionary,
     Digest,
     Integer,
     Nested,
@@ -24,6 +25,7 @@ from store_workers.wire.records import (
     field,
     is_encodable,
     json_type,
+    printable,
 )
 
 TYPE_CHECKING = False
@@ -138,12 +140,37 @@ AUTH_FORMS = (
 )
 
 
+OWNED_HEADERS = frozenset(
+    {"accept", "accept-encoding", "cache-control", "connection", "content-encoding"}
+    | {"content-length", "content-range", "content-type", "expect", "host", "if-none-match"}
+    | {"keep-alive", "proxy-authorization", "proxy-connection", "range", "te", "trailer"}
+    | {"transfer-encoding", "upgrade", "user-agent"}
+)
+"""Headers, in lower case, that the transport sets by itself."""
+
+_TOKEN = frozenset("!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
+
+
+def _header_names() -> str:
+    """The pattern of the names that headers may have; JSON Schema knows no folding of case."""
+    owned = "|".join(
+        "".join(f"[{letter.upper()}{letter}]" if letter.isalpha() else letter for letter in name)
+        for name in sorted(OWNED_HEADERS)
+    )
+    return f"^(?!({owned})$)[!#$%&'*+.^_`|~0-9A-Za-z-]+$"
+
+
 class Common(Record):
     """What a message and the defaults of a session's messages have in common."""
 
     type: MessageType = field(Choice(MessageType), doc="what to do")
     store: str | None = field(String(least=1), default=None, doc="where chunks live")
     auth: Auth | None = field(Nested(Auth), default=None, doc="secrets for the store")
+    headers: dict[str, str] | None = field(
+        Dictionary(String(secret=True), names=_header_names()),
+        default=None,
+        doc="for http(s):// stores: sent with every request; their values are secrets",
+    )
     tls: Tls | None = field(Nested(Tls), default=None, doc="a private CA, a client certificate")
     settings: Settings = field(Nested(Settings), default=Settings(), doc="how the run behaves")
 
@@ -322,6 +349,7 @@ def _message(value: Any, record: type[Message]) -> Message:
 
 def _check_common(message: Common) -> None:
     _check_auth(message.auth)
+    _check_headers(message.headers)
     _check_tls(message.tls)
 
 
@@ -376,6 +404,19 @@ def _check_auth(auth: Auth | None) -> None:
             raise BadMessage(f"auth.{name}", "holds a lone surrogate that stands for no byte")
     if auth.username is not None and ":" in auth.username:
         raise BadMessage("auth.username", "a user name cannot hold a colon (RFC 7617)")
+
+
+def _check_headers(headers: dict[str, str] | None) -> None:
+    names: set[str] = set()
+    for name in headers or {}:
+        where = f"headers.{printable(name)}"
+        if not name or not _TOKEN.issuperset(name):
+            raise BadMessage(where, "is no header's name (RFC 9110, 5.1)")
+        if name.lower() in OWNED_HEADERS:
+            raise BadMessage(where, "is set by the worker itself, and cannot be given")
+        if name.lower() in names:
+            raise BadMessage(where, "is given twice")
+        names.add(name.lower())
 
 
 def _check_tls(tls: Tls | None) -> None:

@@ -228,6 +228,27 @@ class Nested(Kind):
         return {"$ref": f"#/$defs/{self.record.__name__}"}
 
 
+class Dictionary(Kind):
+    """An object whose names are free, or fit the pattern `names` (JSON Schema's)."""
+
+    def __init__(self, item: Kind, *, names: str | None = None) -> None:
+        self.item = item
+        self.names = names
+        self.expected = "an object whose values are strings"
+
+    def check(self, value: Any, where: str) -> dict[str, Any]:
+        if not isinstance(value, dict):
+            raise self.refuse(where, value)
+        return {
+            name: self.item.check(each, f"{where}.{printable(name)}")
+            for name, each in value.items()
+        }
+
+    def schema(self) -> dict[str, Any]:
+        schema = {"type": "object", "additionalProperties": self.item.schema()}
+        return {**schema, "propertyNames": {"pattern": self.names}} if self.names else schema
+
+
 class Nullable(Kind):
     """Another kind, or `null`, which is told and not left out."""
 

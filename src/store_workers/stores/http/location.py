@@ -22,13 +22,16 @@ if TYPE_CHECKING:
     from store_workers.transfer.rate_limit import RateLimit
     from store_workers.wire.messages import Auth, Common, Settings
 
+AZURE_HOSTS = ".blob.core.windows.net"
+AZURE_HEADER = "x-ms-blob-type"
 TOKEN_VARIABLE = "STORE_WORKERS_TOKEN"  # noqa: S105 - a name, not a token
 
 
 class HttpLocation:
     """A base URL, taken apart; `shown` is the URL without user, password and query.
 
-    `secrets` are what is never shown, beside `authorization` and the query's values.
+    `headers` go with every request; `secrets` are what is never shown, beside their values,
+    `authorization` and the values of the query.
     """
 
     def __init__(
@@ -37,8 +40,10 @@ class HttpLocation:
         path: str,
         query: str,
         authorization: str | None,
+        headers: Mapping[str, str],
         secrets: tuple[str, ...] = (),
     ) -> None:
+        self._headers = headers
         self._secrets = secrets
         self.server = server
         self.path = path
@@ -58,7 +63,9 @@ class HttpLocation:
             return server.open(settings, name, redactor, rate_limit)
 
         redirects = Redirects(self.server, transport, open_other)
-        headers = {"Authorization": self.authorization} if self.authorization else {}
+        headers = dict(self._headers)
+        if self.authorization:
+            headers["Authorization"] = self.authorization
         return HttpStore(transport, redirects, self.path, self.query, headers, self.shown)
 
     def _redactor(self) -> Redactor:
@@ -67,8 +74,11 @@ class HttpLocation:
         from store_workers.stores.redaction import Redactor
 
         redactor = Redactor(*self._secrets, *query_values(f"?{self.query}"))
-        if self.authorization is not None:
-            redactor.learn(self.authorization.partition(" ")[2])
+        # What is public of Azure's is no secret.
+        given = [value for name, value in self._headers.items() if name != AZURE_HEADER]
+        redactor.learn(*given)
+        for value in (self.authorization or "", *given):
+            redactor.learn(value.partition(" ")[2])  # what is behind `Bearer` and the like
         return redactor
 
 
@@ -91,14 +101,28 @@ def read_http_url(
     if auth is not None and auth.access_key_id is not None:
         raise BadMessage("auth", "S3's keys are for s3:// stores")
     path, query = _encoded(parts.path, parts.query, field)
-    authorization = _authorization(auth, parts.username, parts.password, environment)
+    headers = _headers(message.headers or {}, host)
+    authorization = None
+    if not any(name.lower() == "authorization" for name in headers):
+        authorization = _authorization(auth, parts.username, parts.password, environment)
+    elif auth is not None:
+        raise BadMessage("auth", "goes with no headers.Authorization")
     server = Server(
         parts.scheme.lower(), host, port, tls_files(message.tls, environment), environment
     )
     given = (parts.username, parts.password) if auth is None else (auth.username, auth.password)
     # What the environment holds is a secret also where it is not sent.
     secrets = tuple(filter(None, (*given, environment.get(TOKEN_VARIABLE))))
-    return HttpLocation(server, path, query, authorization, secrets)
+    return HttpLocation(server, path, query, authorization, headers, secrets)
+
+
+def _headers(given: Mapping[str, str], host: str) -> dict[str, str]:
+    """The message's headers, and the one without which Azure takes no blob."""
+    headers = dict(given)
+    asked = any(name.lower() == AZURE_HEADER for name in headers)
+    if host.endswith(AZURE_HOSTS) and not asked:
+        headers[AZURE_HEADER] = "BlockBlob"
+    return headers
 
 
 def _encoded(path: str, query: str, field: str) -> tuple[str, str]:
