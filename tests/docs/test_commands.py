@@ -36,6 +36,7 @@ ELSEWHERE = {
     "python3 tools/release.py": ("tests/docs/test_release.py", "true"),
     "python3 tools/check.py": ("the same checks are steps of tools/test.py", "true"),
     "STORE_WORKERS_WRITE_EXAMPLES=1": ("tests/docs/test_golden.py compares them", "true"),
+    "python3 tools/site.py": ("tests/docs/test_site.py", "true"),
     "pre-commit ": ("the same checks are steps of tools/test.py", "true"),
 }
 
