@@ -93,21 +93,25 @@ class ManifestText:
         compress = frame_maker(LEVEL, verify=False)()
         table = SeekTable()
         for span in self._spans():
-            frame = compress(memoryview(span))
+            frame = compress(span)
             table.add(len(frame.data), frame.size, frame.checksum)
             self.size += frame.size
             yield frame.data
         yield table.encode()
 
-    def _spans(self) -> Iterator[bytes]:
-        buffer = bytearray()
+    def _spans(self) -> Iterator[memoryview]:
+        blocks: list[bytes] = []
+        length = 0
         for block in self._blocks():
-            buffer += block
-            while len(buffer) >= FRAME_SPAN:
-                yield bytes(buffer[:FRAME_SPAN])
-                del buffer[:FRAME_SPAN]
-        if buffer:
-            yield bytes(buffer)
+            blocks.append(block)
+            length += len(block)
+            if length >= FRAME_SPAN:  # a block is shorter than a span
+                joined = memoryview(b"".join(blocks))
+                blocks = [bytes(joined[FRAME_SPAN:])]
+                length -= FRAME_SPAN
+                yield joined[:FRAME_SPAN]
+        if length:
+            yield memoryview(b"".join(blocks))
 
     def _blocks(self) -> Iterator[bytes]:
         yield self._header.line()
@@ -124,11 +128,12 @@ class ManifestText:
 
 def cut(stream: Iterable[bytes]) -> Iterator[bytes]:
     """Cut a stream at every `LARGEST_PIECE` bytes; the rest is one piece."""
-    buffer = bytearray()
+    rest = b""
     for data in stream:
-        buffer += data
-        while len(buffer) >= LARGEST_PIECE:
-            yield bytes(buffer[:LARGEST_PIECE])
-            del buffer[:LARGEST_PIECE]
-    if buffer:
-        yield bytes(buffer)
+        rest += data
+        cuttable = len(rest) - len(rest) % LARGEST_PIECE
+        for start in range(0, cuttable, LARGEST_PIECE):
+            yield rest[start : start + LARGEST_PIECE]
+        rest = rest[cuttable:]
+    if rest:
+        yield rest

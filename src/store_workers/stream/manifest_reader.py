@@ -29,6 +29,9 @@ DEEPEST = 8
 MOST_CHUNKS = 1 << 26
 """Chunks that a list may name: 32 TiB in the smallest of them, and 2.4 GiB of memory."""
 
+PARSED_AT_ONCE = 128 * 1024
+"""Bytes of text that are taken apart at once: that takes some ten times as much memory."""
+
 LONGEST_HEADER = 4096
 _LINE = re.compile(rb"([0-9a-f]{64}) ([1-9][0-9]{0,6})\n")
 _LINE_WITHOUT_SIZE = 66
@@ -92,9 +95,11 @@ def _read_text(chunks: Iterable[bytes]) -> _Text:
         if frame.pieces is None:
             raise StreamCorrupt("a frame of its text is larger than any that a worker makes")
         try:
-            text.feed(decompress(b"".join(frame.pieces), frame.content_size or 0))
+            content = decompress(b"".join(frame.pieces), frame.content_size or 0)
         except CodecError as error:
             raise StreamCorrupt(f"a frame does not decode: {error}") from None
+        for start in range(0, len(content), PARSED_AT_ONCE):
+            text.feed(content[start : start + PARSED_AT_ONCE])
     if reader.doubt is not None:
         raise StreamCorrupt("its text does not end in a seek table of its frames")
     text.finish()

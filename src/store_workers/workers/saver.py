@@ -89,6 +89,7 @@ class Saver:
             self._finishing = True
             self._work_to_do.notify_all()
             self._condition.wait_while(lambda: self._unfinished > 0)
+            self._stored = Found(self.chunks)  # of a long file megabytes, which nobody needs now
 
     def _work(self) -> None:
         while (next_one := self._next()) is not None:
