@@ -71,9 +71,9 @@ def label(span: int) -> str:
 def main(span: int) -> None:
     """Be the worker with another span; does not return."""
     from store_workers import __main__
-    from store_workers.stream import compression
+    from store_workers.stream import spans
 
-    compression.FRAME_SPAN = span
+    spans.FRAME_SPAN = span
     del sys.argv[1:]  # the worker takes none
     __main__.main()
 

@@ -30,7 +30,8 @@ ROOT = Path(__file__).resolve().parent.parent
 BUILD = ROOT / "build"
 PINS = ROOT / "tools" / "requirements"
 # The tools, and what the worker bundles: the unit tests import it from source.
-REQUIREMENTS = [PINS / name for name in ("dev.txt", "runtime.txt", "zstandard.txt")]
+BUNDLED = ("runtime.txt", "zstandard.txt", "pyfastcdc.txt")
+REQUIREMENTS = [PINS / name for name in ("dev.txt", *BUNDLED)]
 OLDEST = (3, 10)
 # Two tests at a time: most of a test's time is spent waiting for a process or a server.
 PYTEST = ("pytest", "--numprocesses=2", "--dist=loadgroup", "-q")

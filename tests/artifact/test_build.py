@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 MIB = 2**20
 LARGEST = 7 * MIB
 LARGEST_UNIVERSAL = 25 * MIB
-PINS = ("runtime", "zstandard")
+PINS = ("runtime", "zstandard", "pyfastcdc")
 PRODUCTS = ("store-workers.pyz", "store-workers.pyz.sha256", "store-workers.cdx.json")
 # Builds share two copies of the project: one worker of the tests runs them all.
 pytestmark = pytest.mark.xdist_group("build")
@@ -153,7 +153,7 @@ def check_sbom(sbom: dict[str, Any], digest: str) -> None:
     assert sbom["bomFormat"] == "CycloneDX"
     assert sbom["metadata"]["component"]["hashes"] == [{"alg": "SHA-256", "content": digest}]
     names = {each["name"] for each in sbom["components"]}
-    assert {"zstandard", "urllib3", "botocore", "truststore", "tqdm"} <= names
+    assert {"zstandard", "pyfastcdc", "urllib3", "botocore", "truststore", "tqdm"} <= names
     for each in sbom["components"]:
         assert each["version"]
         assert each["licenses"][0]["expression"]

@@ -37,8 +37,8 @@ def test_it_runs_and_cuts_the_same_chunks(name: str, trip: RoundTrip, hashes: li
 def test_everything_bundled_can_be_imported(name: str) -> None:
     code = """
 import importlib
-wanted = ["zstandard", "urllib3.poolmanager", "botocore.session", "botocore.auth", "truststore",
-          "tqdm"]
+wanted = ["zstandard", "pyfastcdc.cy.fastcdc", "urllib3.poolmanager", "botocore.session",
+          "botocore.auth", "truststore", "tqdm"]
 for each in wanted:
     importlib.import_module(each)
 foreign = [name for name, module in sys.modules.items()

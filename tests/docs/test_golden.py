@@ -20,8 +20,8 @@ from store_workers.errors import WORTH_SENDING_AGAIN, ErrorCode
 from store_workers.files.atomic_file import STALE_AFTER
 from store_workers.stores.http.streams import LEAST_RATE
 from store_workers.stream.codec_common import LARGEST_WINDOW
-from store_workers.stream.compression import FRAME_SPAN
 from store_workers.stream.frames import LARGEST_WHOLE
+from store_workers.stream.spans import FRAME_SPAN
 from store_workers.transfer.probing import ASK_AT_LEAST_EVERY
 from store_workers.wire.events import EventType
 from store_workers.wire.messages import (

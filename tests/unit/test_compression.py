@@ -11,15 +11,15 @@ import pytest
 import zstandard
 
 from store_workers.errors import ErrorCode, WorkerError
-from store_workers.stream import compression
+from store_workers.stream import compression, spans
 from store_workers.stream.codec import frame_compressor
 from store_workers.stream.compression import (
-    FRAME_SPAN,
     CompressedSpan,
     ParallelCompressor,
     frame_maker,
 )
 from store_workers.stream.frames import LARGEST_WHOLE
+from store_workers.stream.spans import FRAME_SPAN, FixedSpans
 from store_workers.threads import Abandoned, ThreadGroup
 from tests.unit.in_process import TIMEOUT, beside
 
@@ -53,7 +53,7 @@ class Content:
 @pytest.fixture
 def small_spans(monkeypatch: pytest.MonkeyPatch) -> None:
     """Spans that are cheap to compress at any level."""
-    monkeypatch.setattr(compression, "FRAME_SPAN", SPAN)
+    monkeypatch.setattr(spans, "FRAME_SPAN", SPAN)
 
 
 def text(size: int, seed: int = 1) -> bytes:
@@ -73,7 +73,7 @@ def compress(
     """Compress a source to its frames, in order; raises what any of the threads failed with."""
     group = ThreadGroup()
     frames: dict[int, CompressedSpan] = {}
-    work = ParallelCompressor(source, frame_maker(level, verify), 2 * threads, group)
+    work = ParallelCompressor(FixedSpans(source), frame_maker(level, verify), 2 * threads, group)
 
     def go_through() -> None:
         for number, frame in work.frames():

@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 
 from store_workers.errors import ErrorCode, StreamCorrupt, WorkerError
 from store_workers.stream.codec import CodecError, frame_decompressor, stream_decompressor
-from store_workers.stream.compression import FRAME_SPAN
 from store_workers.stream.decompression import Output
 from store_workers.stream.frames import LARGEST_WHOLE, LONGEST_WHOLE
+from store_workers.stream.spans import FRAME_SPAN
 from tests.unit.in_process import TIMEOUT, beside
 from tests.unit.streams import (
     ABSURD_WINDOW,

@@ -38,6 +38,7 @@ FOREIGN = {
     "jmespath": "stores",
     "ssl": "stores",
     "http": "stores",
+    "pyfastcdc": "stream.boundaries",
     "zstandard": "stream.codec_zstandard",
     "compression": "stream.codec_stdlib",
     "tqdm": "people.progress_bar",
@@ -155,9 +156,9 @@ def test_versions_of_the_metadata_and_the_pins_agree() -> None:
     assert declared
     pins = "".join(
         (ROOT / "tools" / "requirements" / name).read_text()
-        for name in ("runtime.txt", "zstandard.txt")
+        for name in ("runtime.txt", "zstandard.txt", "pyfastcdc.txt")
     )
     pinned = set(re.findall(r"^([\w.-]+)==", pins, re.MULTILINE))
     assert declared <= pinned
-    of_dependencies = {"jmespath", "python-dateutil", "six"}
+    of_dependencies = {"jmespath", "python-dateutil", "six", "typing_extensions"}
     assert pinned - declared <= of_dependencies

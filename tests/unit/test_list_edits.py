@@ -16,8 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from store_workers.errors import ErrorCode, WorkerError
-from store_workers.stream import compression
-from store_workers.stream.compression import FRAME_SPAN
+from store_workers.stream import spans
+from store_workers.stream.spans import FRAME_SPAN
 from tests.stores.memory_store import MemoryStore
 from tests.unit.in_process import download, upload
 from tests.unit.streams import TABLE_MAGIC
@@ -68,7 +68,7 @@ def cases(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Case]:
         "equal frames": case(bytes(3 * FRAME_SPAN)),
     }
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(compression, "FRAME_SPAN", ALIGNED_SPAN)
+        patch.setattr(spans, "FRAME_SPAN", ALIGNED_SPAN)
         made["frames cut where chunks are"] = case(NOISE(31 * ALIGNED_SPAN))
     return made
 

@@ -12,10 +12,11 @@ import pytest
 import zstandard
 
 from store_workers.errors import ChunkFailure, ErrorCode, StreamCorrupt, WorkerError
-from store_workers.stream.compression import FRAME_SPAN, frame_maker
+from store_workers.stream.compression import frame_maker
 from store_workers.stream.manifest import write_manifest
 from store_workers.stream.manifest_reader import read_manifest
 from store_workers.stream.seek_table import SeekTable
+from store_workers.stream.spans import FRAME_SPAN
 from tests.stores.memory_store import MemoryStore
 from tests.support.reference import zstd_decode
 from tests.unit.in_process import download, upload

@@ -104,6 +104,7 @@ def test_the_defaults_of_the_contract() -> None:
         "concurrency": 0,
         "rate_limit": 0,
         "chunk_size": 524288,
+        "boundaries": "fixed",
         "compression_level": 3,
         "compression_threads": 0,
         "overwrite": False,
@@ -177,6 +178,17 @@ def test_settings_of_a_few_values(name: str) -> None:
             decode_message({**UPLOAD, "settings": {name: bad}})
 
 
+def test_boundaries() -> None:
+    for value in ("fixed", "content"):
+        assert (
+            decode_message({**UPLOAD, "settings": {"boundaries": value}}).settings.boundaries
+            == value
+        )
+    for bad in ("Content", "", None, 1, ["fixed"]):
+        with pytest.raises(BadMessage, match=r'settings\.boundaries: expected "fixed" or '):
+            decode_message({**UPLOAD, "settings": {"boundaries": bad}})
+
+
 @pytest.mark.parametrize("name", SWITCHES)
 def test_switches(name: str) -> None:
     for value in (True, False):
@@ -189,7 +201,7 @@ def test_switches(name: str) -> None:
 
 
 def test_every_setting_has_its_range_here() -> None:
-    assert {*RANGES, *SWITCHES, *CHOICES} == set(Settings.FIELDS)
+    assert {*RANGES, *SWITCHES, *CHOICES, "boundaries"} == set(Settings.FIELDS)
 
 
 @pytest.mark.parametrize(("name", "bounds"), RANGES.items())

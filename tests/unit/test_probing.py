@@ -22,8 +22,16 @@ class Simulation:
     under way then, of which any may be done next. What happens next is left to chance.
     """
 
-    def __init__(self, count: int, stored: set[int], concurrency: int, held: int = 1) -> None:
-        self.probing = Probing(asking_is_free=False, concurrency=concurrency)
+    def __init__(
+        self,
+        count: int,
+        stored: set[int],
+        concurrency: int,
+        held: int = 1,
+        *,
+        by_content: bool = False,
+    ) -> None:
+        self.probing = Probing(False, concurrency, by_content=by_content)
         self.stored = stored
         self.asked: list[int] = []
         self.sent: list[int] = []
@@ -32,19 +40,17 @@ class Simulation:
         self._held = held
 
     def run(self, chance: Random | None = None) -> None:
-        assert self.probing.first_goes_alone()
         under_way: list[tuple[int, bool]] = []
         coming = list(range(self._count))
         while coming or under_way:
-            full = len(under_way) >= self._concurrency or self._waits_for_first(coming, under_way)
-            if coming and not full:
-                index = coming.pop(self._any_of(coming[: self._held], chance) if coming[0] else 0)
+            free = len(under_way) < self._concurrency
+            may_go = list(filter(self.probing.may_go, coming[: self._held])) if free else []
+            if may_go:
+                index = may_go[self._any_of(may_go, chance)]
+                coming.remove(index)
                 under_way.append((index, self.probing.should_ask(index)))
             else:
                 self._finish(*under_way.pop(self._any_of(under_way, chance)))
-
-    def _waits_for_first(self, coming: list[int], under_way: list[tuple[int, bool]]) -> bool:
-        return bool(under_way) and under_way[0][0] == 0 and len(coming) == self._count - 1
 
     def _any_of(self, choices: Sequence[object], chance: Random | None) -> int:
         return chance.randrange(len(choices)) if chance else 0
@@ -55,8 +61,10 @@ class Simulation:
             hit = index in self.stored
             self.probing.answered(index, hit)
             if hit:
+                self.probing.stored(index)
                 return
         self.sent.append(index)
+        self.probing.stored(index)
 
 
 @pytest.mark.parametrize(
@@ -126,7 +134,7 @@ def test_a_later_part_that_is_known_is_found_by_its_milestones() -> None:
 
 def test_a_store_that_answers_at_once_is_always_asked() -> None:
     probing = Probing(asking_is_free=True, concurrency=8)
-    assert not probing.first_goes_alone()
+    assert probing.may_go(5)
     for index in range(1000):
         assert probing.should_ask(index)
         probing.answered(index, hit=False)
@@ -140,3 +148,84 @@ def test_chunks_beyond_the_end_that_miss_first_hide_nothing() -> None:
         if probing.should_ask(index):
             probing.answered(index, hit=False)
     assert all(probing.should_ask(index) for index in range(1, 30))
+
+
+def test_the_first_chunk_goes_before_all_others() -> None:
+    probing = Probing(asking_is_free=False, concurrency=8)
+    assert probing.may_go(0)
+    assert not probing.may_go(1)
+    probing.answered(0, hit=False)
+    assert not probing.may_go(1)
+    probing.stored(0)
+    assert probing.may_go(1)
+
+
+# Content boundaries.
+
+
+def test_leaders_are_all_asked_for_before_others_go() -> None:
+    probing = Probing(asking_is_free=False, concurrency=8, by_content=True)
+    assert [probing.may_go(index) for index in range(9)] == [True] * 8 + [False]
+    assert all(probing.should_ask(index) for index in range(8))
+    for index in range(7):
+        probing.answered(index, hit=False)
+    probing.stored(3)
+    assert not probing.may_go(8)
+    probing.stored(7)  # the same chunk as another leader: it is not asked for twice
+    assert probing.may_go(8)
+    few = Probing(asking_is_free=False, concurrency=8, by_content=True)
+    for index in range(8):
+        few.answered(index, hit=False)
+    assert not few.may_go(8), "the store has none of them yet"
+
+
+@pytest.mark.parametrize(("count", "most"), [(1, 1), (8, 8), (100, 13), (1000, 42)])
+def test_a_first_upload_by_content_asks_seldom(count: int, most: int) -> None:
+    first = Simulation(count, set(), concurrency=8, by_content=True)
+    first.run()
+    assert sorted(first.sent) == list(range(count))
+    assert len(first.asked) <= most
+
+
+@given(
+    st.data(),
+    st.lists(st.tuples(st.integers(0, 990), st.integers(1, 5)), max_size=12),
+    st.sampled_from([1, 8, 64, 256]),
+)
+def test_after_edits_all_that_is_there_is_found(
+    data: st.DataObject, edits: list[tuple[int, int]], concurrency: int
+) -> None:
+    new = {index for start, length in edits for index in range(start, start + length)}
+    stored = set(range(1000)) - new
+    again = Simulation(1000, stored, concurrency, held=8, by_content=True)
+    again.run(Random(data.draw(st.integers(0, 1 << 32))))
+    if stored.isdisjoint(range(8)):
+        # Only leaders and milestones can tell; what was in flight until then was sent.
+        assert len(set(again.sent) - new) <= 32 + concurrency
+    else:
+        assert set(again.sent) == new
+        assert len(again.asked) + len(again.sent) <= 1000 + len(new)
+
+
+def test_every_second_chunk_is_found() -> None:
+    again = Simulation(1000, set(range(1, 1000, 2)), concurrency=32, by_content=True)
+    again.run(Random(1))
+    assert sorted(again.sent) == list(range(0, 1000, 2))
+
+
+def test_asking_stops_where_hardly_anything_is_found() -> None:
+    again = Simulation(10_000, {0}, concurrency=8, by_content=True)
+    again.run()
+    assert len(again.asked) < 64 + 8 + 10_000 // 32 + 8
+
+
+@given(st.data(), st.integers(1, 256))
+@settings(max_examples=50)
+def test_an_interrupted_upload_by_content(data: st.DataObject, concurrency: int) -> None:
+    reached = data.draw(st.integers(9, 600))
+    leaders = data.draw(st.sets(st.integers(0, 7), max_size=7))
+    in_flight = data.draw(st.sets(st.integers(8, reached), max_size=concurrency - 1))
+    stored = set(range(reached)) - in_flight - leaders
+    again = Simulation(reached + 50, stored, concurrency, by_content=True)
+    again.run(Random(data.draw(st.integers(0, 1 << 32))))
+    assert set(again.sent).isdisjoint(stored)

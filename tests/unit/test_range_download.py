@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from store_workers.errors import ErrorCode, StreamCorrupt, WorkerError
 from store_workers.stream.chunk_list import ChunkList
-from store_workers.stream.compression import FRAME_SPAN
 from store_workers.stream.manifest import VERSION, Header, Listed, write_manifest
+from store_workers.stream.spans import FRAME_SPAN
 from store_workers.wire.events import DownloadProgress, FileDownloaded
 from tests.stores.flaky_store import FlakyStore
 from tests.stores.memory_store import MemoryStore

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import sys
 import time
 from random import Random
 from typing import TYPE_CHECKING
@@ -12,9 +13,9 @@ import pytest
 
 from store_workers.errors import ChunkFailure, ErrorCode, StoreFailure, WorkerError
 from store_workers.stores.base import Chunk
-from store_workers.stream import compression
+from store_workers.stream import compression, spans
 from store_workers.stream.codec import frame_compressor
-from store_workers.stream.compression import FRAME_SPAN
+from store_workers.stream.spans import FRAME_SPAN
 from store_workers.wire.events import FileUploaded, UploadProgress
 from store_workers.wire.messages import CHUNK_SIZES
 from tests.stores.flaky_store import FlakyStore, unavailable
@@ -246,6 +247,126 @@ def test_a_far_store_that_takes_nothing_more_makes_the_reader_wait(tmp_path: Pat
     assert store.peak == 3
 
 
+# Content boundaries.
+
+CONTENT = {"boundaries": "content"}
+LINES = b"".join(b"line %d of a file that has versions\n" % (n * n) for n in range(300_000))
+
+
+@pytest.fixture
+def version(tmp_path: Path) -> Callable[[bytes], Path]:
+    """Writes a version of a file: always to the same path."""
+
+    def write(content: bytes) -> Path:
+        path = tmp_path / "version"
+        path.write_bytes(content)
+        return path
+
+    return write
+
+
+@pytest.mark.parametrize("chunk_size", [512 * 1024, 4 * MIB])
+def test_each_frame_is_cut_anew(version: Callable[[bytes], Path], chunk_size: int) -> None:
+    content = Random(8).randbytes(9 * MIB) + LINES
+    store = MemoryStore()
+    run = start(version(content), store, settings={**CONTENT, "chunk_size": chunk_size})
+    end = run.finish()
+    assert isinstance(end, FileUploaded)
+    assert end.hashes is not None
+    stream = store.stream(end.hashes)
+    table = check_stream(stream, content)
+    expected = []
+    for entry in table:
+        expected += [chunk_size] * (entry.stored // chunk_size)
+        expected += [rest] if (rest := entry.stored % chunk_size) else []
+    expected += cut_sizes(len(stream) - sum(entry.stored for entry in table), chunk_size)
+    assert [chunk.size for chunk in run.told()] == expected
+
+
+@pytest.mark.parametrize("size", [0, 1, 5000, 300 * 1024])
+def test_short_files_with_content_boundaries(version: Callable[[bytes], Path], size: int) -> None:
+    content = Random(size).randbytes(size)
+    store = MemoryStore()
+    end = upload(version(content), store, settings=CONTENT)
+    assert end.hashes is not None
+    assert len(check_stream(store.stream(end.hashes), content)) == 1
+
+
+def test_hashes_of_both_boundaries_stay_what_they_are(version: Callable[[bytes], Path]) -> None:
+    """They are part of the stored form: with others nothing that was stored is found again."""
+    path = version(LINES + Random(8).randbytes(3 * MIB) + bytes(5 * MIB) + LINES[:999_999])
+    for boundaries, golden in (("content", GOLDEN_CONTENT), ("fixed", GOLDEN_FIXED)):
+        for threads in (1, 2, 5):
+            settings = {"boundaries": boundaries}
+            end = upload(path, MemoryStore(), threads=threads, settings=settings)
+            assert end.hashes is not None
+            assert hashlib.sha256("".join(end.hashes).encode()).hexdigest()[:16] == golden
+
+
+GOLDEN_CONTENT, GOLDEN_FIXED = "bac6c8fa8db1663c", "8fcb4675cfae8fcc"
+
+
+@pytest.mark.parametrize("asking_is_free", [True, False])
+def test_versions_share_their_chunks(
+    version: Callable[[bytes], Path], asking_is_free: bool
+) -> None:
+    content = Random(9).randbytes(24 * MIB)
+    store = MemoryStore(asking_is_free=asking_is_free)
+    upload(version(content), store, settings=CONTENT)
+    first = dict(store.chunks)
+    edited = [
+        content[: 12 * MIB] + b"inserted" + content[12 * MIB :],
+        b"in front" + content,
+        content[:100] + b"four" + content[104:],
+        content + b"behind",
+    ]
+    for again in edited:
+        store.chunks = dict(first)
+        store.asked.clear()
+        store.sent.clear()
+        end = upload(version(again), store, settings=CONTENT)
+        assert end.hashes is not None
+        assert end.new_bytes < 4 * MIB
+        assert sorted(store.sent) == sorted(set(end.hashes) - set(first)), "sent though it is there"
+        if not asking_is_free:
+            assert len(store.asked) + len(store.sent) <= 1.2 * len(end.hashes)
+
+
+def test_a_first_upload_by_content_makes_few_requests(version: Callable[[bytes], Path]) -> None:
+    path = version(LINES * 3 + Random(9).randbytes(24 * MIB))
+    requests = {}
+    for boundaries in ("fixed", "content"):
+        store = MemoryStore()
+        upload(path, store, settings={"boundaries": boundaries})
+        requests[boundaries] = len(store.asked) + len(store.sent)
+    assert requests["content"] <= 1.7 * requests["fixed"]
+
+
+@pytest.mark.parametrize("content", [bytes(24 * MIB), b"0123456789abcdef" * (1536 * 1024)])
+def test_data_without_boundaries_costs_no_more(
+    version: Callable[[bytes], Path], content: bytes
+) -> None:
+    path = version(content)
+    stored = {}
+    for boundaries in ("fixed", "content"):
+        store = MemoryStore()
+        upload(path, store, settings={"boundaries": boundaries})
+        stored[boundaries] = sum(map(len, store.chunks.values()))
+        assert len(store.sent) <= 4, "equal chunks are sent once"
+    assert stored["content"] <= stored["fixed"]
+
+
+def test_a_host_without_the_library_for_content(
+    version: Callable[[bytes], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "pyfastcdc.cy.fastcdc", None)
+    store = MemoryStore()
+    with pytest.raises(WorkerError, match=r"settings\.boundaries") as raised:
+        upload(version(b"x"), store, settings=CONTENT)
+    assert raised.value.code is ErrorCode.HOST_UNSUPPORTED
+    upload(version(b"x"), store, settings={"boundaries": "fixed"})
+
+
 # Equal chunks.
 
 
@@ -259,7 +380,7 @@ def repeated(path: Path, chunks: int, seed: int = 3) -> None:
 def test_equal_chunks_are_sent_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, threads: int, asking_is_free: bool
 ) -> None:
-    monkeypatch.setattr(compression, "FRAME_SPAN", ALIGNED_SPAN)
+    monkeypatch.setattr(spans, "FRAME_SPAN", ALIGNED_SPAN)
     path = tmp_path / "file"
     repeated(path, 20)
     store = MemoryStore(asking_is_free=asking_is_free, delay=0.01)
@@ -278,7 +399,7 @@ def test_equal_chunks_are_sent_once(
 def test_a_failure_of_a_chunk_fails_its_equals_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(compression, "FRAME_SPAN", ALIGNED_SPAN)
+    monkeypatch.setattr(spans, "FRAME_SPAN", ALIGNED_SPAN)
     path = tmp_path / "file"
     repeated(path, 20)
     store = FlakyStore(MemoryStore(asking_is_free=True), 100, rejected, verbs=["put"])

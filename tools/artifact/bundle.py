@@ -34,6 +34,8 @@ class Native:
 NATIVE = (
     # CPython 3.15 serves itself: ``compression.zstd``.
     Native("zstandard", ("zstandard/backend_c.*",), absent=("cp310-windows-arm64", "cp315-*")),
+    # For ``boundaries: "content"`` alone; its pure Python form is not carried.
+    Native("pyfastcdc", ("*/cy/*.so", "*/cy/*.pyd"), absent=("cp31[45]-macos-x86_64",)),
 )
 
 # Packages whose ``__init__`` runs when a name of its own is asked for, not with any submodule.
@@ -79,7 +81,9 @@ STORED = (
 # stay (they ask for temporary credentials), the other services and the certificates go.
 NOT_CARRIED = (
     "*.data/*",
+    "*.pxd",
     "*.pyi",
+    "*.pyx",
     "*.so",
     "*.pyd",
     "*/py.typed",
@@ -95,6 +99,7 @@ NOT_CARRIED = (
     "dateutil/easter.py",
     "dateutil/rrule.py",
     "dateutil/utils.py",
+    "pyfastcdc/py/*",
     "tqdm/completion.sh",
     "tqdm/tqdm.1",
     "tqdm/contrib/*",

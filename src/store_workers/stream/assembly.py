@@ -9,6 +9,8 @@ from store_workers.stream.seek_table import SeekTable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from store_workers.stream.compression import CompressedSpan
 
     Cut = tuple[int, list[memoryview]]  # a chunk's place in the stream, and its pieces
@@ -17,10 +19,13 @@ if TYPE_CHECKING:
 class Assembler:
     """Puts frames in order, lists them in the seek table, and cuts. Safe from many threads.
 
-    `chunks` is the number of chunks that were cut so far.
+    With `cut_by_frame` the cut begins anew with each frame: full chunks of it, then its rest as
+    one. `chunks` is the number of chunks that were cut so far.
     """
 
-    def __init__(self, chunk_size: int) -> None:
+    def __init__(self, chunk_size: int, *, cut_by_frame: bool = False) -> None:
+        self._chunk_size = chunk_size
+        self._cut_by_frame = cut_by_frame
         self._lock = threading.Lock()  # for all below
         self._waiting: dict[int, CompressedSpan] = {}  # frames that come before their turn
         self._frames = 0
@@ -42,14 +47,17 @@ class Assembler:
         """End the stream with its seek table: the last chunks."""
         with self._lock:
             self._cutter.feed(self._table.encode())
-            return self._cut(ended=True)
+            return self._count(self._cutter.cut(ended=True))
 
     def _append(self, frame: CompressedSpan) -> list[Cut]:
         self._table.add(len(frame.data), frame.size, frame.checksum)
+        if self._cut_by_frame:
+            data, step = memoryview(frame.data), self._chunk_size
+            return self._count([data[at : at + step]] for at in range(0, len(data), step))
         self._cutter.feed(frame.data)
-        return self._cut(ended=False)
+        return self._count(self._cutter.cut(ended=False))
 
-    def _cut(self, ended: bool) -> list[Cut]:
-        cuts = list(enumerate(self._cutter.cut(ended), self.chunks))
+    def _count(self, chunks: Iterable[list[memoryview]]) -> list[Cut]:
+        cuts = list(enumerate(chunks, self.chunks))
         self.chunks += len(cuts)
         return cuts

@@ -1,4 +1,4 @@
-"""File bytes to a zstd stream: independent frames over fixed spans of the input, made in parallel.
+"""File bytes to frames of zstd: an independent one for each span of the input, made in parallel.
 
 The bytes of a frame depend on its span and the level alone, never on the number of threads, so
 that the same file always gives the same chunks.
@@ -13,23 +13,9 @@ from store_workers.stream.seek_table import CHECKSUM_SIZE
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from typing import Protocol
 
+    from store_workers.stream.spans import Spans
     from store_workers.threads import ThreadGroup
-
-    class Source(Protocol):
-        """Where the bytes come from."""
-
-        def fill(self, buffer: memoryview) -> int:
-            """Fill the buffer from the stream; a shorter count means that the stream has ended."""
-
-
-FRAME_SPAN = 2 * 1024 * 1024
-"""Bytes of input in each frame but the last: part of the stored form, since it decides hashes.
-
-Larger spans compress better (4 MiB by 3 %), and slower, since they and their frames do not fit
-into the caches of a core; smaller ones are no faster (`benchmarks/results/spans.md`).
-"""
 
 
 class CompressedSpan:
@@ -48,26 +34,23 @@ class CompressedSpan:
 
 
 class ParallelCompressor:
-    """Spans of a source, compressed by several threads side by side.
+    """Spans, compressed by several threads side by side.
 
     Each thread goes through `frames()`: it takes turns with the others in reading, and gets the
     frames of the spans that it read itself. An empty stream has one empty frame.
 
-    `expected` is the stream's length as far as it is known: a short one needs no buffer of a whole
-    span. Memory: a span for each thread, and `most` frames that nobody has called `done` for; while
+    Memory: a span for each thread, and `most` frames that nobody has called `done` for; while
     there are so many, nothing more is read.
     """
 
     def __init__(
         self,
-        source: Source,
+        spans: Spans,
         compressor: Callable[[], Callable[[memoryview], CompressedSpan]],
         most: int,
         group: ThreadGroup,
-        expected: int | None = None,
     ) -> None:
-        self._source = source
-        self._expected = FRAME_SPAN if expected is None else expected
+        self._spans = spans
         self._compressor = compressor
         self._most = most
         self._condition = group.condition()  # for all below, and that one thread reads at a time
@@ -78,17 +61,14 @@ class ParallelCompressor:
 
     def frames(self) -> Iterator[tuple[int, CompressedSpan]]:
         """Read and compress until the stream has ended: (the frame's number, the frame)."""
-        buffer = memoryview(bytearray(min(FRAME_SPAN, self._expected + 1)))
+        buffer = self._spans.buffer()
         compress = self._compressor()
         while (number := self._begin_reading()) is not None:
-            size = self._source.fill(buffer)
-            if size == len(buffer) < FRAME_SPAN:  # longer than was expected
-                buffer = memoryview(bytearray(buffer) + bytearray(FRAME_SPAN - size))
-                size += self._source.fill(buffer[size:])
-            is_frame = size > 0 or number == 0
-            self._end_reading(is_frame, ended=size < FRAME_SPAN)
+            span = self._spans.read(buffer)
+            is_frame = len(span) > 0 or number == 0
+            self._end_reading(is_frame, ended=self._spans.ended)
             if is_frame:
-                yield number, compress(buffer[:size])
+                yield number, compress(span)
 
     def done(self) -> None:
         """Say that one more frame takes no memory any longer."""
@@ -118,11 +98,6 @@ class ParallelCompressor:
             self._ended = ended
             self._read += is_frame
             self._condition.notify_all()
-
-
-def spans_of(size: int | None) -> int | None:
-    """How many spans a stream of that many bytes has; None where that is not known."""
-    return None if size is None else max(1, -(-size // FRAME_SPAN))
 
 
 def frame_maker(level: int, verify: bool) -> Callable[[], Callable[[memoryview], CompressedSpan]]:

@@ -12,8 +12,9 @@ from json import dumps
 
 from store_workers.stream.chunk_list import ChunkList
 from store_workers.stream.chunking import LARGEST_CHUNK
-from store_workers.stream.compression import FRAME_SPAN, frame_maker
+from store_workers.stream.compression import frame_maker
 from store_workers.stream.seek_table import SeekTable
+from store_workers.stream.spans import FRAME_SPAN
 from store_workers.wire.records import COUNT, Choice, Digest, Integer, Record, String, field
 
 TYPE_CHECKING = False

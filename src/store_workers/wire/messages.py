@@ -52,6 +52,13 @@ class MessageType(str, Enum):
     CANCEL = "CANCEL"
 
 
+class Boundaries(str, Enum):
+    """What marks off the spans of a file behind the frames."""
+
+    FIXED = "fixed"
+    CONTENT = "content"
+
+
 class Settings(Record):
     """How a run behaves; every field has a default that fits most hosts."""
 
@@ -84,6 +91,11 @@ class Settings(Record):
     )
     chunk_size: int = field(
         OneOf(CHUNK_SIZES), default=CHUNK_SIZES[0], doc="bytes of the largest chunk; decides hashes"
+    )
+    boundaries: Boundaries = field(
+        Choice(Boundaries),
+        default=Boundaries.FIXED,
+        doc="content: versions of a file share chunks; decides hashes",
     )
     compression_level: int = field(Integer(1, 19), default=3, doc="zstd's level; decides hashes")
     compression_threads: int = field(

@@ -11,10 +11,10 @@ from itertools import accumulate
 from store_workers.errors import ErrorCode, StreamCorrupt, WorkerError, shown
 from store_workers.files.target import ReplacedFile, open_target
 from store_workers.stream.chunk_stream import ChunkStream
-from store_workers.stream.compression import FRAME_SPAN
 from store_workers.stream.decompression import Output, ParallelDecoder
 from store_workers.stream.frames import frames_at
 from store_workers.stream.seek_table import FOOTER_SIZE, SeekTable, table_count, table_length
+from store_workers.stream.spans import FRAME_SPAN
 from store_workers.wire.events import DownloadProgress, FileDownloaded
 from store_workers.workers.fetcher import Fetcher
 from store_workers.workers.listing import find_listing

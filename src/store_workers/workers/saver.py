@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from store_workers.stream.chunk_list import ChunkList, Found
 from store_workers.transfer.probing import Probing
 from store_workers.wire.events import ChunkStored
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from store_workers.stores.base import Chunk, Store
     from store_workers.workers.context import Context
 
@@ -19,13 +23,19 @@ class Saver:
     is not asked, and each distinct chunk is sent.
     """
 
-    def __init__(self, context: Context, *, overwrite: bool = False) -> None:
+    def __init__(
+        self, context: Context, *, overwrite: bool = False, by_content: bool = False
+    ) -> None:
         self._store = store = context.store
         self._retrier = context.retrier
         self._places = context.places
         self._group = context.group
         self._emit = context.emit
-        self._probing = Probing(store.properties.asking_is_free, self._places.limiter.most)
+        self._probing = Probing(
+            store.properties.asking_is_free,
+            self._places.limiter.most,
+            by_content=by_content and not overwrite,
+        )
         self._overwrite = overwrite
         self._condition = context.group.condition()  # its lock guards all below
         self._work_to_do = context.group.condition(self._condition.lock)
@@ -34,7 +44,6 @@ class Saver:
         self._threads = 0
         self._unfinished = 0
         self._finishing = False
-        self._open = not self._probing.first_goes_alone()
         self.chunks = ChunkList()
         self._stored = Found(self.chunks)
         self._followers: dict[str, list[int]] = {}  # by the hash of a chunk that is being saved
@@ -52,7 +61,7 @@ class Saver:
         """
         with self._condition:
             self._condition.wait_while(
-                lambda: self._unfinished >= self._places.limit or not (self._open or index == 0)
+                lambda: self._unfinished >= self._places.limit or not self._probing.may_go(index)
             )
             self.chunks.put(index, bytes.fromhex(chunk.hash), chunk.size)
             self._unfinished += 1
@@ -71,9 +80,15 @@ class Saver:
 
     def _run(self, index: int, chunk: Chunk) -> tuple[bool, int]:
         """Store a chunk: (is it new to the store, how many tries it took)."""
-        tries = _Tries(self._store, self._probing, index, chunk, self._overwrite)
+        ask = not self._overwrite and self._probing.should_ask(index)
+        tries = _Tries(self._store, partial(self._answered, index), chunk, ask, self._overwrite)
         size = chunk.size
         return self._retrier.run(index, chunk.hash, tries.make, lambda new: size if new else 0)
+
+    def _answered(self, index: int, found: bool) -> None:
+        with self._condition:
+            self._probing.answered(index, found)
+            self._condition.notify_all()
 
     def _hand_over(self, index: int, chunk: Chunk) -> None:
         with self._condition:
@@ -108,7 +123,6 @@ class Saver:
             return
         new, attempts = self._run(index, chunk)
         with self._condition:
-            self._open = True
             self._stored.add(index)
             followers = self._followers.pop(chunk.hash)
             self.new_chunks += new
@@ -132,6 +146,7 @@ class Saver:
 
     def _finished(self, index: int, chunk: Chunk, new: bool, attempts: int) -> None:
         with self._condition:
+            self._probing.stored(index)
             self.stored_bytes += chunk.size
             self.stored_chunks += 1
         # Told before it counts as finished: no chunk's line may come behind the last one.
@@ -147,14 +162,18 @@ class _Tries:
     """The tries of one chunk: asked for where that can pay, sent where it is not there."""
 
     def __init__(
-        self, store: Store, probing: Probing, index: int, chunk: Chunk, overwrite: bool
+        self,
+        store: Store,
+        answered: Callable[[bool], None],
+        chunk: Chunk,
+        ask: bool,
+        overwrite: bool,
     ) -> None:
         self._store = store
-        self._probing = probing
-        self._index = index
+        self._answered = answered
         self._chunk = chunk
+        self._ask = ask
         self._overwrite = overwrite
-        self._ask = not overwrite and probing.should_ask(index)
 
     def make(self) -> bool:
         """One try; is the chunk new to the store?"""
@@ -163,7 +182,7 @@ class _Tries:
         self._ask = not self._overwrite
         if ask:
             found = self._store.has(self._chunk.hash, self._chunk.size)
-            self._probing.answered(self._index, found)
+            self._answered(found)
             if found:
                 return False
         return self._store.put(self._chunk, overwrite=self._overwrite)

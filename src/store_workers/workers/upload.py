@@ -12,15 +12,19 @@ from store_workers.files.source import FileSource
 from store_workers.stores.base import Chunk
 from store_workers.stream import codec
 from store_workers.stream.assembly import Assembler
-from store_workers.stream.compression import ParallelCompressor, frame_maker, spans_of
+from store_workers.stream.compression import ParallelCompressor, frame_maker
+from store_workers.stream.spans import ContentSpans, FixedSpans, spans_of
 from store_workers.wire.events import FileUploaded, UploadProgress, Warning
+from store_workers.wire.messages import Boundaries
 from store_workers.workers.saver import Saver
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
     from store_workers.files.source import Source
+    from store_workers.stream.spans import Spans
     from store_workers.wire.messages import UploadStart
     from store_workers.workers.context import Context
 
@@ -42,18 +46,24 @@ class Upload:
         self._emit = context.emit
         self._store_name = context.store_name
         self._threads = context.threads
-        self._saver = Saver(context, overwrite=message.settings.overwrite)
-        self._assembler = Assembler(message.settings.chunk_size)
+        settings = message.settings
+        self._by_content = settings.boundaries is Boundaries.CONTENT
+        self._saver = Saver(context, overwrite=settings.overwrite, by_content=self._by_content)
+        self._assembler = Assembler(settings.chunk_size, cut_by_frame=self._by_content)
         self._digest = sha256() if message.sha256 else None
         self._source: Source | None = None
         self._started = time.monotonic()
 
     def run(self) -> FileUploaded:
         """Upload the file; returns what is told at the end, once every chunk is durable."""
+        find = self._boundary_finder()
         source = self._source = self._open()
         if not codec.is_expected():
             self._emit(other_codec())
-        self._store_frames(source)
+        if find is None:
+            self._store_frames(source, FixedSpans(source, source.total))
+        else:
+            self._store_frames(source, ContentSpans(source, find, source.total))
         for index, pieces in self._assembler.finish():
             self._saver.save(index, _hashed(pieces))
         self._saver.finish()
@@ -93,10 +103,18 @@ class Upload:
             stored_chunks=saver.stored_chunks,
         )
 
-    def _store_frames(self, source: Source) -> None:
+    def _boundary_finder(self) -> Callable[[memoryview], int] | None:
+        """What marks off spans by their content; None for fixed ones. Raises `HOST_UNSUPPORTED`."""
+        if not self._by_content:
+            return None
+        from store_workers.stream.boundaries import boundary_finder
+
+        return boundary_finder()
+
+    def _store_frames(self, source: Source, spans: Spans) -> None:
         """Compress and save the whole file, on this thread and on others if it is long."""
         make = frame_maker(self._message.settings.compression_level, self._message.verify)
-        compressor = ParallelCompressor(source, make, 2 * self._threads, self._group, source.total)
+        compressor = ParallelCompressor(spans, make, 2 * self._threads, self._group)
         work = partial(self._work, compressor)
         for number in range(2, min(self._threads, spans_of(source.total) or self._threads) + 1):
             self._group.start(work, f"compress-{number}", spare=True)
@@ -125,7 +143,7 @@ class Upload:
             compressed_size=self._saver.stored_bytes,
             chunks=self._assembler.chunks,
             chunk_size=self._message.settings.chunk_size,
-            boundaries="fixed",
+            boundaries=self._message.settings.boundaries.value,
             sha256=self._digest.hexdigest() if self._digest else None,
         )
         numbers = count(self._assembler.chunks)
