@@ -1,11 +1,11 @@
 // Own a worker from Go: nothing but the standard library.
 //
-//	go run owner.go upload   FILE STORE LIST [SECONDS]
-//	go run owner.go download FILE STORE LIST [SECONDS]
+//	go run owner.go upload   FILE STORE [SECONDS]
+//	go run owner.go download FILE STORE MANIFEST [SECONDS]
 //
-// LIST is where the list of hashes is kept, as JSON with the file's size and SHA-256. SECONDS
-// limits the whole transfer. STORE_WORKERS names the worker (default: store-workers.pyz here),
-// PYTHON the interpreter (default: python3).
+// An upload prints the file's manifest: the one hash that gets it back. SECONDS limits the whole
+// transfer. STORE_WORKERS names the worker (default: store-workers.pyz here), PYTHON the
+// interpreter (default: python3).
 //
 // FILE may be a FIFO. Then SECONDS is all that bounds how long it waits for its other end, and what
 // was taken from it, or written to it, is not sent again: `retryable` is false.
@@ -36,25 +36,17 @@ const (
 
 // Event has the fields of all events that this owner looks at.
 type Event struct {
-	Type          string   `json:"type"`
-	Code          string   `json:"code"`
-	Message       string   `json:"message"`
-	Retryable     bool     `json:"retryable"`
-	ReadBytes     *int64   `json:"read_bytes"`
-	TotalBytes    *int64   `json:"total_bytes"`
-	FetchedChunks int64    `json:"fetched_chunks"`
-	TotalChunks   int64    `json:"total_chunks"`
-	Size          int64    `json:"size"`
-	SHA256        string   `json:"sha256"`
-	Hashes        []string `json:"hashes"`
-	DurationMs    int64    `json:"duration_ms"`
-}
-
-// List is the key to a stored file.
-type List struct {
-	Size   int64    `json:"size"`
-	SHA256 string   `json:"sha256"`
-	Hashes []string `json:"hashes"`
+	Type          string `json:"type"`
+	Code          string `json:"code"`
+	Message       string `json:"message"`
+	Retryable     bool   `json:"retryable"`
+	ReadBytes     *int64 `json:"read_bytes"`
+	TotalBytes    *int64 `json:"total_bytes"`
+	FetchedChunks int64  `json:"fetched_chunks"`
+	TotalChunks   int64  `json:"total_chunks"`
+	Size          int64  `json:"size"`
+	Manifest      string `json:"manifest"`
+	DurationMs    int64  `json:"duration_ms"`
 }
 
 // transfer sends a message until it is done, cannot be, or ctx ends; it returns the last event.
@@ -121,23 +113,17 @@ func canBeRepeated(path string) bool {
 	return err != nil || found.Mode().IsRegular()
 }
 
-// readEvents reads to the end. Lines can be long: the last one has 67 bytes for every chunk.
+// readEvents reads to the end. But for an error's text no line is longer than 4 KiB.
 func readEvents(stdout io.Reader, onEvent func(Event)) (last Event, err error) {
-	lines := bufio.NewReader(stdout)
-	for {
-		line, err := lines.ReadBytes('\n')
-		if errors.Is(err, io.EOF) {
-			return last, nil
-		}
-		if err != nil {
-			return last, err
-		}
+	lines := bufio.NewScanner(stdout)
+	for lines.Scan() {
 		last = Event{}
-		if err := json.Unmarshal(line, &last); err != nil {
+		if err := json.Unmarshal(lines.Bytes(), &last); err != nil {
 			return last, err
 		}
 		onEvent(last)
 	}
+	return last, lines.Err()
 }
 
 // stopAtEnd asks the worker to stop when ctx ends, and sees to it that it does.
@@ -171,55 +157,22 @@ func show(event Event) {
 	}
 }
 
-// keep writes the list of hashes, whole or not at all: it is the key to the file.
-func keep(path string, list List) error {
-	content, err := json.Marshal(list)
-	if err != nil {
-		return err
-	}
-	aside, err := os.Create(path + ".part")
-	if err != nil {
-		return err
-	}
-	defer aside.Close()
-	if _, err := aside.Write(content); err != nil {
-		return err
-	}
-	if err := aside.Sync(); err != nil {
-		return err
-	}
-	return os.Rename(path+".part", path)
-}
-
-func messageFor(action, file, store, list string) (map[string]any, error) {
+func messageFor(action, file, store, manifest string) map[string]any {
 	message := map[string]any{
 		"path":     file,
 		"store":    store,
 		"settings": map[string]int{"max_attempts": 3, "progress_interval_ms": 500},
 	}
 	if action == "upload" {
-		message["type"], message["sha256"] = "UPLOAD_START", true
-		return message, nil
+		message["type"], message["manifest"] = "UPLOAD_START", true
+	} else {
+		message["type"], message["manifest"] = "DOWNLOAD_START", manifest
 	}
-	content, err := os.ReadFile(list)
-	if err != nil {
-		return nil, err
-	}
-	var kept List
-	if err := json.Unmarshal(content, &kept); err != nil {
-		return nil, err
-	}
-	message["type"] = "DOWNLOAD_START"
-	message["size"], message["sha256"], message["hashes"] = kept.Size, kept.SHA256, kept.Hashes
-	return message, nil
+	return message
 }
 
-func run(action, file, store, list string, seconds float64) int {
-	message, err := messageFor(action, file, store, list)
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
+func run(action, file, store, manifest string, seconds float64) int {
+	message := messageFor(action, file, store, manifest)
 	ctx, cancel := context.WithCancel(context.Background())
 	if seconds > 0 {
 		ctx, cancel = context.WithTimeout(ctx, time.Duration(seconds*float64(time.Second)))
@@ -233,10 +186,10 @@ func run(action, file, store, list string, seconds float64) int {
 		cancel()
 	}()
 	last, err := transfer(ctx, message, show)
-	if err == nil && last.Type == "FILE_UPLOADED" {
-		err = keep(list, List{last.Size, last.SHA256, last.Hashes})
-	}
 	if err == nil && last.Type != "ERROR" {
+		if action == "upload" {
+			fmt.Println(last.Manifest)
+		}
 		fmt.Fprintf(os.Stderr, "%sed %d bytes in %d ms\n", action, last.Size, last.DurationMs)
 		return 0
 	}
@@ -264,9 +217,14 @@ func env(name, fallback string) string {
 }
 
 func main() {
-	arguments := append(os.Args[1:], "0")
+	arguments := append(os.Args[1:], "0") // no limit, where none is given
+	if len(arguments) > 3 && arguments[0] == "upload" {
+		// It takes no manifest.
+		arguments = append([]string{"upload", arguments[1], arguments[2], ""}, arguments[3:]...)
+	}
 	if len(arguments) < 5 {
-		fmt.Fprintln(os.Stderr, "usage: owner (upload|download) FILE STORE LIST [SECONDS]")
+		fmt.Fprintln(os.Stderr, "usage: owner upload FILE STORE [SECONDS]")
+		fmt.Fprintln(os.Stderr, "       owner download FILE STORE MANIFEST [SECONDS]")
 		os.Exit(2)
 	}
 	seconds, err := strconv.ParseFloat(arguments[4], 64)

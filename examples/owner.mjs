@@ -1,12 +1,12 @@
 #!/usr/bin/env node
 // Own a worker from Node: nothing but the standard library, Node 18 or newer.
 //
-//     owner.mjs upload   FILE STORE LIST [SECONDS]
-//     owner.mjs download FILE STORE LIST [SECONDS]
+//     owner.mjs upload   FILE STORE [SECONDS]
+//     owner.mjs download FILE STORE MANIFEST [SECONDS]
 //
-// LIST is where the list of hashes is kept, as JSON with the file's size and SHA-256. SECONDS
-// limits the whole transfer. STORE_WORKERS names the worker (default: store-workers.pyz here),
-// PYTHON the interpreter (default: python3).
+// An upload prints the file's manifest: the one hash that gets it back. SECONDS limits the whole
+// transfer. STORE_WORKERS names the worker (default: store-workers.pyz here), PYTHON the
+// interpreter (default: python3).
 //
 // FILE may be a FIFO. Then SECONDS is all that bounds how long it waits for its other end, and what
 // was taken from it, or written to it, is not sent again: `retryable` is false.
@@ -15,7 +15,7 @@
 
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { open, readFile, rename, stat } from "node:fs/promises";
+import { stat } from "node:fs/promises";
 import { constants } from "node:os";
 import { createInterface } from "node:readline";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -87,21 +87,13 @@ function show(event) {
   }
 }
 
-/** Keep the list of hashes, whole or not at all: it is the key to the file. */
-async function keep(path, { size, sha256, hashes }) {
-  const aside = await open(`${path}.part`, "w");
-  await aside.writeFile(JSON.stringify({ size, sha256, hashes }));
-  await aside.sync();
-  await aside.close();
-  await rename(`${path}.part`, path);
-}
-
-async function main(action, file, store, list, seconds) {
+async function main(action, file, store, ...more) {
+  const manifest = action === "upload" ? undefined : more.shift();
   const settings = { max_attempts: 3, progress_interval_ms: 500 };
   const message =
     action === "upload"
-      ? { type: "UPLOAD_START", path: file, store, settings, sha256: true }
-      : { type: "DOWNLOAD_START", path: file, store, settings, ...JSON.parse(await readFile(list)) };
+      ? { type: "UPLOAD_START", path: file, store, settings, manifest: true }
+      : { type: "DOWNLOAD_START", path: file, store, settings, manifest };
   const stopping = new AbortController();
   let status = 1;
   const stop = (because) => {
@@ -111,7 +103,7 @@ async function main(action, file, store, list, seconds) {
   for (const name of ["SIGINT", "SIGTERM"]) {
     process.on(name, () => stop(128 + constants.signals[name]));
   }
-  const limit = Number(seconds ?? 0);
+  const limit = Number(more[0] ?? 0);
   if (limit) setTimeout(stop, limit * 1000, 124).unref();
 
   const last = await transfer(message, show, stopping.signal);
@@ -119,7 +111,7 @@ async function main(action, file, store, list, seconds) {
     console.error(`${last.code}: ${last.message}`);
     return status;
   }
-  if (action === "upload") await keep(list, last);
+  if (action === "upload") console.log(last.manifest);
   console.error(`${action}ed ${last.size} bytes in ${last.duration_ms / 1000} s`);
   return 0;
 }

@@ -1,12 +1,12 @@
 #!/bin/sh
 # Own a worker from a shell script: jq reads the events, timeout (coreutils) sets the limit.
 #
-#     owner.sh upload   FILE STORE LIST [SECONDS]
-#     owner.sh download FILE STORE LIST [SECONDS]
+#     owner.sh upload   FILE STORE [SECONDS]
+#     owner.sh download FILE STORE MANIFEST [SECONDS]
 #
-# LIST is where the list of hashes is kept, as JSON with the file's size and SHA-256. SECONDS
-# limits each run of a worker. STORE_WORKERS names the worker (default: store-workers.pyz here),
-# PYTHON the interpreter (default: python3).
+# An upload prints the file's manifest: the one hash that gets it back. SECONDS limits each run of
+# a worker. STORE_WORKERS names the worker (default: store-workers.pyz here), PYTHON the
+# interpreter (default: python3).
 #
 # FILE may be a FIFO. Then SECONDS is all that bounds how long it waits for its other end, and what
 # was taken from it, or written to it, is not sent again: `retryable` is false.
@@ -14,7 +14,10 @@
 # Exit status: 0 done, 1 failed, 124 out of time, 130 or 143 cancelled by Ctrl-C or SIGTERM.
 set -u
 
-action=$1 file=$2 store=$3 list=$4 seconds=${5:-0}
+action=$1 file=$2 store=$3 manifest=''
+shift 3
+test "$action" = upload || { manifest=$1; shift; }
+seconds=${1:-0}
 worker=${STORE_WORKERS:-store-workers.pyz} python=${PYTHON:-python3}
 runs=5 # how often a message is sent
 
@@ -26,16 +29,13 @@ trap 'cancelled=143; test -z "$running" || kill -TERM "$running"' TERM
 
 # The message; jq writes it, so that no name of a file can break it.
 case $action in
-upload)
-    jq -nc --arg path "$file" --arg store "$store" \
-        '{type: "UPLOAD_START", $path, $store, sha256: true, settings: {max_attempts: 3}}'
-    ;;
-*)
-    jq -c --arg path "$file" --arg store "$store" \
-        '{type: "DOWNLOAD_START", $path, $store, settings: {max_attempts: 3}}
-            + {size, sha256, hashes}' "$list"
-    ;;
-esac > "$folder/message" || exit 1
+upload) type=UPLOAD_START ;;
+*) type=DOWNLOAD_START ;;
+esac
+jq -nc --arg type "$type" --arg path "$file" --arg store "$store" --arg manifest "$manifest" \
+    '{$type, $path, $store, settings: {max_attempts: 3}}
+        + {manifest: (if $manifest == "" then true else $manifest end)}' \
+    > "$folder/message" || exit 1
 
 # Shows a person how far it is, while the events are kept for later.
 show() {
@@ -85,10 +85,6 @@ while :; do
     n=$((n + 1)) pause=$((pause * 2))
 done
 
-# The list of hashes is the key to the file: whole under its name, or not there at all.
-if test "$action" = upload; then
-    printf '%s' "$last" | jq -c '{size, sha256, hashes}' > "$list.part" &&
-        sync "$list.part" && mv "$list.part" "$list" || exit 1
-fi
+test "$action" != upload || printf '%s' "$last" | jq -r .manifest
 printf '%s' "$last" | jq -r --arg action "$action" \
     '"\($action)ed \(.size) bytes in \(.duration_ms / 1000) s"' >&2

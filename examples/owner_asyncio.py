@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
 """Own workers from asyncio: as many at once as one likes, each with its own limit of time.
 
-    owner_asyncio.py upload   FILE STORE LIST [SECONDS]
-    owner_asyncio.py download FILE STORE LIST [SECONDS]
+    owner_asyncio.py upload   FILE STORE [SECONDS]
+    owner_asyncio.py download FILE STORE MANIFEST [SECONDS]
 
-LIST is where the list of hashes is kept, as JSON with the file's size and SHA-256. SECONDS limits
-the whole transfer. STORE_WORKERS names the worker (default: store-workers.pyz here).
+An upload prints the file's manifest: the one hash that gets it back. SECONDS limits the whole
+transfer. STORE_WORKERS names the worker (default: store-workers.pyz here).
 
 FILE may be a FIFO. Then SECONDS is all that bounds how long it waits for its other end, and what
 was taken from it, or written to it, is not sent again: `retryable` is false.
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 WORKER = os.environ.get("STORE_WORKERS", "store-workers.pyz")
 RUNS, PAUSE = 5, 1.0  # how often a message is sent, and the first pause in between, in seconds
 GRACE = 5.0  # seconds that a worker gets to stop by itself
-LONGEST_LINE = 1 << 28  # the last line of an upload holds 67 bytes for every chunk
 
 Event = dict[str, Any]
 
@@ -59,7 +58,6 @@ async def run_once(message: Event, on_event: Callable[[Event], None]) -> Event:
         WORKER,
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
-        limit=LONGEST_LINE,
         start_new_session=True,
     )
     assert process.stdin
@@ -115,29 +113,19 @@ def show(event: Event) -> None:
         print(f"{event['code']}: {event['message']}", file=sys.stderr)
 
 
-def keep(path: Path, uploaded: Event) -> None:
-    """Keep the list of hashes, whole or not at all: it is the key to the file."""
-    kept = {name: uploaded[name] for name in ("size", "sha256", "hashes")}
-    aside = path.with_name(path.name + ".part")
-    with aside.open("w", encoding="utf-8") as file:
-        json.dump(kept, file)
-        file.flush()
-        os.fsync(file.fileno())
-    aside.replace(path)
-
-
-def message_for(action: str, file: str, store: str, kept: Path) -> Event:
+def message_for(action: str, file: str, store: str, manifest: str) -> Event:
     """Return what the worker is asked to do."""
     settings = {"max_attempts": 3, "progress_interval_ms": 500}
     message: Event = {"path": file, "store": store, "settings": settings}
     if action == "upload":
-        return {"type": "UPLOAD_START", "sha256": True, **message}
-    return {"type": "DOWNLOAD_START", **json.loads(kept.read_text("utf-8")), **message}
+        return {"type": "UPLOAD_START", "manifest": True, **message}
+    return {"type": "DOWNLOAD_START", "manifest": manifest, **message}
 
 
-async def main(action: str, file: str, store: str, kept: str, limit: str = "0") -> int:
+async def main(action: str, file: str, store: str, *more: str) -> int:
     """Transfer one file; return the exit status."""
-    message = message_for(action, file, store, Path(kept))
+    manifest, limit = ("", *more, "0")[:2] if action == "upload" else (*more, "0")[:2]
+    message = message_for(action, file, store, manifest)
     task = asyncio.ensure_future(transfer(message, show))
     stopped_by: list[int] = []
 
@@ -160,7 +148,7 @@ async def main(action: str, file: str, store: str, kept: str, limit: str = "0") 
         print(f"{last['code']}: {last['message']}", file=sys.stderr)
         return 1
     if action == "upload":
-        keep(Path(kept), last)
+        print(last["manifest"])
     print(f"{action}ed {last['size']} bytes in {last['duration_ms'] / 1000} s", file=sys.stderr)
     return 0
 

@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
 """Own a worker from plain Python: subprocess, threads and signals, nothing but the library.
 
-    owner_subprocess.py upload   FILE STORE LIST [SECONDS]
-    owner_subprocess.py download FILE STORE LIST [SECONDS]
+    owner_subprocess.py upload   FILE STORE [SECONDS]
+    owner_subprocess.py download FILE STORE MANIFEST [SECONDS]
 
-LIST is where the list of hashes is kept, as JSON with the file's size and SHA-256. SECONDS limits
-the whole transfer. STORE_WORKERS names the worker (default: store-workers.pyz here).
+An upload prints the file's manifest: the one hash that gets it back. SECONDS limits the whole
+transfer. STORE_WORKERS names the worker (default: store-workers.pyz here).
 
 FILE may be a FIFO. Then SECONDS is all that bounds how long it waits for its other end, and what
 was taken from it, or written to it, is not sent again: `retryable` is false.
@@ -126,29 +126,19 @@ def show(event: Event) -> None:
         print(f"{event['code']}: {event['message']}", file=sys.stderr)
 
 
-def keep(path: Path, uploaded: Event) -> None:
-    """Keep the list of hashes, whole or not at all: it is the key to the file."""
-    kept = {name: uploaded[name] for name in ("size", "sha256", "hashes")}
-    aside = path.with_name(path.name + ".part")
-    with aside.open("w", encoding="utf-8") as file:
-        json.dump(kept, file)
-        file.flush()
-        os.fsync(file.fileno())
-    aside.replace(path)
-
-
-def message_for(action: str, file: str, store: str, kept: Path) -> Event:
+def message_for(action: str, file: str, store: str, manifest: str) -> Event:
     """Return what the worker is asked to do."""
     settings = {"max_attempts": 3, "progress_interval_ms": 500}
     message: Event = {"path": file, "store": store, "settings": settings}
     if action == "upload":
-        return {"type": "UPLOAD_START", "sha256": True, **message}
-    return {"type": "DOWNLOAD_START", **json.loads(kept.read_text("utf-8")), **message}
+        return {"type": "UPLOAD_START", "manifest": True, **message}
+    return {"type": "DOWNLOAD_START", "manifest": manifest, **message}
 
 
-def main(action: str, file: str, store: str, kept: str, limit: str = "0") -> int:
+def main(action: str, file: str, store: str, *more: str) -> int:
     """Transfer one file; return the exit status."""
-    transfer = Transfer(message_for(action, file, store, Path(kept)), show)
+    manifest, limit = ("", *more, "0")[:2] if action == "upload" else (*more, "0")[:2]
+    transfer = Transfer(message_for(action, file, store, manifest), show)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda signum, _frame: transfer.stop(128 + signum))
     started = time.monotonic()
@@ -157,7 +147,7 @@ def main(action: str, file: str, store: str, kept: str, limit: str = "0") -> int
         print(f"{last['code']}: {last['message']}", file=sys.stderr)
         return transfer.status or 1
     if action == "upload":
-        keep(Path(kept), last)
+        print(last["manifest"])
     print(f"{action}ed {last['size']} bytes in {time.monotonic() - started:.1f} s", file=sys.stderr)
     return 0
 

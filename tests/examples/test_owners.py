@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -17,6 +17,8 @@ import pytest
 
 from tests.support.data import MIB, mixed, noise
 from tests.support.faulty_server import FaultyServer, Rule, honest_after, stalled, status
+from tests.support.manifests import read_manifest
+from tests.support.reference import in_folder
 from tests.support.worker import ARTIFACT, ROOT, bare_python, clean_environ
 
 if TYPE_CHECKING:
@@ -59,6 +61,7 @@ class Owner:
     """Runs one of the examples."""
 
     def __init__(self, name: str, folder: Path) -> None:
+        self.printed = ""
         self.command = command(name)
         self.folder = folder
         # A name of its own, by which a worker that was left behind would be found.
@@ -76,11 +79,14 @@ class Owner:
         )
 
     def run(self, *arguments: object, status: int = 0) -> str:
-        """Run to the end; return what it told on stderr."""
+        """Run to the end; return what it told on stderr. `printed` is the manifest."""
         with self.start(*arguments) as process:
             stdout, stderr = process.communicate(timeout=60)
         assert process.returncode == status, stderr
-        assert stdout == ""
+        self.printed = stdout.removesuffix("\n")
+        uploaded = arguments[0] == "upload" and status == 0
+        assert bool(re.fullmatch("[0-9a-f]{64}\n", stdout)) == uploaded, stdout
+        assert uploaded or stdout == ""
         assert "Traceback" not in stderr
         return stderr
 
@@ -116,30 +122,28 @@ def promptly(seconds: float) -> Iterator[None]:
     assert time.monotonic() - started < seconds
 
 
-def test_round_trip_with_progress_and_a_list_that_another_owner_reads(
+def test_round_trip_with_progress_and_a_manifest_that_another_owner_reads(
     name: str, owner: Owner, tmp_path: Path
 ) -> None:
     content = mixed(20 * MIB)
-    path, kept = tmp_path / 'a "file" of $HOME', tmp_path / "list.json"
+    path = tmp_path / 'a "file" of $HOME'
     path.write_bytes(content)
     with FaultyServer(Rule(honest_after(0.5), "PUT GET")) as server:
-        told = owner.run("upload", path, server.url, kept)
+        told = owner.run("upload", path, server.url)
         assert "read " in told, told
         assert f"uploaded {len(content)} bytes" in told
-        list_of_file = json.loads(kept.read_text())
-        assert list_of_file["size"] == len(content)
-        assert list_of_file["sha256"] == sha256(content).hexdigest()
-        assert set(list_of_file["hashes"]) == set(server.chunks)
+        found = read_manifest(server.chunks.__getitem__, owner.printed)
+        assert found.header["size"] == len(content)
+        assert {*found.hashes, owner.printed} == set(server.chunks)
         (tmp_path / "other").mkdir()
         other = Owner(OWNERS[OWNERS.index(name) - 1], tmp_path / "other")
-        told = other.run("download", tmp_path / "copy", server.url, kept)
+        told = other.run("download", tmp_path / "copy", server.url, owner.printed)
         assert "fetched " in told, told
     assert (tmp_path / "copy").read_bytes() == content
-    assert not list(tmp_path.glob("*.part"))
 
 
 def test_faulty_store_is_survived(owner: Owner, tmp_path: Path) -> None:
-    path, kept = tmp_path / "file", tmp_path / "list.json"
+    path = tmp_path / "file"
     path.write_bytes(noise(3 * MIB))
     rules = [
         # More failures than one worker tries again: the message has to be sent a second time.
@@ -147,29 +151,28 @@ def test_faulty_store_is_survived(owner: Owner, tmp_path: Path) -> None:
         Rule(status(500), "PUT GET", tries={1}),
     ]
     with FaultyServer(*rules) as server:
-        told = owner.run("upload", path, server.url, kept)
+        told = owner.run("upload", path, server.url)
         assert told.count("STORE_UNAVAILABLE") >= 6
-        owner.run("download", tmp_path / "copy", server.url, kept)
+        owner.run("download", tmp_path / "copy", server.url, owner.printed)
     assert (tmp_path / "copy").read_bytes() == path.read_bytes()
 
 
 def test_refusal_is_final(owner: Owner, tmp_path: Path) -> None:
-    path, kept = tmp_path / "file", tmp_path / "list.json"
+    path = tmp_path / "file"
     path.write_bytes(noise(3 * MIB))
     with FaultyServer(Rule(status(403), "PUT")) as server:
-        told = owner.run("upload", path, server.url, kept, status=1)
+        told = owner.run("upload", path, server.url, status=1)
         assert len(server.requests("PUT")) == 1
     assert "STORE_ACCESS_DENIED: " in told
-    assert not kept.exists()
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_cancelled(owner: Owner, tmp_path: Path, number: int, status: int) -> None:
-    path, kept = tmp_path / "file", tmp_path / "list.json"
+    path = tmp_path / "file"
     path.write_bytes(noise(3 * MIB))
     with (
         FaultyServer(Rule(stalled(where="answer"), "PUT")) as server,
-        owner.start("upload", path, server.url, kept) as process,
+        owner.start("upload", path, server.url) as process,
     ):
         while not server.requests("PUT"):
             time.sleep(0.01)
@@ -178,19 +181,18 @@ def test_cancelled(owner: Owner, tmp_path: Path, number: int, status: int) -> No
             process.communicate(timeout=30)
         assert process.returncode == status
         assert owner.workers_left() == []
-    assert not kept.exists()
 
 
 def test_out_of_time(owner: Owner, tmp_path: Path) -> None:
-    path, kept = tmp_path / "file", tmp_path / "list.json"
+    path = tmp_path / "file"
     path.write_bytes(noise(3 * MIB))
     with FaultyServer(Rule(stalled(where="answer"), "PUT")) as server, promptly(6):
-        owner.run("upload", path, server.url, kept, "1.5", status=124)
+        owner.run("upload", path, server.url, "1.5", status=124)
     assert owner.workers_left() == []
 
 
 def test_worker_that_is_killed_is_run_again(owner: Owner, tmp_path: Path) -> None:
-    path, kept = tmp_path / "file", tmp_path / "list.json"
+    path = tmp_path / "file"
     path.write_bytes(noise(3 * MIB))
     owner.worker.unlink()
     owner.worker.write_text(
@@ -201,6 +203,7 @@ def test_worker_that_is_killed_is_run_again(owner: Owner, tmp_path: Path) -> Non
         "    os.kill(os.getpid(), 9)\n"
         f"os.execv(sys.executable, [sys.executable, {str(ARTIFACT)!r}])\n"
     )
-    owner.run("upload", path, tmp_path / "store", kept)
+    owner.run("upload", path, tmp_path / "store")
     assert (tmp_path / "was-killed").exists()
-    assert len(json.loads(kept.read_text())["hashes"]) >= 6
+    found = read_manifest(in_folder(tmp_path / "store"), owner.printed)
+    assert len(found.hashes) >= 6
