@@ -7,27 +7,21 @@ long as both are bindings of the same libzstd.
 
 from __future__ import annotations
 
+import threading
+
 try:
-    from store_workers.stream.codec_zstandard import (
-        LIBZSTD,
-        frame_compressor,
-        frame_decompressor,
-        library_version,
-        stream_decompressor,
-    )
+    from store_workers.stream import codec_zstandard as binding
 except ImportError as missing:  # no library for this platform was bundled, or it cannot be loaded
     try:
-        from store_workers.stream.codec_stdlib import (
-            LIBZSTD,
-            frame_compressor,
-            frame_decompressor,
-            library_version,
-            stream_decompressor,
-        )
+        from store_workers.stream import codec_stdlib as binding  # type: ignore[no-redef]
     except ImportError:
         raise missing from None
 
 from store_workers.stream.codec_common import CodecError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 __all__ = [
     "EXPECTED_LIBZSTD",
@@ -42,6 +36,35 @@ __all__ = [
 
 EXPECTED_LIBZSTD = (1, 5, 7)
 """The version of libzstd whose frames, and so hashes, are those of every other host."""
+
+
+LIBZSTD = binding.LIBZSTD
+library_version = binding.library_version
+stream_decompressor = binding.stream_decompressor
+
+_own = threading.local()
+"""What each thread used last: `compressor`, of the level `level`, and `decompressor`.
+
+They hold some hundred KiB. To make them anew for every small file of a session costs time, and
+memory that the C library's allocator keeps for each thread, in pieces.
+"""
+
+
+def frame_compressor(level: int) -> Callable[[memoryview], bytes]:
+    """See `codec_zstandard.frame_compressor`; for the calling thread alone."""
+    if getattr(_own, "level", None) != level:
+        _own.compressor = binding.frame_compressor(level)
+        _own.level = level
+    found: Callable[[memoryview], bytes] = _own.compressor
+    return found
+
+
+def frame_decompressor() -> Callable[[bytes, int], bytes]:
+    """See `codec_zstandard.frame_decompressor`; for the calling thread alone."""
+    if not hasattr(_own, "decompressor"):
+        _own.decompressor = binding.frame_decompressor()
+    found: Callable[[bytes, int], bytes] = _own.decompressor
+    return found
 
 
 def is_expected() -> bool:
