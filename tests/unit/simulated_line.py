@@ -55,6 +55,7 @@ class Transfer:
         self._chunks = chunks
         self._started = 0
         self._done = 0
+        self._awaited = -1  # the chunk that the compressor is working at
         self._again = 0  # refused chunks that wait for a place
         self._serving = 0
         self._order = 0
@@ -117,7 +118,9 @@ class Transfer:
             elif self._started < self._chunks:
                 ready = self._started / self.line.supply
                 if ready > self.now:
-                    self._later(ready - self.now, lambda: None)
+                    if self._awaited != self._started:
+                        self._awaited = self._started
+                        self._later(ready - self.now, lambda: None)
                     return
                 self._started += 1
             else:

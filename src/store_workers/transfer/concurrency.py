@@ -46,7 +46,7 @@ AS_GOOD = 0.97
 FAR = 250.0
 """Requests per second, of the first round, below which the first step is twice as long."""
 
-ENOUGH = 1000.0
+ENOUGH = 500.0
 """Requests per second beyond which this process is the limit, and not the line."""
 
 CALM = 3
