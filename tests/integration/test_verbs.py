@@ -83,6 +83,20 @@ def test_standard_streams_are_files_too(folder: Path) -> None:
     assert part.stdout == content[MIB : MIB + KIB]
 
 
+def test_what_a_command_writes(folder: Path) -> None:
+    script = "cat file; echo behind >&2; exit ${1:-0}"
+    words = ["upload", "--store", "st", "--command", "--", "sh", "-c", script, "sh"]
+    up = type_in(folder, *words, "0")
+    manifest, _, rest = up.stdout.decode().partition(" ")
+    assert (up.returncode, rest, up.stderr) == (0, " -\n", b"behind\n")
+    down = type_in(folder, "download", manifest, "copy", "--store", "st")
+    assert down.returncode == 0
+    assert (folder / "copy").read_bytes() == (folder / "file").read_bytes()
+    died = type_in(folder, *words, "3")
+    assert (died.returncode, died.stdout) == (1, b"")
+    assert "ended with status 3 (FILE_READ_FAILED)" in died.stderr.decode().splitlines()[-1]
+
+
 def test_the_store_of_the_environment(folder: Path) -> None:
     env: dict[str, str | None] = {"STORE_WORKERS_STORE": str(folder / "st")}
     assert type_in(folder, "upload", "file", env=env).returncode == 0

@@ -43,6 +43,16 @@ MESSAGES: list[tuple[str, dict[str, Any]]] = [
     ("upload f --overwrite", {**UP, "settings": {"overwrite": True}}),
     ("upload f --no-create-store", {**UP, "settings": {"create_store": False}}),
     ("upload f --ca-file ca.pem", {**UP, "tls": {"ca_file": "ca.pem"}}),
+    ("upload f --boundaries content", {**UP, "settings": {"boundaries": "content"}}),
+    (
+        "upload --store s --command -- pg_dump -Fc --store db",
+        {
+            "type": "UPLOAD_START",
+            "manifest": True,
+            "store": "s",
+            "command": ["pg_dump", "-Fc", "--store", "db"],
+        },
+    ),
     (f"download {HASH} f", DOWN),
     (f"download {HASH} f --range 5:1K", {**DOWN, "range": {"offset": 5, "length": 1024}}),
     (f"download {HASH} f --range 5:", {**DOWN, "range": {"offset": 5}}),
@@ -64,7 +74,7 @@ def test_every_setting_is_an_option() -> None:
             words = [option if not spec.default else option.replace("--", "--no-", 1)]
             wanted: Any = not spec.default
         else:
-            wanted = spec.default
+            wanted = getattr(spec.default, "value", spec.default)
             words = [option, str(wanted)]
         (message,) = parse(["upload", "f", "--json", *words]).messages
         assert message["settings"] == {name: wanted}

@@ -141,6 +141,17 @@ def test_a_flaky_store_is_asked_again(kept: Kept, tmp_path: Path) -> None:
     assert len(run.retries) == 2 * (end.chunks + 1)
 
 
+def test_frames_that_the_content_marks_off(kept: Kept, tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(kept.content)
+    by_content = {"boundaries": "content"}
+    name = upload(tmp_path / "file", kept.store, manifest=True, settings=by_content).manifest
+    assert name != kept.manifest
+    for offset, length in [(0, 1), (FRAME_SPAN - 7, 3 * MIB), (len(kept.content) - 5, 99)]:
+        end = start(kept, tmp_path / "part", offset, length, manifest=name).finish()
+        assert (tmp_path / "part").read_bytes() == kept.content[offset : offset + length]
+        assert end.size == min(length, len(kept.content) - offset)
+
+
 def test_damage_is_found(kept: Kept, tmp_path: Path) -> None:
     store = MemoryStore()
     store.chunks = dict(kept.store.chunks)
