@@ -18,8 +18,10 @@ from __future__ import annotations
 import argparse
 import ast
 import itertools
+import json
 import re
 import sys
+from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,12 +32,16 @@ from store_workers import errors  # noqa: E402
 from store_workers.wire import events, messages, records  # noqa: E402
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from typing import Any
 
 PLACE = re.compile(
     r"(<!-- table: (?P<name>\w+)(?P<without>(?: -\w+)*) -->\n).*?(<!-- end of table -->)", re.DOTALL
 )
 SETS_OF_CODES = ("ErrorCode", "WarningCode")
+SUPERSCRIPTS = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
+PLURALS = {records.String: "strings", records.Argument: "strings", records.Digest: "hashes"}
+LINKS = {"ErrorCode": "[error code](#error)", "WarningCode": "[warning code](#warning)"}
 
 
 def main(arguments: list[str]) -> int:
@@ -74,9 +80,14 @@ def table_of(name: str, without: Iterable[str] = ()) -> str:
         return rendered(("code", "meaning"), rows)
     record = getattr(messages, name, None) or getattr(events, name)
     fields = [(field, spec) for field, spec in record.FIELDS.items() if field not in without]
+    if hasattr(messages, name):
+        return rendered(
+            ("field", "type", "default", "meaning"),
+            [(f"`{f}`", type_of(s.kind), default_of(s), s.doc) for f, s in fields],
+        )
     return rendered(
-        ("field", "type", "default", "meaning"),
-        [(f"`{field}`", type_of(spec.kind), default_of(spec), spec.doc) for field, spec in fields],
+        ("field", "type", "meaning"),
+        [(f"`{f}`", type_of(s.kind) + presence_of(s), s.doc) for f, s in fields],
     )
 
 
@@ -94,14 +105,54 @@ def default_of(spec: records.Field) -> str:
         return "required"
     if spec.default is None or isinstance(spec.default, records.Record):
         return ""
-    return f"`{str(spec.default).lower() if isinstance(spec.default, bool) else spec.default}`"
+    value = spec.default.value if isinstance(spec.default, Enum) else spec.default
+    return f"`{json.dumps(value)}`"
+
+
+def presence_of(spec: records.Field) -> str:
+    """Return what follows the type of an event's field that is not in every such event."""
+    return ", optional" if spec.default is None else ""
 
 
 def type_of(kind: records.Kind) -> str:
     """Return what a value has to be, for people."""
-    if isinstance(kind, records.Nested):
-        return f"[{kind.record.__name__.lower()}](#{kind.record.__name__.lower()})"
-    return kind.expected
+    return next(describe(kind) for of, describe in TYPES if isinstance(kind, of))
+
+
+def integer(kind: records.Integer) -> str:
+    """Return an integer's bounds; large ones, a power of two less one, as such."""
+    if kind.maximum is None:
+        return f"integer ≥ {kind.minimum}"
+    power = (kind.maximum + 1).bit_length() - 1
+    is_power = kind.maximum > 1 << 32 and kind.maximum + 1 == 1 << power
+    largest = f"2{str(power).translate(SUPERSCRIPTS)}-1" if is_power else kind.maximum
+    return f"integer, {kind.minimum} to {largest}"
+
+
+def choice(kind: records.Choice) -> str:
+    """Return the words of a set, or a link to where they are listed."""
+    return LINKS.get(kind.words.__name__) or either(f'`"{word.value}"`' for word in kind.words)
+
+
+def either(words: Iterable[str]) -> str:
+    """Return words as "a, b or c"."""
+    return " or ".join(", ".join(words).rsplit(", ", 1))
+
+
+TYPES: list[tuple[type[records.Kind], Callable[[Any], str]]] = [
+    (records.Boolean, lambda _: "boolean"),
+    (records.Integer, integer),
+    (records.OneOf, lambda kind: either(map(str, kind.values))),
+    (records.Path, lambda _: "[path](#paths)"),
+    (records.String, lambda kind: "string, not empty" if kind.least else "string"),
+    (records.Digest, lambda _: "hash"),
+    (records.Choice, choice),
+    (records.Array, lambda kind: f"array of {PLURALS[type(kind.item)]}"),
+    (records.Dictionary, lambda _: "object of strings"),
+    (records.Nested, lambda kind: f"[object](#{kind.record.__name__.lower()})"),
+    (records.Nullable, lambda kind: f"{type_of(kind.kind)}, or `null`"),
+]
+"""How each kind is described; the first that fits counts."""
 
 
 def meanings(name: str) -> Iterator[tuple[str, str]]:

@@ -18,11 +18,18 @@ import pytest
 
 from store_workers.errors import WORTH_SENDING_AGAIN, ErrorCode
 from store_workers.files.atomic_file import STALE_AFTER
+from store_workers.run.limits import MOST_CODEC_THREADS
+from store_workers.run.session import MOST_WAITING
+from store_workers.run.supervisor import ONE_WISH
+from store_workers.stores.http.redirects import MOST_REDIRECTS
 from store_workers.stores.http.streams import LEAST_RATE
+from store_workers.stream.boundaries import CENTER, LONGEST, SHORTEST
 from store_workers.stream.codec_common import LARGEST_WINDOW
 from store_workers.stream.frames import LARGEST_WHOLE
+from store_workers.stream.manifest_reader import DEEPEST, MOST_CHUNKS
 from store_workers.stream.spans import FRAME_SPAN
 from store_workers.transfer.probing import ASK_AT_LEAST_EVERY
+from store_workers.transfer.rate_limit import LEAST_EACH
 from store_workers.wire.events import EventType
 from store_workers.wire.messages import (
     CHUNK_SIZES,
@@ -211,11 +218,20 @@ def test_figures_are_those_of_the_code() -> None:
     assert f"in spans of {FRAME_SPAN >> 20} MiB ({FRAME_SPAN} bytes)" in protocol
     assert f"in spans of {FRAME_SPAN >> 20} MiB ({FRAME_SPAN} bytes)" in architecture
     assert f"({CHUNK_SIZES[0] >> 10} KiB, {CHUNK_SIZES[0]} bytes, unless" in protocol
-    assert f"more than {LONGEST_MESSAGE >> 20} MiB is refused" in protocol
+    assert f"more than {LONGEST_MESSAGE >> 20} MiB" in protocol
     assert f"less than {LEAST_RATE >> 10} KiB/s" in protocol
     assert f"every {ASK_AT_LEAST_EVERY}nd" in architecture
-    assert f"of up to {LARGEST_WHOLE >> 20} MiB, held whole" in architecture
+    assert f"of up to {LARGEST_WHOLE >> 20} MiB" in architecture
     assert f"of at most {LARGEST_WINDOW >> 20} MiB, as `zstd -d` does" in protocol
+    assert f"within {ONE_WISH} s of the first" in protocol
+    assert f"While {MOST_WAITING} messages wait" in protocol
+    assert f"up to {MOST_REDIRECTS} times" in protocol
+    assert f"at most {MOST_CODEC_THREADS}." in protocol
+    assert f"at least {LEAST_EACH >> 10} KiB/s" in protocol
+    assert f"nested more than {DEEPEST} levels deep" in protocol
+    assert f"Lists of up to {MOST_CHUNKS} chunks" in protocol
+    bounds = f"a minimum of {SHORTEST >> 10} KiB, a center of {CENTER >> 10} KiB"
+    assert f"{bounds}, a maximum of {LONGEST >> 20} MiB" in protocol
     assert STALE_AFTER == 24 * 60 * 60
     assert "older than a day, were removed" in protocol
 

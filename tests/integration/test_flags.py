@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from store_workers import __version__
+from store_workers.people.page import WIDTH, as_text
 from tests.support.terminal import Terminal
 from tests.support.worker import ARTIFACT, ROOT, bare_python, clean_environ
 
@@ -74,7 +75,12 @@ def test_the_messages_of_the_help_work(tmp_path: Path) -> None:
 def test_the_protocol_is_carried() -> None:
     said = ask("--help", "protocol")
     assert said.returncode == 0
-    assert said.stdout == (ROOT / "docs" / "protocol.md").read_text() + "\n"
+    page = (ROOT / "docs" / "protocol.md").read_text()
+    assert said.stdout == as_text(page) + "\n"
+    assert re.findall("^#.*", said.stdout, re.MULTILINE) == re.findall("^#.*", page, re.MULTILINE)
+    assert "<!--" not in said.stdout
+    text = [line for line in said.stdout.splitlines() if not line.startswith("    ")]
+    assert max(map(len, text)) <= WIDTH
 
 
 def test_version_names_everything_that_is_bundled() -> None:

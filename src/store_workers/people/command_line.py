@@ -181,7 +181,8 @@ def _add(verbs: Any, name: str, usage: str, text: str) -> argparse.ArgumentParse
 
 
 def _add_setting(group: Any, name: str, spec: Field) -> None:
-    options: dict[str, Any] = {"default": None, "help": spec.doc.replace("%", "%%")}
+    brief = spec.doc.partition(". ")[0].rstrip(".").replace("`", "")
+    options: dict[str, Any] = {"default": None, "help": brief.replace("%", "%%")}
     if isinstance(spec.kind, Boolean):
         group.add_argument(_option(name), action=argparse.BooleanOptionalAction, **options)
         return

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import sys
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
 BUNDLED = ("urllib3", "truststore", "botocore", "tqdm")
 """What is told beside the codec: modules that have a `__version__`."""
 
@@ -56,14 +60,20 @@ docs/quickstart.md of the project is the place to begin."""
 
 
 def protocol_text() -> str:
-    """The page `docs/protocol.md`, which lies in the artifact beside the code."""
-    from pkgutil import get_data
+    """The page `docs/protocol.md`, which is in the artifact beside the sources."""
+    import os
 
-    try:
-        page = get_data("store_workers", "protocol.md")
-    except OSError:  # not built: in a clone the page is in docs/
-        page = None
-    return page.decode("utf-8") if page else "docs/protocol.md of the project has it"
+    import store_workers
+    from store_workers.people.page import as_text
+
+    loader: Any = store_workers.__loader__
+    for folder in store_workers.__path__:  # that of the compiled code, and that of the sources
+        try:
+            page: bytes = loader.get_data(os.path.join(folder, "protocol.md"))
+        except OSError:
+            continue
+        return as_text(page.decode("utf-8"))
+    return "This installation does not contain the page: see docs/protocol.md of the project."
 
 
 def version_text() -> str:

@@ -61,112 +61,138 @@ class ChunkStored(Event):
     """An upload's chunk is in the store."""
 
     type = EventType.CHUNK
-    index: int = field(COUNT, doc="the chunk's place in the stream, from 0")
-    hash: str = field(Digest(), doc="the SHA-256 of its stored bytes")
-    size: int = field(Integer(1, CHUNK_SIZES[-1]), doc="its stored bytes")
-    new: bool = field(Boolean(), doc="false where the store already had it")
-    attempts: int = field(Integer(1), doc="tries, the first included")
+    index: int = field(COUNT, doc="Position of the chunk in the stream, from 0.")
+    hash: str = field(Digest(), doc="The SHA-256 of the stored bytes.")
+    size: int = field(Integer(1, CHUNK_SIZES[-1]), doc="The number of stored bytes.")
+    new: bool = field(
+        Boolean(),
+        doc="`false` if the store already had the chunk, or if the file contains it twice.",
+    )
+    attempts: int = field(Integer(1), doc="Tries, the first one included.")
 
 
 class ChunkRetry(Event):
     """A try of a chunk failed, and it will be tried again after the pause."""
 
     type = EventType.CHUNK_RETRY
-    index: int = field(COUNT, doc="the chunk's place in the stream, from 0")
-    hash: str = field(Digest(), doc="the chunk's hash")
-    code: ErrorCode = field(Choice(ErrorCode), doc="why the try failed")
-    message: str = field(String(), doc="the same for people")
-    attempt: int = field(Integer(1), doc="the number of the try that failed, from 1")
-    delay_ms: int = field(COUNT, doc="the pause before the next try")
+    index: int = field(COUNT, doc="Position of the chunk in the stream, from 0.")
+    hash: str = field(Digest(), doc="The hash of the chunk.")
+    code: ErrorCode = field(Choice(ErrorCode), doc="Why the try failed.")
+    message: str = field(String(), doc="The reason, for people.")
+    attempt: int = field(Integer(1), doc="The number of the try that failed, from 1.")
+    delay_ms: int = field(COUNT, doc="The pause before the next try.")
 
 
 class ChunkBad(Event):
     """A chunk of a file that is verified is missing, or not what it should be."""
 
     type = EventType.CHUNK_BAD
-    index: int = field(COUNT, doc="the chunk's place in the stream, from 0")
-    hash: str = field(Digest(), doc="the chunk's hash")
-    code: ErrorCode = field(Choice(ErrorCode), doc="what is wrong with it")
-    message: str = field(String(), doc="the same for people")
+    index: int = field(COUNT, doc="Position of the chunk in the stream, from 0.")
+    hash: str = field(Digest(), doc="The hash of the chunk.")
+    code: ErrorCode = field(
+        Choice(ErrorCode), doc="What is wrong: `CHUNK_NOT_FOUND` or `CHUNK_CORRUPT`."
+    )
+    message: str = field(String(), doc="The reason, for people.")
 
 
 class Progress(Event):
     """The base of every worker's heartbeat."""
 
     type = EventType.PROGRESS
-    concurrency: int = field(COUNT, doc="requests that may be in flight now")
+    concurrency: int = field(COUNT, doc="Requests that may be in flight now.")
 
 
 class UploadProgress(Progress):
     """How far an upload is."""
 
-    read_bytes: int = field(COUNT, doc="bytes read from the file")
-    total_bytes: int | None = field(Nullable(COUNT), doc="bytes of the file, null where unknown")
-    stored_bytes: int = field(COUNT, doc="bytes of the chunks that are in the store")
-    stored_chunks: int = field(COUNT, doc="chunks that are in the store")
+    read_bytes: int = field(COUNT, doc="Bytes read from the file.")
+    total_bytes: int | None = field(
+        Nullable(COUNT),
+        doc="Bytes of the file: its length, or the message's `size` for a stream. `null` if "
+        "unknown.",
+    )
+    stored_bytes: int = field(COUNT, doc="Bytes of the chunks that are in the store, new or not.")
+    stored_chunks: int = field(COUNT, doc="Chunks that are in the store, new or not.")
 
 
 class DownloadProgress(Progress):
     """How far a download is."""
 
-    fetched_bytes: int = field(COUNT, doc="bytes of the chunks that were fetched and checked")
-    fetched_chunks: int = field(COUNT, doc="chunks that were fetched and checked")
-    total_chunks: int = field(COUNT, doc="chunks of the file, 0 while its manifest is read")
-    written_bytes: int = field(COUNT, doc="bytes written to the file")
+    fetched_bytes: int = field(COUNT, doc="Bytes of the chunks that were fetched and checked.")
+    fetched_chunks: int = field(COUNT, doc="Chunks that were fetched and checked.")
+    total_chunks: int = field(COUNT, doc="Chunks of the file. 0 while its manifest is read.")
+    written_bytes: int = field(COUNT, doc="Bytes written to the file.")
     total_bytes: int | None = field(
-        Nullable(COUNT), doc="bytes that will be written, null where unknown"
+        Nullable(COUNT),
+        doc="Bytes that will be written, from the manifest or the message. `null` if unknown.",
     )
 
 
 class VerifyProgress(Progress):
     """How far a verification is."""
 
-    fetched_bytes: int = field(COUNT, doc="bytes of the chunks that were fetched and checked")
-    fetched_chunks: int = field(COUNT, doc="chunks that were fetched, or asked for, and are right")
-    total_chunks: int = field(COUNT, doc="chunks of the file, 0 while its manifest is read")
-    total_bytes: int | None = field(Nullable(COUNT), doc="bytes of the file, null where unknown")
+    fetched_bytes: int = field(COUNT, doc="Bytes of the chunks that were fetched and checked.")
+    fetched_chunks: int = field(
+        COUNT,
+        doc="Chunks that were found good: fetched and checked, or only asked for if `content`"
+        " is `false`.",
+    )
+    total_chunks: int = field(COUNT, doc="Chunks of the file. 0 while its manifest is read.")
+    total_bytes: int | None = field(Nullable(COUNT), doc="Bytes of the file. `null` if unknown.")
 
 
 class FileUploaded(Event):
     """Every chunk is durable in the store."""
 
     type = EventType.FILE_UPLOADED
-    path: str | None = field(
-        String(), default=None, doc="the file, as the message spelled it; or command"
-    )
+    path: str | None = field(String(), default=None, doc="The file, spelled as in the message.")
     command: tuple[str, ...] | None = field(
-        Array(String(), least=1), default=None, doc="the command whose output was stored"
+        Array(String(), least=1),
+        default=None,
+        doc="In place of `path`: the command, as in the message.",
     )
-    store: str = field(String(), doc="where the chunks live, without user, password and query")
-    size: int = field(COUNT, doc="bytes read from the file")
-    compressed_size: int = field(COUNT, doc="bytes of all chunks")
-    chunks: int = field(COUNT, doc="chunks of the file")
+    store: str = field(String(), doc="The store, without user, password and query.")
+    size: int = field(COUNT, doc="Bytes read.")
+    compressed_size: int = field(COUNT, doc="Bytes of all chunks of the file.")
+    chunks: int = field(COUNT, doc="The number of chunks of the file.")
     # Typed as what nearly every reader wants: it is None only where there is a manifest.
     hashes: tuple[str, ...] = field(
-        Array(Digest(), least=1), default=None, doc="the chunks, in order"
+        Array(Digest(), least=1),
+        default=None,
+        doc="The chunks, in order. A download needs this list.",
     )
     manifest: str | None = field(
-        Digest(), default=None, doc="in place of the hashes: the one hash that names their list"
+        Digest(),
+        default=None,
+        doc="In place of `hashes`, if the message asked for it: the hash of the manifest.",
     )
-    new_chunks: int = field(COUNT, doc="chunks that the store did not have")
-    new_bytes: int = field(COUNT, doc="their bytes")
+    new_chunks: int = field(
+        COUNT, doc="Chunks that this run was the first to store, as far as the store reports it."
+    )
+    new_bytes: int = field(COUNT, doc="The bytes of these chunks.")
     changed: bool = field(
-        Boolean(), doc="the file's size or modification time moved while it was read"
+        Boolean(),
+        doc="`true` if the file's size or modification time changed, or the file was "
+        "replaced, while it was read. A `WARNING` precedes it.",
     )
-    duration_ms: int = field(COUNT, doc="from the message to here")
-    sha256: str | None = field(Digest(), default=None, doc="the file's own digest, if asked for")
+    duration_ms: int = field(COUNT, doc="Milliseconds since the message was read.")
+    sha256: str | None = field(
+        Digest(), default=None, doc="The SHA-256 of the file, if the message asked for it."
+    )
 
 
 class FileDownloaded(Event):
     """The whole file is durable under its name."""
 
     type = EventType.FILE_DOWNLOADED
-    path: str = field(String(), doc="the file, as the message spelled it")
-    store: str = field(String(), doc="where the chunks live, without user, password and query")
-    size: int = field(COUNT, doc="bytes written")
-    compressed_size: int = field(COUNT, doc="bytes of all chunks")
-    chunks: int = field(COUNT, doc="chunks of the file")
-    duration_ms: int = field(COUNT, doc="from the message to here")
+    path: str = field(String(), doc="The file, spelled as in the message.")
+    store: str = field(String(), doc="The store, without user, password and query.")
+    size: int = field(COUNT, doc="Bytes of the file, or of the range.")
+    compressed_size: int = field(
+        COUNT, doc="Bytes of the file's chunks. For a range: of the chunks that were fetched."
+    )
+    chunks: int = field(COUNT, doc="The number of these chunks.")
+    duration_ms: int = field(COUNT, doc="Milliseconds since the message was read.")
     sha256: str | None = field(Digest(), default=None, doc="the file's digest, if it was given")
 
 
@@ -174,36 +200,49 @@ class FileVerified(Event):
     """Every chunk is there and right."""
 
     type = EventType.FILE_VERIFIED
-    store: str = field(String(), doc="where the chunks live, without user, password and query")
+    store: str = field(String(), doc="The store, without user, password and query.")
     size: int | None = field(
-        Nullable(COUNT), doc="bytes of the file, null where only its chunks' presence was asked for"
+        Nullable(COUNT),
+        doc="Bytes of the file. `null` if `content` is `false` and there is no manifest.",
     )
-    compressed_size: int = field(COUNT, doc="bytes of all chunks")
-    chunks: int = field(COUNT, doc="chunks of the file")
-    duration_ms: int = field(COUNT, doc="from the message to here")
+    compressed_size: int = field(COUNT, doc="Bytes of all chunks.")
+    chunks: int = field(COUNT, doc="The number of chunks.")
+    duration_ms: int = field(COUNT, doc="Milliseconds since the message was read.")
 
 
 class SessionEnded(Event):
     """No more messages come, and all that were taken are finished."""
 
     type = EventType.SESSION_ENDED
-    files: int = field(COUNT, doc="messages that were accepted")
-    failed: int = field(COUNT, doc="those that ended in an ERROR, and the lines that were refused")
-    duration_ms: int = field(COUNT, doc="from SESSION_START to here")
+    files: int = field(COUNT, doc="Messages that were accepted.")
+    failed: int = field(
+        COUNT,
+        doc="Messages that ended in an `ERROR`, cancelled ones included, and lines that were "
+        "refused.",
+    )
+    duration_ms: int = field(COUNT, doc="Milliseconds since `SESSION_START` was read.")
 
 
 class Problem(Event):
     """What a warning and an error have in common."""
 
-    code: ErrorCode | WarningCode = field(Choice(ErrorCode), doc="of a set of its own in each")
-    message: str = field(String(), doc="the same for people")
-    index: int | None = field(COUNT, default=None, doc="the chunk's place, from 0")
-    hash: str | None = field(Digest(), default=None, doc="the chunk")
-    attempts: int | None = field(Integer(1), default=None, doc="how often it was tried")
-    path: str | None = field(String(), default=None, doc="the file")
-    http_status: int | None = field(Integer(100, 999), default=None, doc="what the store answered")
+    code: ErrorCode | WarningCode = field(
+        Choice(ErrorCode), doc="The code. Warnings and errors each have a set of their own."
+    )
+    message: str = field(String(), doc="The reason, for people, on one line.")
+    index: int | None = field(
+        COUNT, default=None, doc="Position of the chunk in the stream, from 0."
+    )
+    hash: str | None = field(Digest(), default=None, doc="The hash of the chunk.")
+    attempts: int | None = field(Integer(1), default=None, doc="How often the chunk was tried.")
+    path: str | None = field(String(), default=None, doc="The file, spelled as in the message.")
+    http_status: int | None = field(
+        Integer(100, 999), default=None, doc="The last HTTP status of the store."
+    )
     exit_status: int | None = field(
-        Integer(0), default=None, doc="how the command ended; of a signal 128 + n"
+        Integer(0),
+        default=None,
+        doc="The exit status of the command, 128 + n if signal n ended it.",
     )
 
 
@@ -211,19 +250,19 @@ class Warning(Problem):
     """Something worth knowing that does not fail the run."""
 
     type = EventType.WARNING
-    code: WarningCode = field(Choice(WarningCode), doc="what a program can act on")
+    code: WarningCode = field(Choice(WarningCode), doc="What was found, for programs.")
 
 
 class ErrorEvent(Problem):
     """The run failed."""
 
     type = EventType.ERROR
-    code: ErrorCode = field(Choice(ErrorCode), doc="what a program can act on")
+    code: ErrorCode = field(Choice(ErrorCode), doc="What went wrong, for programs.")
     bad_chunks: int | None = field(
-        Integer(1), default=None, doc="how many chunks are bad, where a file was verified"
+        Integer(1), default=None, doc="Verification: the number of bad chunks."
     )
     retryable: bool = field(
-        Boolean(), doc="would the same message, sent again later, have a chance?"
+        Boolean(), doc="`true` if the same message, sent again later, can succeed."
     )
 
 

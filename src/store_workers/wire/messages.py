@@ -63,55 +63,75 @@ class Settings(Record):
     """How a run behaves; every field has a default that fits most hosts."""
 
     max_attempts: int = field(
-        Integer(1, 100), default=10, doc="tries per chunk, the first included"
+        Integer(1, 100), default=10, doc="Tries per chunk, the first one included."
     )
     retry_delay_ms: int = field(
         MILLISECONDS,
         default=200,
-        doc="the pause before the second try; it doubles from try to try, and each pause is a"
-        " random part of that, at least its half",
+        doc="The pause before the second try. It doubles from try to try. Each pause is a "
+        "random part of it, at least half, so that many workers do not return at the same"
+        " moment.",
     )
     retry_max_delay_ms: int = field(
-        MILLISECONDS, default=10_000, doc="the longest pause, a store's Retry-After included"
+        MILLISECONDS,
+        default=10_000,
+        doc="The longest pause. A store's `Retry-After` header is honoured up to this.",
     )
     timeout_ms: int = field(
         Integer(1, 86_400_000),
         default=30_000,
-        doc="the longest silence of the store, and the time in which 1 KiB/s has to be moved",
+        doc="The longest silence of the store while connecting, reading or writing. A "
+        "transfer that moves less than 1 KiB/s over this time is also given up.",
     )
     concurrency: int = field(
         Integer(0, CONCURRENCY_LIMIT),
         default=0,
-        doc="requests in flight at once; 0: found out while running",
+        doc="Requests in flight at once; 0 adapts the number while running to the throughput "
+        "and to errors of the store.",
     )
     rate_limit: int = field(
         Integer(0, (1 << 53) - 1),
         default=0,
-        doc="bytes per second to or from the store, all requests together; 0: no limit",
+        doc="Bytes per second to or from the store, all requests together. 0: no limit. If "
+        "`concurrency` is 0, the number of requests is limited so that each gets at least"
+        " 16 KiB/s.",
     )
     chunk_size: int = field(
-        OneOf(CHUNK_SIZES), default=CHUNK_SIZES[0], doc="bytes of the largest chunk; decides hashes"
+        OneOf(CHUNK_SIZES),
+        default=CHUNK_SIZES[0],
+        doc="Bytes of the largest chunk. Decides hashes. Downloads read chunks of every size,"
+        " whatever this is.",
     )
     boundaries: Boundaries = field(
         Choice(Boundaries),
         default=Boundaries.FIXED,
-        doc="content: versions of a file share chunks; decides hashes",
+        doc="Where frames end: `fixed`, after a fixed number of bytes; `content`, where the "
+        "content says so, which lets versions of a file share chunks. Decides hashes.",
     )
-    compression_level: int = field(Integer(1, 19), default=3, doc="zstd's level; decides hashes")
+    compression_level: int = field(Integer(1, 19), default=3, doc="The zstd level. Decides hashes.")
     compression_threads: int = field(
-        Integer(0, 256), default=0, doc="0: as many as there are usable cores"
+        Integer(0, 256),
+        default=0,
+        doc="Threads that compress or decompress. 0: one per usable core (CPU affinity and "
+        "the container's quota are respected), at most 16. Does not change hashes.",
     )
     overwrite: bool = field(
         Boolean(),
         default=False,
-        doc="upload: send every chunk, also those that the store says it has",
+        doc="Upload: send every chunk, also those that the store reports as present. Repairs "
+        "a damaged store. Each chunk sent counts as new.",
     )
     create_store: bool = field(
-        Boolean(), default=True, doc="false: a directory store must exist already"
+        Boolean(),
+        default=True,
+        doc="Create the directory of a directory store. `false`: it must exist, otherwise the"
+        " run fails with `STORE_UNAVAILABLE` (for example if a disk is not mounted).",
     )
-    chunk_events: bool = field(Boolean(), default=True, doc="false: no CHUNK events")
+    chunk_events: bool = field(Boolean(), default=True, doc="Emit `CHUNK` events.")
     progress_interval_ms: int = field(
-        MILLISECONDS, default=500, doc="between two PROGRESS events; 0 turns them off"
+        MILLISECONDS,
+        default=500,
+        doc="Time between two `PROGRESS` events. 0: no `PROGRESS` events.",
     )
 
 
@@ -119,18 +139,30 @@ class Auth(Record):
     """Secrets for the store: a bearer token, a user with a password, or S3's keys."""
 
     bearer_token: str | None = field(
-        String(least=1, secret=True), default=None, doc="sent as Authorization: Bearer"
+        String(least=1, secret=True),
+        default=None,
+        doc="Sent as `Authorization: Bearer`. Used alone.",
     )
-    username: str | None = field(String(least=1), default=None, doc="for HTTP's basic scheme")
-    password: str | None = field(String(), default=None, doc="for HTTP's basic scheme")
+    username: str | None = field(
+        String(least=1),
+        default=None,
+        doc="For HTTP basic authentication, with `password`. Must not contain a colon.",
+    )
+    password: str | None = field(
+        String(), default=None, doc="For HTTP basic authentication, with `username`."
+    )
     access_key_id: str | None = field(
-        String(least=1, secret=True), default=None, doc="S3's access key"
+        String(least=1, secret=True),
+        default=None,
+        doc="S3 access key, with `secret_access_key`. Only for `s3://` stores.",
     )
     secret_access_key: str | None = field(
-        String(least=1, secret=True), default=None, doc="S3's secret key"
+        String(least=1, secret=True), default=None, doc="S3 secret key, with `access_key_id`."
     )
     session_token: str | None = field(
-        String(least=1, secret=True), default=None, doc="S3's token of temporary keys"
+        String(least=1, secret=True),
+        default=None,
+        doc="Token of temporary S3 keys, with both keys.",
     )
 
 
@@ -138,10 +170,14 @@ class Tls(Record):
     """Whom to trust and who we are, as PEM files."""
 
     ca_file: str | None = field(
-        Path(), default=None, doc="certificates of a private authority, instead of the system's"
+        Path(), default=None, doc="Trusted CA certificates, in place of the system's."
     )
-    cert_file: str | None = field(Path(), default=None, doc="the client's certificate")
-    key_file: str | None = field(Path(), default=None, doc="its key, where it is not in cert_file")
+    cert_file: str | None = field(Path(), default=None, doc="The client certificate.")
+    key_file: str | None = field(
+        Path(),
+        default=None,
+        doc="The key of the client certificate, if `cert_file` does not contain it.",
+    )
 
 
 AUTH_FORMS = (
@@ -175,77 +211,121 @@ def _header_names() -> str:
 class Common(Record):
     """What a message and the defaults of a session's messages have in common."""
 
-    type: MessageType = field(Choice(MessageType), doc="what to do")
-    store: str | None = field(String(least=1), default=None, doc="where chunks live")
-    auth: Auth | None = field(Nested(Auth), default=None, doc="secrets for the store")
+    type: MessageType = field(Choice(MessageType), doc="What to do.")
+    store: str | None = field(
+        String(least=1),
+        default=None,
+        doc="Where chunks are stored: a directory path, `file:///dir`, `http://…`, "
+        "`https://…` or `s3://bucket/prefix`. Without it, `STORE_WORKERS_STORE` applies, "
+        "otherwise a directory in the user's data directory.",
+    )
+    auth: Auth | None = field(
+        Nested(Auth),
+        default=None,
+        doc="Secrets for the store. They take precedence over the environment.",
+    )
     headers: dict[str, str] | None = field(
         Dictionary(String(secret=True), names=_header_names()),
         default=None,
-        doc="for http(s):// stores: sent with every request; their values are secrets",
+        doc="For `http://` and `https://` stores: headers sent with every request. Their "
+        "values are secret.",
     )
-    tls: Tls | None = field(Nested(Tls), default=None, doc="a private CA, a client certificate")
-    settings: Settings = field(Nested(Settings), default=Settings(), doc="how the run behaves")
+    tls: Tls | None = field(Nested(Tls), default=None, doc="Trusted CAs and client certificate.")
+    settings: Settings = field(Nested(Settings), default=Settings(), doc="How the run behaves.")
 
 
 class SessionStart(Common):
     """Messages follow, one a line; what one leaves out comes from here."""
 
-    max_files: int = field(Integer(1, 64), default=4, doc="messages worked at side by side")
+    max_files: int = field(
+        Integer(1, 64), default=4, doc="How many messages are worked on at the same time."
+    )
 
 
 class Cancel(Record):
     """In a session: stop the message that has this id."""
 
-    type: MessageType = field(Choice(MessageType), doc="what to do")
-    id: str = field(String(), doc="the id of a message that waits or is under way")
+    type: MessageType = field(Choice(MessageType), doc="What to do.")
+    id: str = field(String(), doc="The `id` of a message that waits or is in progress.")
 
 
 class Start(Common):
     """What the messages that ask for work have in common."""
 
-    id: str | None = field(String(), default=None, doc="echoed in every event of the message")
+    id: str | None = field(String(), default=None, doc="Repeated in every event of the message.")
 
 
 class UploadStart(Start):
     """Put the file at `path`, or what a command writes, into the store."""
 
-    path: str | None = field(Path(), default=None, doc="the file to read")
+    path: str | None = field(
+        Path(),
+        default=None,
+        doc="The file to read, or any readable stream: a FIFO, `/dev/fd/N`. Required unless "
+        "`command` is given.",
+    )
     command: tuple[str, ...] | None = field(
         Array(Argument(), least=1),
         default=None,
-        doc="instead of path: a program and its arguments, whose output is stored",
+        doc="In place of `path`: a program and its arguments. Its standard output is stored.",
     )
-    size: int | None = field(FILE_SIZE, default=None, doc="the bytes that the file must have")
-    sha256: bool = field(Boolean(), default=False, doc="compute the file's own digest too")
+    size: int | None = field(
+        FILE_SIZE,
+        default=None,
+        doc="The expected number of bytes. If the stream ends early or continues, the result "
+        "is `FILE_MISMATCH`.",
+    )
+    sha256: bool = field(
+        Boolean(), default=False, doc="Compute the SHA-256 of the file and report it."
+    )
     verify: bool = field(
-        Boolean(), default=False, doc="decode every frame again before its chunks are told"
+        Boolean(),
+        default=False,
+        doc="Decode every frame and compare it with the input before its chunks are sent.",
     )
     manifest: bool = field(
-        Boolean(), default=False, doc="store the list of chunks too, and tell its one hash"
+        Boolean(),
+        default=False,
+        doc="Store the list of chunks too. `FILE_UPLOADED` then has `manifest`, a single "
+        "hash, in place of `hashes`.",
     )
 
 
 class Range(Record):
     """A part of a file."""
 
-    offset: int = field(FILE_SIZE, doc="bytes before it")
+    offset: int = field(FILE_SIZE, doc="The first byte of the range, counted from 0.")
     length: int | None = field(
-        Integer(1, FILE_SIZE.maximum), default=None, doc="its bytes, cut at the file's end"
+        Integer(1, FILE_SIZE.maximum),
+        default=None,
+        doc="The number of bytes, cut at the end of the file. Default: all bytes up to the end.",
     )
 
 
 class DownloadStart(Start):
     """Get the file back from the store and write it to `path`."""
 
-    path: str = field(Path(), doc="the file to write")
-    size: int | None = field(FILE_SIZE, default=None, doc="the bytes that the file must have")
+    path: str = field(Path(), doc="The file to write.")
+    size: int | None = field(
+        FILE_SIZE,
+        default=None,
+        doc="The expected size of the file in bytes. If it differs, the result is "
+        "`FILE_MISMATCH` and the file does not appear.",
+    )
     hashes: tuple[str, ...] | None = field(
-        Array(Digest(), least=1), default=None, doc="the chunks, in order"
+        Array(Digest(), least=1),
+        default=None,
+        doc="The chunks of the file, in order. Exactly one of `hashes` and `manifest` is required.",
     )
     manifest: str | None = field(
-        Digest(), default=None, doc="in place of hashes: the one hash that names their list"
+        Digest(), default=None, doc="In place of `hashes`: the hash of the file's manifest."
     )
-    sha256: str | None = field(Digest(), default=None, doc="the digest that the file must have")
+    sha256: str | None = field(
+        Digest(),
+        default=None,
+        doc="The expected SHA-256 of the file. If it differs, the result is `FILE_MISMATCH` "
+        "and the file does not appear.",
+    )
     range: Range | None = field(
         Nested(Range), default=None, doc="write only these bytes of the file; needs its manifest"
     )
@@ -255,13 +335,18 @@ class VerifyStart(Start):
     """Check that a file can be got back, and write nothing."""
 
     hashes: tuple[str, ...] | None = field(
-        Array(Digest(), least=1), default=None, doc="the chunks, in order"
+        Array(Digest(), least=1),
+        default=None,
+        doc="The chunks of the file, in order. Exactly one of `hashes` and `manifest` is required.",
     )
     manifest: str | None = field(
-        Digest(), default=None, doc="in place of hashes: the one hash that names their list"
+        Digest(), default=None, doc="In place of `hashes`: the hash of the file's manifest."
     )
     content: bool = field(
-        Boolean(), default=True, doc="false: ask only whether each chunk is there, and how long"
+        Boolean(),
+        default=True,
+        doc="Fetch, check and decode every chunk. `false`: ask the store only whether each "
+        "chunk is present and how long it is.",
     )
 
 
