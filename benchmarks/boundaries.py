@@ -37,16 +37,14 @@ LEVEL = 3
 SHAPES = [
     (256, 512, 4096, 1),
     (256, 768, 4096, 1),
-    (128, 768, 4096, 1),
     (256, 1024, 4096, 1),
     (256, 1024, 4096, 2),
     (256, 1024, 4096, 3),
-    (256, 1024, 2048, 2),
     (512, 2048, 4096, 1),
 ]
 """KiB of the shortest span, the center and the longest, and the normalization."""
 
-DELETIONS = 60
+DELETIONS = 40
 LOOK_AHEAD = 40 * MIB
 RESYNC = "until the old boundaries are found again"
 
@@ -271,7 +269,7 @@ HEAD = """# Spans that the content marks off
 
 Parameters of FastCDC (shortest span / center / longest, normalization) against fixed spans, at \
 level 3, in chunks of 512 KiB: spans and chunks per GiB, what is stored and the processor time as \
-ratios to fixed, and for each edit the MiB that are sent again. Last: 1 MiB is deleted at 60 \
+ratios to fixed, and for each edit the MiB that are sent again. Last: 1 MiB is deleted at 40 \
 places; how many MiB of the content lie in other spans than before (median / nine of ten / most).
 
 The worker's own are 256 / 768 / 4096 KiB, 1: with a higher normalization spans are more alike, \

@@ -17,6 +17,7 @@ from store_workers.stream.compression import (
     CompressedSpan,
     ParallelCompressor,
     frame_maker,
+    span_compressor,
 )
 from store_workers.stream.frames import LARGEST_WHOLE
 from store_workers.stream.spans import FRAME_SPAN, FixedSpans
@@ -160,6 +161,36 @@ def test_the_bytes_of_the_stored_form_stay_what_they_are(level: int, digest: str
     content = b"".join(b"line %d of a text that compresses\n" % (n * n) for n in range(9000))
     frame = frame_compressor(level)(memoryview(content))
     assert hashlib.sha256(frame).hexdigest()[:16] == digest
+
+
+NOISE = Random(6).randbytes(FRAME_SPAN)
+
+
+def test_noise_is_not_searched_for_matches() -> None:
+    """What no sample shows to be compressible is compressed as well as before, but for that."""
+    compress, plain = span_compressor(3), frame_compressor(3)
+    made = compress(memoryview(NOISE))
+    assert made == frame_compressor(compression.NOISE_LEVEL)(memoryview(NOISE))
+    assert zstandard.ZstdDecompressor().decompress(made) == NOISE
+    for content in (text(FRAME_SPAN), bytes(FRAME_SPAN), NOISE[:200_000], NOISE.hex().encode()):
+        assert compress(memoryview(content)) == plain(memoryview(content))
+    for level in (4, 9):
+        some = NOISE[: compression.SAMPLE_FROM]
+        assert span_compressor(level)(memoryview(some)) == frame_compressor(level)(memoryview(some))
+
+
+@pytest.mark.parametrize("period", [4096, 70_001, 300_000])
+def test_noise_that_is_repeated_is_found_all_the_same(period: int) -> None:
+    content = (NOISE[:period] * (FRAME_SPAN // period + 1))[:FRAME_SPAN]
+    found, plain = span_compressor(3)(memoryview(content)), frame_compressor(3)(memoryview(content))
+    assert len(found) <= 1.02 * len(plain)
+
+
+def test_a_part_that_compresses_is_seen_in_the_sample() -> None:
+    part = FRAME_SPAN // 8
+    for start in range(0, FRAME_SPAN, part):
+        content = NOISE[:start] + text(part) + NOISE[start + part :]
+        assert span_compressor(3)(memoryview(content)) == frame_compressor(3)(memoryview(content))
 
 
 @pytest.mark.usefixtures("small_spans")
