@@ -171,7 +171,7 @@ def test_continuous_integration_runs_the_one_line() -> None:
 
 def test_damage_is_found_as_the_document_says(copy: Path) -> None:
     """The line that checks a store fails, and names the chunk, where one is damaged."""
-    (block,) = [b for b in blocks(ROOT / "docs" / "recover.md", "sh") if "> named" in b.text][:1]
+    (block,) = [b for b in blocks(ROOT / "docs" / "recover.md", "sh") if "> named\n" in b.text][:1]
     message = '{"type":"UPLOAD_START","path":"dist/store-workers.pyz","store":"chunks"}'
     script = f"echo '{message}' | python3 dist/store-workers.pyz > events.jsonl\n{block.text}"
 
