@@ -60,8 +60,11 @@ def run_verb(arguments: list[str]) -> int:
     if isinstance(invocation, int):
         return invocation
     pipe = OwnerPipe(invocation.events)
-    pipe.observer = invocation.printer(find_observer(os.environ, pipe, tells_failures=False))
-    return run_messages(invocation.messages, pipe)
+    observer = find_observer(
+        os.environ, pipe, tells_files=invocation.is_single, tells_failures=False
+    )
+    pipe.observer = invocation.printer(observer)
+    return invocation.status(run_messages(invocation.messages, pipe))
 
 
 def no_message(arguments: list[str]) -> str:
@@ -94,11 +97,15 @@ def refuse(pipe: OwnerPipe, problem: str) -> int:
 
 
 def find_observer(
-    environment: Mapping[str, str], pipe: OwnerPipe, *, tells_failures: bool = True
+    environment: Mapping[str, str],
+    pipe: OwnerPipe,
+    *,
+    tells_files: bool = True,
+    tells_failures: bool = True,
 ) -> Observer | None:
     """Who is shown the events besides the owner: operators that ask for a log, else a person.
 
-    Nothing is imported where nobody looks.
+    Nothing is imported where nobody looks. What is told is for a `ProgressBar`.
     """
     level = environment.get(LOG_VARIABLE)
     if level:
@@ -111,7 +118,10 @@ def find_observer(
         from store_workers.people.standard_error import StandardError
 
         return ProgressBar(
-            StandardError(), on_screen=pipe.is_on_screen(), tells_failures=tells_failures
+            StandardError(),
+            on_screen=pipe.is_on_screen(),
+            tells_files=tells_files,
+            tells_failures=tells_failures,
         )
     return None
 

@@ -185,12 +185,32 @@ def test_lines_can_be_checked_as_those_of_sha256sum(folder: Path) -> None:
     assert hashlib.sha256(stored.read_bytes()).hexdigest() == up[:64]
 
 
-def test_output_that_is_closed_is_told(folder: Path) -> None:
-    line = f"{bare_python()} {ARTIFACT} upload file --store st >&-; echo $?"
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("upload file --store st >&-", b"standard output: Bad file descriptor"),
+        ("upload file --store st >/dev/full", b"standard output: No space left on device"),
+        ("upload - --store st <&-", b"-: there is no such descriptor (FILE_NOT_FOUND)"),
+    ],
+)
+def test_streams_that_are_closed_or_full_are_told(folder: Path, line: str, told: bytes) -> None:
     done = subprocess.run(
-        ["sh", "-c", line], cwd=folder, capture_output=True, env=clean_environ(), check=True
+        ["sh", "-c", f"{bare_python()} {ARTIFACT} {line}"],
+        cwd=folder,
+        capture_output=True,
+        env=clean_environ(),
+        check=False,
     )
-    assert b"Traceback" not in done.stderr
+    assert done.returncode == 1
+    (said,) = done.stderr.splitlines()
+    assert told in said
+
+
+def test_nobody_need_hear_of_a_download(folder: Path) -> None:
+    manifest = type_in(folder, "upload", "file", "--store", "st").stdout.decode()[:64]
+    line = f"{bare_python()} {ARTIFACT} download {manifest} copy --store st <&- >&- 2>&-"
+    subprocess.run(["sh", "-c", line], cwd=folder, env=clean_environ(), check=True)
+    assert (folder / "copy").read_bytes() == (folder / "file").read_bytes()
 
 
 def test_a_terminal(folder: Path) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import sys
 import threading
 
 from store_workers.errors import ErrorCode, shown
@@ -66,35 +67,36 @@ class Invocation:
     def __init__(self, command: Command, stderr: StandardError) -> None:
         self._command = command
         self._stderr = stderr
-        stdin = _spare(0) if command.has_stream else None
-        self._stdout = _spare(1)
-        if stdin is not None:
-            self._replace_streams(stdin)
-        self._quiet_standard_streams()
+        self._printer: Printer | None = None
+        stdin, self._stdout = moved_streams()
+        self._replace_streams(stdin)
         self.events = self._stdout if command.is_json else os.open(os.devnull, os.O_WRONLY)
         self.messages = self._feed()
+
+    @property
+    def is_single(self) -> bool:
+        """Is there but one file?"""
+        return len(self._command.messages) == 1
 
     def printer(self, inner: Observer | None) -> Observer | None:
         """Who sees the events: `inner`, and whoever prints lines, but where events are printed."""
         if self._command.is_json:
             return inner
-        return Printer(self._command.paths, self._stdout, self._stderr, inner)
+        self._printer = Printer(self._command.paths, self._stdout, self._stderr, inner)
+        return self._printer
+
+    def status(self, status: int) -> int:
+        """The exit status for that of the run: what could not be printed is no success."""
+        return 1 if status == 0 and self._printer is not None and self._printer.failed else status
 
     def _replace_streams(self, stdin: int) -> None:
         """Let standard input, or output, be a file as any other that an owner hands over."""
         for message in self._command.messages:
             if message.get("path") == STANDARD_STREAM:
                 number = stdin if message["type"] == "UPLOAD_START" else self._stdout
-                os.set_inheritable(number, True)
+                if number != CLOSED:
+                    os.set_inheritable(number, True)
                 message["path"] = f"/dev/fd/{number}"
-
-    @staticmethod
-    def _quiet_standard_streams() -> None:
-        """Number 0 gives nothing from here on, and what is printed on number 1 goes to 2."""
-        null = os.open(os.devnull, os.O_RDONLY)
-        os.dup2(null, 0)
-        os.close(null)
-        os.dup2(2, 1)
 
     def _feed(self) -> int:
         """A pipe that the messages come out of."""
@@ -122,6 +124,31 @@ def session(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [{"type": "SESSION_START", **shared}, *own]
 
 
+def moved_streams() -> tuple[int, int]:
+    """Standard input and output as other descriptors, `CLOSED` where they are.
+
+    Number 0 gives nothing from here on, and what is printed on number 1 goes to 2. The number of
+    a stream that was closed may be that of any file by now: it is left alone.
+    """
+    stdin, stdout = (CLOSED if stream is None else os.dup(number) for number, stream in streams())
+    null = os.open(os.devnull, os.O_RDWR)
+    if sys.stdin is not None:
+        os.dup2(null, 0)
+    if sys.stdout is not None:
+        os.dup2(null if sys.stderr is None else 2, 1)
+    if null > 2:  # else it took the place of one that was closed
+        os.close(null)
+    return stdin, stdout
+
+
+def streams() -> tuple[tuple[int, Any], tuple[int, Any]]:
+    """Standard input and output by their numbers; None where they were closed at the start."""
+    return (0, sys.stdin), (1, sys.stdout)
+
+
+CLOSED = 999_999
+"""A descriptor that there is none of: so that using it is an error that says so."""
+
 OF_A_SESSION = ("store", "tls", "settings")
 """Fields that are the same in every message of a command."""
 
@@ -141,6 +168,7 @@ class Printer:
         self._inner = inner
         self._results: dict[int, str] = {}
         self._printed = 0
+        self.failed = False  # a result could not be printed
 
     def begin(self, message: Message, store: str, progress: Callable[[], Any]) -> None:
         if self._inner is not None:
@@ -203,6 +231,7 @@ class Printer:
                 while data:
                     data = data[os.write(self._stdout, data) :]
             except OSError as error:
+                self.failed = True
                 self._stderr.write(f"{program_name()}: standard output: {error.strerror}\n")
                 return
 
@@ -225,11 +254,3 @@ def failure_line(event: ErrorEvent, path: str) -> str:
 
 def _option(name: str) -> str:
     return "--" + name.replace("_", "-")
-
-
-def _spare(number: int) -> int:
-    """Another descriptor for a standard stream, which may be closed."""
-    try:
-        return os.dup(number)
-    except OSError:
-        return os.open(os.devnull, os.O_RDWR)
