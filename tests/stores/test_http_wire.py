@@ -210,6 +210,11 @@ def test_a_reason_phrase_is_shown_without_secrets_and_controls(plain: Opener) ->
         ("application/json", b'{"error": "bad sig=QUERYSECRET"}', '{"error": "bad sig=[hidden]"}'),
         ("application/xml", b"<Error><Code>No</Code><X>PASSWORD</X></Error>", "No [hidden]"),
         ("text/html", b"<style>x{}</style><p>no &lt;parent&gt;</p>", "no <parent>"),
+        (
+            "text/html",
+            b"<head><title>No</title></head><h1>400 Bad Request</h1><p>a header</p>",
+            "a header",
+        ),
         ("", b"bWU6UEFTU1dPUkQ=", "[hidden]"),
         ("application/octet-stream", b"bytes", ""),
         ("text/plain", b"\x00\x01", ""),

@@ -19,6 +19,9 @@ LASTING = frozenset({501, 505, 507})
 
 SLOW_DOWN = frozenset({429, 503})
 DENIED = frozenset({401, 403, 407})
+AZURE_CODE = "x-ms-error-code"
+"""Azure's word for what is wrong, also where an answer has no body."""
+
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
 
@@ -74,10 +77,10 @@ def retry_after(answer: Response) -> float | None:
 
 def what_it_says(answer: Response, redactor: Redactor) -> str:
     """The reason phrase and the beginning of the body, fit to be shown; "" for neither."""
-    phrase = redactor.clean(answer.reason)
-    text = redactor.clean(_text_of(answer), cut=answer.cut)
-    if text.lower().startswith((f"{answer.status} {phrase}".lower(), phrase.lower())):
-        return text.removeprefix(f"{answer.status} ") or phrase
+    phrase = redactor.clean(f"{answer.reason} {answer.headers.get(AZURE_CODE, '')}")
+    text = redactor.clean(_text_of(answer), cut=answer.cut).removeprefix(f"{answer.status} ")
+    if phrase and text.lower().startswith(phrase.lower()):  # pages say it again as their headline
+        text = text[len(phrase) :].lstrip(" :-")
     return f"{phrase}: {text}" if phrase and text else phrase or text
 
 
@@ -93,8 +96,8 @@ def _text_of(answer: Response) -> str:
     import re
     from html import unescape
 
-    # What is in a page's head is for programs, but for its title.
-    text = re.sub(r"(?is)<(script|style)\b.*?(</\1\s*>|\Z)|<!--.*?(-->|\Z)", " ", text)
+    # What is in a page's head is for programs.
+    text = re.sub(r"(?is)<(head|script|style)\b.*?(</\1\s*>|\Z)|<!--.*?(-->|\Z)", " ", text)
     return unescape(re.sub(r"<[^>]*(>|\Z)", " ", text))
 
 
