@@ -374,6 +374,8 @@ def test_a_store_that_never_overwrites(opener: Opener, number: int) -> None:
         store = opener(server)
         assert store.put(chunk()) is True
         assert store.put(chunk()) is False
+        with pytest.raises(StoreFailure):
+            store.put(chunk(), overwrite=True)
         server.chunks[HASH] = DATA[1:]
         with pytest.raises(StoreFailure) as raised:
             store.put(chunk())
