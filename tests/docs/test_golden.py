@@ -80,7 +80,7 @@ def prepare(name: str, folder: Path) -> None:
     if name in {"stream-corrupt", "download-range"}:
         run_worker(upload("data.bin", "chunks"), cwd=folder)
     if name == "verify-bad":
-        first = "9457a463bed39fce4b7203d18c59081c15df81f217b1b77b8790da9e11d40cbb"
+        first = "01ef7c9912909c34a48940ada44d2adf10794e23d4132a2ab2771e44a9f11260"
         (folder / "chunks" / first[:2] / first).unlink()
     if name == "chunk-corrupt":
         (chunk,) = [path for path in (folder / "chunks").glob("*/*") if path.is_file()]
