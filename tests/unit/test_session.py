@@ -270,6 +270,7 @@ DEFAULTS = {
     "store": "http://session.example/",
     "auth": {"bearer_token": "secret"},
     "tls": {"ca_file": "/ca"},
+    "headers": {"X-Auth-Token": "secret"},
     "settings": {"timeout_ms": 5, "compression_level": 7},
 }
 
@@ -283,6 +284,7 @@ def test_what_a_message_leaves_out_comes_from_the_session() -> None:
     assert message.store == DEFAULTS["store"]
     assert message.auth.bearer_token == "secret"
     assert message.tls.ca_file == "/ca"
+    assert message.headers == DEFAULTS["headers"]
     settings = message.settings
     assert (settings.timeout_ms, settings.compression_level) == (5, 9)
     own = completed(auth={"username": "u", "password": "p"})
@@ -293,10 +295,11 @@ def test_what_a_message_leaves_out_comes_from_the_session() -> None:
 def test_no_secret_goes_to_another_store(store: str) -> None:
     message = completed(store=store)
     assert (message.store, message.auth, message.tls) == (store, None, None)
+    assert message.headers is None
     assert message.settings.timeout_ms == 5
 
 
-@pytest.mark.parametrize("name", ["concurrency", "compression_threads"])
+@pytest.mark.parametrize("name", ["concurrency", "rate_limit", "compression_threads"])
 def test_what_is_the_sessions_is_refused_in_a_message(name: str) -> None:
     with pytest.raises(BadMessage, match=f"settings.{name}: is the session's"):
         completed(settings={name: 1})

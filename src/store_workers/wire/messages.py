@@ -366,7 +366,7 @@ CONTROLS: dict[MessageType, type[SessionStart | Cancel]] = {
 OF_THE_SESSION = ("concurrency", "rate_limit", "compression_threads")
 """Settings that all messages of a session share, and that none of them can have for itself."""
 
-SECRETS = ("auth", "tls")
+SECRETS = ("auth", "headers", "tls")
 """Fields that belong to a store: a message that names its own takes them from itself alone."""
 
 
