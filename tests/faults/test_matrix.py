@@ -485,3 +485,21 @@ def test_a_slow_store_that_makes_headway_is_not_given_up(small: Stored) -> None:
         assert run.status == 0, run
         assert run.duration > 3 * TIMEOUT, run
         assert not run.of("CHUNK_RETRY"), run
+
+
+@pytest.mark.parametrize("method", ["PUT", "GET"])
+def test_a_server_that_serves_fewer_connections_than_asked_for(
+    method: str, medium: Stored, target: Path
+) -> None:
+    """What is above two connections is reset: fewer at once is the answer, not giving up."""
+    settings = {**SETTINGS, "concurrency": 16, "timeout_ms": 5000}
+    with FaultyServer(most=2) as server:
+        server.chunks.update(medium.chunks if method == "GET" else {})
+        message = (
+            upload(medium.path, server.url, settings=settings)
+            if method == "PUT"
+            else download(target, server.url, medium.hashes, settings=settings)
+        )
+        run = run_worker(message)
+        assert run.status == 0, run
+        check_outcome(run, server, method, medium, target)
