@@ -248,6 +248,21 @@ def test_a_full_disk_under_the_file(small: Stored, tmp_path: Path) -> None:
         assert names(disk) == ["file"]
 
 
+def test_a_resumed_download_over_a_full_disk(medium: Stored, tmp_path: Path) -> None:
+    """What was written waits until there is room."""
+    with small_disk(tmp_path, "size=30m") as disk:
+        message = download(disk / "file", medium.path.parent / "store", medium.hashes, resume=True)
+        (disk / "ballast").write_bytes(bytes(20 * MIB))
+        run = run_worker(message)
+        assert run.terminal["code"] == "FILE_WRITE_FAILED", run
+        (disk / "ballast").unlink()
+        run = run_worker(message)
+        assert run.status == 0, run
+        assert run.terminal["resumed_bytes"] > MIB
+        assert (disk / "file").read_bytes() == medium.content
+        assert names(disk) == ["file"]
+
+
 @pytest.mark.parametrize("error", ["EDQUOT", "EIO", "ENOSPC"])
 @pytest.mark.parametrize("call", ["pwrite64", "fsync", "rename"])
 def test_a_call_of_the_file_that_fails(call: str, error: str, small: Stored, target: Path) -> None:

@@ -144,6 +144,79 @@ def test_killed_downloads(
         assert target.read_bytes() == medium.content
 
 
+def damage(folder: Path, chance: random.Random) -> None:
+    """Do to the files of a download that was killed what no disk should."""
+    for path in folder.glob(".file.*"):
+        size = path.stat().st_size
+        if not size or chance.random() < 0.5:
+            continue
+        place = chance.randrange(size)
+        with path.open("r+b") as file:
+            file.seek(place)
+            how = chance.choice(["garbage", "truncated", "longer"])
+            if how == "garbage":
+                file.write(chance.randbytes(chance.randint(1, 5000)))
+            elif how == "truncated":
+                file.truncate()
+            else:
+                file.seek(size)
+                file.write(chance.randbytes(5000))
+
+
+@pytest.mark.parametrize("store", ["directory", "http"])
+@pytest.mark.parametrize("count", [pytest.param(FEW, id="few"), MANY])
+def test_killed_downloads_that_are_resumed(
+    count: int, store: str, medium: Stored, target: Path, tmp_path: Path
+) -> None:
+    """Whatever lies in the partial file: never a wrong byte, and nothing left at the end."""
+    chance = random.Random(7)
+    with FaultyServer() as server:
+        server.chunks.update(medium.chunks)
+        place = str(medium.path.parent / "store") if store == "directory" else server.url
+        message = download(target, place, medium.hashes, settings=SETTINGS, resume=True)
+        moments = Moments(message, seed=8)
+        resumed = 0
+        for number in range(count):
+            target.write_bytes(b"the old one")
+            moments.kill(message)
+            assert target.read_bytes() in {b"the old one", medium.content}, "half a file"
+            if number % 2:
+                damage(target.parent, chance)
+            if number % 3 == 0:
+                run = run_worker(message)
+                assert run.status == 0, run
+                assert target.read_bytes() == medium.content
+                assert os.listdir(target.parent) == [target.name], "something was left over"
+                resumed += run.terminal["resumed_bytes"] > 0
+        assert moments.killed > count // 2, "too few were killed in time"
+        assert resumed or count == FEW, "nothing was ever gone on with"
+
+
+def test_a_killed_download_fetches_nothing_twice_but_what_was_in_flight(
+    medium: Stored, target: Path, tmp_path: Path
+) -> None:
+    with FaultyServer(Rule(faults.stalled(where="body"), "GET", key=medium.hashes[-5])) as server:
+        server.chunks.update(medium.chunks)
+        message = download(target, server.url, medium.hashes, settings=SETTINGS, resume=True)
+        with Worker(message) as worker:
+            deadline = time.monotonic() + 20
+            while len(server.requests("GET")) < len(medium.hashes) - 6:
+                assert time.monotonic() < deadline
+                time.sleep(0.02)
+            time.sleep(0.3)
+            assert target.parent.stat().st_size >= 0
+            worker.signal(signal.SIGKILL)
+            worker.finish(whole=False)
+        server.rules.clear()
+        before = len(server.requests("GET"))
+        run = run_worker(message)
+        assert run.status == 0, run
+        fetched = [request.key for request in server.requests("GET")]
+    assert target.read_bytes() == medium.content
+    assert len(set(fetched)) == len(medium.hashes)
+    assert len(fetched) - len(medium.hashes) <= CONCURRENCY + 1, (before, len(fetched))
+
+
 @pytest.mark.parametrize("seen", range(0, 12, 2))
 def test_a_kill_right_behind_a_chunks_line(seen: int, medium: Stored, tmp_path: Path) -> None:
     """What was told is there, and the next run sends nothing of it."""

@@ -94,6 +94,7 @@ FIELDS: dict[str, dict[str, str]] = {
         "chunks": "count",
         "duration_ms": "count",
         "sha256?": "hash",
+        "resumed_bytes?": "count",
     },
     "FILE_VERIFIED": {
         "store": "text",

@@ -15,6 +15,7 @@ from store_workers.wire.messages import DownloadStart, VerifyStart, decode_messa
 from store_workers.workers.context import Context
 from store_workers.workers.download import Download
 from store_workers.workers.range_download import RangeDownload
+from store_workers.workers.resumed_download import ResumedDownload
 from store_workers.workers.upload import Upload
 from store_workers.workers.verify import Verify
 
@@ -67,7 +68,9 @@ class InProcess:
             threads=threads,
         )
         self.worker: Worker
-        if isinstance(decoded, DownloadStart) and decoded.range is not None:
+        if isinstance(decoded, DownloadStart) and decoded.resume:
+            self.worker = ResumedDownload(decoded, context)
+        elif isinstance(decoded, DownloadStart) and decoded.range is not None:
             self.worker = RangeDownload(decoded, decoded.range, context)
         elif isinstance(decoded, DownloadStart):
             self.worker = Download(decoded, context)
@@ -80,7 +83,8 @@ class InProcess:
     def finish(self, timeout: float = TIMEOUT) -> FileUploaded | FileDownloaded | FileVerified:
         """The last event; raises what the run failed with."""
         end = self._ended.get(timeout=timeout)
-        self.group.close()
+        self.group.when_over(self.worker.close)
+        self.group.close(timeout)
         self.files.close()
         if isinstance(end, BaseException):
             raise end

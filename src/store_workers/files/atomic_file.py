@@ -171,7 +171,7 @@ class AtomicFile:
         self._directory = directory_of(target)
         self._path: str | None = None
         self.descriptor = -1
-        replaced = _replaced(target)
+        replaced = replaced_file(target)
         if replaced is not None and is_mount_point(target):
             raise OSError(errno.EBUSY, "is mounted by itself, so no file can take its place")
         self._names = SyncedDirectory(self._directory)
@@ -186,7 +186,7 @@ class AtomicFile:
 
         Raises `OSError`, and then the target is what it was.
         """
-        replaced = _replaced(self._target)
+        replaced = replaced_file(self._target)
         if replaced is not None:
             keep_permissions(self.descriptor, replaced, self._target)
         sync_file(self.descriptor)
@@ -246,7 +246,7 @@ class AtomicFile:
             raise
 
 
-def _replaced(target: str) -> os.stat_result | None:
+def replaced_file(target: str) -> os.stat_result | None:
     """The regular file that is read under this name, by way of links too; None where none is."""
     try:
         found = os.stat(target)

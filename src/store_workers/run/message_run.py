@@ -105,6 +105,10 @@ class MessageRun:
             threads=self._shared.threads,
         )
         if isinstance(self._message, DownloadStart):
+            if self._message.resume:
+                from store_workers.workers.resumed_download import ResumedDownload
+
+                return ResumedDownload(self._message, context)
             if self._message.range is not None:
                 from store_workers.workers.range_download import RangeDownload
 

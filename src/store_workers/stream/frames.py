@@ -90,13 +90,14 @@ class FrameReader:
 
     Raises `StreamCorrupt` where the stream is no sequence of whole frames, and where a seek table
     lists other frames than those in front of it. Several streams, one behind the other, are one:
-    each table lists the frames since the one before it.
+    each table lists the frames since the one before it. `passed` are the frames before the
+    stream's first one, where it does not begin at the beginning.
     """
 
-    def __init__(self, stream: ChunkStream) -> None:
+    def __init__(self, stream: ChunkStream, passed: SeekTable | None = None) -> None:
         self._stream = stream
-        self._content_offset = 0
-        self._listable = SeekTable()  # the last frames, as far back as a table can list them
+        self._listable = passed or SeekTable()  # as far back as a table can list them
+        self._content_offset = self._listable.totals()[1]
         self._unlisted = False  # a frame since the last table that no table can list
         self._open = True  # no table since the last frame
         self._previous: SeekTable | None = None  # of a stream that ended where a chunk ends

@@ -77,9 +77,12 @@ def _read_levels(name: str, fetch: Fetch) -> Manifest:
     raise StreamCorrupt(f"it is nested more than {DEEPEST} levels deep")
 
 
-def sized(fetched: Iterable[bytes], chunks: ChunkList) -> Iterator[bytes]:
-    """Pass on the chunks of a list, each of which must be as long as the list says."""
-    for index, chunk in enumerate(fetched):
+def sized(fetched: Iterable[bytes], chunks: ChunkList, first: int = 0) -> Iterator[bytes]:
+    """Pass on the chunks of a list, each of which must be as long as the list says.
+
+    They are those from number `first` on.
+    """
+    for index, chunk in enumerate(fetched, first):
         if len(chunk) != chunks.size(index):
             raise StreamCorrupt(
                 f"chunk {index} has {len(chunk)} bytes, not {chunks.size(index)} as its list says"

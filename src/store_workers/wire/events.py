@@ -194,6 +194,9 @@ class FileDownloaded(Event):
     chunks: int = field(COUNT, doc="The number of these chunks.")
     duration_ms: int = field(COUNT, doc="Milliseconds since the message was read.")
     sha256: str | None = field(Digest(), default=None, doc="the file's digest, if it was given")
+    resumed_bytes: int | None = field(
+        COUNT, default=None, doc="bytes that an earlier run had written, if resume was asked for"
+    )
 
 
 class FileVerified(Event):

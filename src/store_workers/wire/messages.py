@@ -329,6 +329,9 @@ class DownloadStart(Start):
     range: Range | None = field(
         Nested(Range), default=None, doc="write only these bytes of the file; needs its manifest"
     )
+    resume: bool = field(
+        Boolean(), default=False, doc="keep what was written by a run that fails, and go on there"
+    )
 
 
 class VerifyStart(Start):
@@ -472,6 +475,8 @@ def _check_range(message: DownloadStart) -> None:
         return
     if message.manifest is None:
         raise BadMessage("range", "needs the file's manifest")
+    if message.resume:
+        raise BadMessage("range", "goes with no resume: what is resumed is a whole file")
     for name in RANGE_GOES_WITHOUT:
         if getattr(message, name) is not None:
             raise BadMessage("range", f"goes with no {name}, which speaks of the whole file")

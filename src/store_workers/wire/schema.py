@@ -45,7 +45,7 @@ def schema() -> dict[str, Any]:
     definitions[DownloadStart.__name__]["dependentSchemas"] = {
         "range": {
             "required": ["manifest"],
-            "properties": dict.fromkeys(RANGE_GOES_WITHOUT, False),
+            "properties": {**dict.fromkeys(RANGE_GOES_WITHOUT, False), "resume": {"const": False}},
         }
     }
     for event in EVENTS:

@@ -43,31 +43,44 @@ class Download:
         self._digest: Any = None
         self._target: Target | None = None
         self._output: Output | None = None
+        self._resumed_bytes: int | None = None
         self._started = time.monotonic()
 
     def run(self) -> FileDownloaded:
         """Download the file; returns what is told at the end, once it is durable."""
-        target = open_target(self._message.path, self._files, self._group.check)
-        self._target = target
-        if isinstance(target, ReplacedFile):
-            self._group.start(target.tidy_up, "tidy-up", spare=True)
+        target = self._target = self._open_target()
         listing = self._listing = self._find_listing()
         self._digest = sha256() if listing.sha256 else None
         output = self._output = self._output_to(target, listing.size)
-        fetcher = self._fetcher = Fetcher(listing.hashes, self._context)
-        stream = ChunkStream(listing.checked(fetcher.chunks()))
-        doubt = decompress_stream(stream, output, self._threads, self._group)
+        doubt = self._write(listing, output)
         self._check(listing, output.size, doubt)
         target.commit()
         return FileDownloaded(
             path=self._message.path,
             store=self._store_name,
             size=output.size,
-            compressed_size=fetcher.fetched_bytes,
+            compressed_size=self._compressed_size(),
             chunks=len(listing.hashes),
             duration_ms=int((time.monotonic() - self._started) * 1000),
             sha256=self._digest.hexdigest() if self._digest else None,
+            resumed_bytes=self._resumed_bytes,
         )
+
+    def _open_target(self) -> Target:
+        target = open_target(self._message.path, self._files, self._group.check)
+        if isinstance(target, ReplacedFile):
+            self._group.start(target.tidy_up, "tidy-up", spare=True)
+        return target
+
+    def _write(self, listing: Listing, output: Output) -> str | None:
+        """Fetch, decode and write the whole file: None where seek tables vouch for it, else why."""
+        fetcher = self._fetcher = Fetcher(listing.hashes, self._context)
+        stream = ChunkStream(listing.checked(fetcher.chunks()))
+        return decompress_stream(stream, output, self._threads, self._group)
+
+    def _compressed_size(self) -> int:
+        """The bytes of all chunks."""
+        return self._fetcher.fetched_bytes if self._fetcher else 0
 
     @property
     def spent(self) -> bool:

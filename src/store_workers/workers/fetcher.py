@@ -41,8 +41,9 @@ class Fetcher:
     Holds half as many chunks again as may be in flight, those that are being fetched included.
     `of_manifest`: are they a manifest's own chunks, and so none of the file's? With `on_bad` a
     chunk that is missing or damaged fails nothing: it is told there, and empty in its place.
-    `wanted` are the places of the list that are fetched, all of them by default. A chunk that
-    keeps all waiting for far longer than the others took is fetched a second time, beside.
+    `wanted` are the places of the list that are fetched, all of them by default. `get` is asked
+    for them instead of the store. A chunk that keeps all waiting for far longer than the others
+    took is fetched a second time, beside.
     """
 
     def __init__(
@@ -53,6 +54,7 @@ class Fetcher:
         of_manifest: bool = False,
         on_bad: Callable[[ChunkFailure], None] | None = None,
         wanted: range | None = None,
+        get: Callable[[str], bytes] | None = None,
     ) -> None:
         self._of_manifest = of_manifest
         self._on_bad = on_bad
@@ -60,7 +62,7 @@ class Fetcher:
         self._wanted = range(len(hashes)) if wanted is None else wanted
         self._under_way = Stragglers(len(self._wanted))
         self._places = context.places
-        self._store = context.store
+        self._get = get or context.store.get
         self._retrier = context.retrier
         self._group = context.group
         self._arrived = context.group.condition()  # its lock guards all below
@@ -172,7 +174,7 @@ class Fetcher:
 
     def _fetch(self, hash: str) -> bytes:
         """One try: the chunk, whose length and digest are right."""
-        chunk = self._store.get(hash)
+        chunk = self._get(hash)
         if not 0 < len(chunk) <= LARGEST_CHUNK:
             raise _corrupt(f"it has {_length(chunk)} bytes, which no chunk has")
         found = sha256(chunk).hexdigest()

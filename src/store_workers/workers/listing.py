@@ -35,13 +35,16 @@ class Listing:
         self.sha256 = sha256
         self.chunks = chunks
 
-    def checked(self, fetched: Iterable[bytes]) -> Iterable[bytes]:
-        """Pass on the chunks as they are fetched, if they are as long as the manifest says."""
+    def checked(self, fetched: Iterable[bytes], first: int = 0) -> Iterable[bytes]:
+        """Pass on the chunks as they are fetched, if they are as long as the manifest says.
+
+        They are those from number `first` on.
+        """
         if self.chunks is None:
             return fetched
         from store_workers.stream.manifest_reader import sized
 
-        return sized(fetched, self.chunks)
+        return sized(fetched, self.chunks, first)
 
 
 def find_listing(message: DownloadStart | VerifyStart, context: Context) -> Listing:
