@@ -1,4 +1,4 @@
-"""Compose a run of this process, run it, and exit."""
+"""Compose the run of this process, run it, and exit."""
 
 from __future__ import annotations
 

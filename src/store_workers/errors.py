@@ -1,4 +1,4 @@
-"""What can go wrong: one root, few leaves, each with its code and its evidence as fields.
+"""Errors: one root class, few subclasses, each with its code and its evidence as fields.
 
 Text is made where an error is told (`messages.ErrorEvent`), not where it is raised; decisions are
 taken on fields, never on text.

@@ -1,4 +1,4 @@
-"""Waiting for descriptors: for a time, and not for ever.
+"""Wait for descriptors, with a time limit.
 
 By poll(2): select(2) knows no descriptor beyond 1023. Where there is neither (Windows, for pipes)
 every descriptor counts as ready, and the call that follows waits.

@@ -1,4 +1,4 @@
-"""Threads that serve many messages, and the group of those that work for one of them.
+"""A pool of threads for a process, and the group of threads of one message.
 
 A `ThreadPool` belongs to the process's run: its threads are used again and again. A `ThreadGroup`
 belongs to one message: the first failure ends it, is told once, and wakes all who wait.

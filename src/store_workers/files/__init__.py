@@ -1,1 +1,1 @@
-"""The two ends on this host: what is read and what is written."""
+"""The local end of a transfer: the source that is read, the target that is written."""

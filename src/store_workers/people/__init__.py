@@ -1,1 +1,1 @@
-"""For people and operators: help, progress bar, log."""
+"""For people: verbs, help, progress bar, log."""

@@ -1,1 +1,1 @@
-"""One run: signals, heartbeat, limits of the host."""
+"""Run a message, a session or a process: signals, heartbeat, limits of the host."""

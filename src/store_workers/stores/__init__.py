@@ -1,1 +1,1 @@
-"""Where chunks live. `locate` (in `location.py`) turns a message's `store` into one of them."""
+"""Stores of chunks: directory, HTTP, S3. `location.py` chooses the one for a message's `store`."""

@@ -1,1 +1,1 @@
-"""The stored form: spans, frames, seek table, the cut, the codecs."""
+"""The stored form: spans, frames, seek table, cutting, manifests, codecs."""

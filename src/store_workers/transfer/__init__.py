@@ -1,1 +1,1 @@
-"""Decisions about transfers, without I/O: retry, how many at once, what to ask first."""
+"""Decisions without I/O: retries, concurrency, rate limit, which chunks to ask for."""

@@ -1,1 +1,1 @@
-"""The wire: messages in, events out, their types, and the two ends of it."""
+"""The wire contract: messages and events as types, the reader of stdin, the writer of stdout."""

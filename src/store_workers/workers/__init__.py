@@ -1,1 +1,1 @@
-"""The workers: each reads from top to bottom as its work goes."""
+"""The workers: upload, download, verify."""
