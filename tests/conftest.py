@@ -1,8 +1,12 @@
-"""Rules for every test: long suites by command only, and no skip in continuous integration."""
+"""Rules for every test: long suites by command only, and no skip in continuous integration.
+
+The tests run alike wherever they are started from: signals have their usual meaning.
+"""
 
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 # Before Hypothesis is imported by any test: its examples belong under build/.
@@ -11,6 +15,14 @@ os.environ.setdefault(
 )
 
 import pytest
+
+# What is ignored or blocked here would be in every child, too: a shell without job control ignores
+# SIGINT in what it starts with `&`, and `nohup` SIGHUP.
+for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
+    if signal.getsignal(number) is signal.SIG_IGN:
+        usual = signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL
+        signal.signal(number, usual)
+signal.pthread_sigmask(signal.SIG_SETMASK, [])
 
 IN_CI = os.environ.get("CI", "").lower() in {"1", "true", "yes"}
 

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 import os
 import shutil
 import subprocess
@@ -36,9 +35,6 @@ OLDEST = (3, 10)
 # Two tests at a time: most of a test's time is spent waiting for a process or a server.
 PYTEST = ("pytest", "--numprocesses=2", "--dist=loadgroup", "-q")
 
-# More than these do not fail by the machine's load.
-MOST_SECOND_TRIES = 5
-
 
 def main(arguments: Sequence[str]) -> int:
     """Run the steps in order and stop at the first that fails."""
@@ -51,35 +47,9 @@ def main(arguments: Sequence[str]) -> int:
     run("lint", python, "-m", "ruff", "check", "--quiet")
     run("format", python, "-m", "ruff", "format", "--check", "--quiet")
     run("types", python, "-m", "mypy", "--strict", "--no-error-summary")
-    tests(python, arguments)
+    run("tests", python, "-m", *PYTEST, *arguments)
     say("everything passed")
     return 0
-
-
-def tests(python: str, arguments: Sequence[str]) -> None:
-    """Run the tests; a few that failed beside others are tried once more, alone, and named.
-
-    Some bound the time of real processes, and a machine that stalls for seconds breaks such a
-    bound without any fault in the code. What fails alone as well fails the run, as do many.
-    """
-    started = time.monotonic()
-    command = (python, "-m", *PYTEST, *arguments)
-    status = subprocess.run(command, check=False, env=clean_environ()).returncode
-    if status == 0:
-        say(f"tests: ok, {time.monotonic() - started:.1f} s")
-        return
-    failed = last_failed()
-    if status != 1 or not 0 < len(failed) <= MOST_SECOND_TRIES:
-        give_up("tests", f"exit status {status} of: {' '.join(command)}")
-    run("second try", python, "-m", "pytest", "-q", *failed)
-    for name in failed:
-        say(f"FAILED beside others and passed alone: {name}")
-
-
-def last_failed() -> list[str]:
-    """The names of the tests that failed in the run before."""
-    record = BUILD / "pytest" / "v" / "cache" / "lastfailed"
-    return sorted(json.loads(record.read_text())) if record.is_file() else []
 
 
 def environment(name: str = "test", requirements: Sequence[Path] = REQUIREMENTS) -> str:
@@ -148,6 +118,7 @@ def run(step: str, *command: str, quiet: bool = False) -> None:
             command,
             check=False,
             env=clean_environ(),
+            stdin=subprocess.DEVNULL,
             stdout=hidden,
             stderr=subprocess.STDOUT if quiet else None,
         )

@@ -59,7 +59,7 @@ def check(trip: RoundTrip, hashes: list[str], python: str, *command: str, **how:
         {"PYTHON_ZSTANDARD_IMPORT_POLICY": "cffi"},
         {"LANG": "C", "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
         {"HOME": None},
-        {"HOME": "/nonexistent", "TMPDIR": "/nonexistent"},
+        {"HOME": "/proc/none", "TMPDIR": "/proc/none"},
     ],
     ids=",".join,
 )

@@ -111,7 +111,7 @@ def test_a_store_that_everybody_may_write_to(small: Stored, open_folder: Path) -
         assert not path.stat().st_mode & 0o022, "open for others to change"
 
 
-@pytest.mark.parametrize("home", [None, "", "relative", "/nonexistent/home"])
+@pytest.mark.parametrize("home", [None, "", "relative", "/proc/none"])
 def test_no_home(home: str | None, small: Stored, open_folder: Path) -> None:
     """Somebody without an entry in the list of users either."""
     shutil.copy(small.path, open_folder / "file")

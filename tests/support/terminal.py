@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.support.worker import NO_HOME
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
@@ -81,7 +83,7 @@ class Terminal:
         self._tmux("kill-server")
 
     def _tmux(self, *arguments: str) -> str:
-        environ = {"PATH": os.environ["PATH"], "LANG": "C.UTF-8", "HOME": "/nonexistent"}
+        environ = {"PATH": os.environ["PATH"], "LANG": "C.UTF-8", "HOME": NO_HOME}
         done = subprocess.run(
             [*self._command, *arguments],
             capture_output=True,

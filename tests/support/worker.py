@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parent.parent.parent
 ARTIFACT = Path(os.environ.get("STORE_WORKERS_ARTIFACT", ROOT / "dist" / "store-workers.pyz"))
 
+NO_HOME = "/proc/no-home"
+"""A home that not even root can make: what a program puts there would stay for all later tests."""
+
 Message = Any  # a JSON object, a list of them for a session, or the very bytes to send
 
 
@@ -51,7 +54,7 @@ def clean_environ(changes: Mapping[str, str | None] | None = None) -> dict[str, 
     environ: dict[str, str | None] = {
         "PATH": os.environ["PATH"],
         "LANG": "C.UTF-8",
-        "HOME": "/nonexistent",
+        "HOME": NO_HOME,
         **(changes or {}),
     }
     return {name: value for name, value in environ.items() if value is not None}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
@@ -115,6 +116,26 @@ def download(
     end = InProcess(message, store, threads=threads).finish()
     assert isinstance(end, FileDownloaded)
     return end
+
+
+def until(holds: Callable[[], bool]) -> None:
+    """Wait for what other threads bring about, however slow this machine is."""
+    deadline = time.monotonic() + TIMEOUT
+    while not holds():
+        assert time.monotonic() < deadline, "it did not come"
+        time.sleep(0.001)
+
+
+def settled(count: Callable[[], int]) -> int:
+    """What a number is that other threads count up, once they come no further.
+
+    Taken too early, on a machine that stalls, it is too small: good for upper bounds alone.
+    """
+    seen = -1
+    while (now := count()) != seen:
+        seen = now
+        time.sleep(0.1)
+    return seen
 
 
 def beside(work: Callable[[], object]) -> threading.Thread:

@@ -7,6 +7,7 @@ import os
 import stat
 import struct
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -261,18 +262,24 @@ def test_closing_does_not_wait_for_a_hanging_file_system(
     os.close(descriptor)
     release = threading.Event()
     held = threading.Event()
+    opened = os.open
 
-    def hang() -> None:
-        with files._lock:
-            held.set()
-            release.wait(TIMEOUT)
+    def hang(*arguments: Any) -> int:
+        held.set()
+        assert release.wait(TIMEOUT)
+        return opened(*arguments)
 
-    thread = beside(hang)
-    assert held.wait(TIMEOUT)
-    files.close()
-    assert not os.path.exists(path)
-    release.set()
-    thread.join(TIMEOUT)
+    monkeypatch.setattr(os, "open", hang)
+    with ThreadPoolExecutor(1) as pool:
+        late = pool.submit(files.create, str(tmp_path))
+        assert held.wait(TIMEOUT)
+        files.close()
+        assert not late.done()
+        assert not os.path.exists(path)
+        release.set()
+        with pytest.raises(Abandoned):
+            late.result(TIMEOUT)
+    assert list(tmp_path.iterdir()) == []
     with pytest.raises(Abandoned):
         files.create(str(tmp_path))
 

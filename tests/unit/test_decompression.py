@@ -311,8 +311,8 @@ whole = hand_made(0xA0, (4 * MIB).to_bytes(4, "little"))
 rle = block(RLE, 128 * 1024, b"x")
 last = block(RLE, 128 * 1024, b"x", last=True)
 bombs = {
-    "unsized": (rle_bomb(1024 * MIB, bytes([0]) + LARGE_WINDOW), None),
-    "unsized, size given": (rle_bomb(1024 * MIB, bytes([0]) + LARGE_WINDOW), 5000),
+    "unsized": (rle_bomb(512 * MIB, bytes([0]) + LARGE_WINDOW), None),
+    "unsized, size given": (rle_bomb(512 * MIB, bytes([0]) + LARGE_WINDOW), 5000),
     "absurd size": (absurd + rle * 4096, None),
     "absurd size, one segment": (single + rle * 4096, None),
     "more than a whole frame declares": (whole + rle * 4096 + last, None),
@@ -344,7 +344,7 @@ def test_bombs_cost_no_memory() -> None:
         timeout=TIMEOUT,
     )
     assert done.stdout.splitlines() == [
-        "unsized: decoded 1024 True",
+        "unsized: decoded 512 True",
         "unsized, size given: FILE_MISMATCH 0 True",
         "absurd size: STREAM_CORRUPT 512 True",
         "absurd size, one segment: STREAM_CORRUPT 0 True",

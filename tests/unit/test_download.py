@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import time
 from random import Random
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +13,7 @@ from store_workers.errors import ChunkFailure, ErrorCode, StoreFailure, WorkerEr
 from store_workers.wire.events import DownloadProgress, FileDownloaded
 from tests.stores.flaky_store import FlakyStore
 from tests.stores.memory_store import MemoryStore
-from tests.unit.in_process import TIMEOUT, InProcess, beside, download, upload
+from tests.unit.in_process import TIMEOUT, InProcess, beside, download, settled, upload
 from tests.unit.streams import rle_bomb
 
 if TYPE_CHECKING:
@@ -238,10 +237,7 @@ def test_a_target_that_takes_nothing_makes_the_fetching_wait(
         "settings": {"concurrency": concurrency},
     }
     run = InProcess(message, stored.store, threads=threads)
-    seen = -1
-    while (now := len(stored.store.fetched)) != seen:
-        seen = now
-        time.sleep(0.2)
+    seen = settled(lambda: len(stored.store.fetched))
     # Chunks of 512 KiB, frames of no more than 4 MiB; one frame at the door.
     assert seen <= concurrency + 8 * (2 * threads + 1) + 1
     assert seen < len(stored.hashes)

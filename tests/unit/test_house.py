@@ -162,3 +162,14 @@ def test_versions_of_the_metadata_and_the_pins_agree() -> None:
     assert declared <= pinned
     of_dependencies = {"jmespath", "python-dateutil", "six", "typing_extensions"}
     assert pinned - declared <= of_dependencies
+
+
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "tests" / "unit").glob("*.py")), ids=lambda p: p.stem
+)
+def test_unit_tests_open_no_socket_and_do_not_sleep(path: Path) -> None:
+    """`in_process` alone does, on behalf of all."""
+    assert "socket" not in imports(path)
+    calls = [node for node in ast.walk(ast.parse(path.read_bytes())) if isinstance(node, ast.Call)]
+    sleeps = [call.lineno for call in calls if ast.unparse(call.func) == "time.sleep"]
+    assert path.stem == "in_process" or not sleeps

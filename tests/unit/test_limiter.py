@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
-from contextlib import suppress
 from queue import SimpleQueue
 
 import pytest
@@ -13,7 +11,7 @@ from store_workers.errors import ErrorCode, StoreFailure
 from store_workers.threads import Abandoned, ThreadGroup
 from store_workers.transfer.limiter import Limiter, Places
 from tests.stores.flaky_store import unavailable
-from tests.unit.in_process import TIMEOUT, beside
+from tests.unit.in_process import TIMEOUT, beside, until
 
 
 class Paced:
@@ -157,8 +155,7 @@ def test_messages_take_turns() -> None:
 
     for count, (places, name) in enumerate([(first, "first")] * 4 + [(second, "second")] * 2):
         beside(lambda places=places, name=name: work(places, name))  # type: ignore[misc]
-        while first.waiting + second.waiting <= count:
-            time.sleep(0.001)
+        until(lambda count=count: first.waiting + second.waiting > count)  # type: ignore[misc]
     held.__exit__(None, None, None)
     told = [order.get(timeout=TIMEOUT) for _ in range(6)]
     assert told == ["first", "second", "first", "second", "first", "first"]
@@ -173,15 +170,12 @@ def test_the_end_of_one_message_takes_no_place_from_another() -> None:
         place.__enter__()
 
     def wait() -> None:
-        with suppress(Abandoned):
-            cancelled.take()
+        cancelled.take()
 
-    threads = [beside(wait) for _ in range(3)]
-    while cancelled.waiting < 3:
-        time.sleep(0.001)
-    groups[0].fail(Abandoned())
-    for thread in threads:
-        thread.join(TIMEOUT)
+    for number in range(3):
+        groups[0].start(wait, f"waits {number}")
+    until(lambda: cancelled.waiting == 3)
+    assert groups[0].close(TIMEOUT)
     for place in held:
         place.__exit__(None, None, None)
     other.take()

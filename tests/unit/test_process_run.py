@@ -60,7 +60,7 @@ def success(content: Path) -> None:
 def failure(content: Path) -> None:
     status, end = ended(upload(content, size=1))
     assert (status, end["code"]) == (1, "FILE_MISMATCH")
-    status, end = ended({**upload(content), "path": "/nonexistent"})
+    status, end = ended({**upload(content), "path": str(content.parent / "absent")})
     assert (status, end["code"]) == (1, "FILE_NOT_FOUND")
 
 
@@ -109,7 +109,7 @@ def session(content: Path) -> None:
         owner.send({"type": "UPLOAD_START", "id": "stuck", "path": str(fifo)})
         for number in range(20):
             owner.send({"type": "UPLOAD_START", "id": f"{number}", "path": str(content)})
-        owner.send({"type": "UPLOAD_START", "id": "absent", "path": "/nonexistent"})
+        owner.send({"type": "UPLOAD_START", "id": "absent", "path": str(content.parent / "absent")})
         owner.send(b"nonsense")
         owner.wait_for(lambda event: event.get("id") == "absent")
         owner.send({"type": "CANCEL", "id": "stuck"})

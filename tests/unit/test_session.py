@@ -6,7 +6,6 @@ import os
 import select
 import signal
 import threading
-import time
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +20,7 @@ from store_workers.stores.once import JUST_NOW, PutOnce
 from store_workers.threads import Abandoned, ThreadGroup
 from store_workers.wire.messages import Cancel, SessionStart, decode_first, decode_next
 from tests.stores.memory_store import MemoryStore
-from tests.unit.in_process import TIMEOUT, beside
+from tests.unit.in_process import TIMEOUT, beside, until
 from tests.unit.owners import Owner
 
 if TYPE_CHECKING:
@@ -136,12 +135,12 @@ def test_an_id_in_use_is_refused_without_naming_it(fifo: Path, tmp_path: Path) -
     with Owner(start(tmp_path / "store")) as owner:
         owner.send(upload(fifo, "one"))
         with fifo.open("wb"):
-            owner.send(upload("/nonexistent", "one"))
+            owner.send(upload("/proc/absent", "one"))
             refused = owner.wait_for(lambda event: event.get("code") == "BAD_MESSAGE")
             assert "id" not in refused
         done = owner.wait_for(ended("one"))
         assert done["type"] == "FILE_UPLOADED"
-        owner.send(upload("/nonexistent", "one"))  # ended: free again
+        owner.send(upload("/proc/absent", "one"))  # ended: free again
         status, end = owner.finish()
     assert (status, end["files"], end["failed"]) == (1, 2, 2)
 
@@ -212,16 +211,19 @@ def test_an_owner_that_goes_ends_the_session(fifo: Path, tmp_path: Path) -> None
 
 
 def test_an_owner_that_writes_faster_is_made_to_wait(
-    files: list[Path], fifo: Path, tmp_path: Path
+    files: list[Path], fifo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(session, "MOST_WAITING", 100)
+    monkeypatch.setattr(session, "ROOM_AGAIN", 50)
+    padding = 100 * "x"  # the pipe takes fewer messages
     with Owner(start(tmp_path / "store", max_files=1)) as owner:
         owner.send(upload(fifo, "first"))
         with fifo.open("wb"):
             sent = 0
             while writable(owner.to_worker, wait=sent > session.MOST_WAITING):
-                owner.send(upload(files[0], f"message-{sent:06d}"))
+                owner.send(upload(files[0], f"{sent:06d}-{padding}"))
                 sent += 1
-            in_the_pipe = 65536 * 2 // len(str(upload(files[0], "message-000000")))
+            in_the_pipe = 65536 * 2 // len(str(upload(files[0], f"000000-{padding}")))
             assert session.MOST_WAITING <= sent < 2 * session.MOST_WAITING + in_the_pipe
         status, end = owner.finish()
     assert (status, end["files"], end["failed"]) == (0, sent + 1, 0)
@@ -344,10 +346,7 @@ def chunk() -> Chunk:
 
 
 def until_there_wait(store: PutOnce, count: int) -> None:
-    deadline = time.monotonic() + TIMEOUT
-    while len(store._condition._waiters) < count:  # type: ignore[attr-defined]
-        assert time.monotonic() < deadline
-        time.sleep(0.001)
+    until(lambda: len(store._condition._waiters) >= count)  # type: ignore[attr-defined]
 
 
 def test_a_chunk_that_is_under_way_is_not_sent_twice(group: ThreadGroup) -> None:
