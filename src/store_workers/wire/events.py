@@ -193,9 +193,15 @@ class FileDownloaded(Event):
     )
     chunks: int = field(COUNT, doc="The number of these chunks.")
     duration_ms: int = field(COUNT, doc="Milliseconds since the message was read.")
-    sha256: str | None = field(Digest(), default=None, doc="the file's digest, if it was given")
+    sha256: str | None = field(
+        Digest(),
+        default=None,
+        doc="The SHA-256 of the file, if the message or the manifest has it.",
+    )
     resumed_bytes: int | None = field(
-        COUNT, default=None, doc="bytes that an earlier run had written, if resume was asked for"
+        COUNT,
+        default=None,
+        doc="Bytes that an earlier run had written, if the message asked for `resume`.",
     )
 
 

@@ -327,10 +327,12 @@ class DownloadStart(Start):
         "and the file does not appear.",
     )
     range: Range | None = field(
-        Nested(Range), default=None, doc="write only these bytes of the file; needs its manifest"
+        Nested(Range), default=None, doc="Write only these bytes of the file. Requires `manifest`."
     )
     resume: bool = field(
-        Boolean(), default=False, doc="keep what was written by a run that fails, and go on there"
+        Boolean(),
+        default=False,
+        doc="Keep what was written when the run fails, and continue from it in a later run.",
     )
 
 
