@@ -1,21 +1,20 @@
 """Which chunks of an upload are worth asking the store for, before they are sent.
 
 Asking costs a round trip, so on a first upload it must be rare; but what the store has must not be
-sent twice. Both hold because some chunks, the leaders, go before all others: these wait until the
-store has said of every leader whether it has it, and has one of them. So
+sent twice. Both hold because the first eight chunks, the leaders, go before all others: these wait
+until the store has said of every leader whether it has it, and has one of them. So
 
 - a store that has no leader has none of an earlier, interrupted upload, and no earlier version of
-  the file that begins alike. From then on only chunks 1, 3, 7, 15, 31 and then every 32nd are asked
-  for, in case the file shares later parts with others or the store lost its first chunks;
-- with fixed boundaries the first chunk is the only leader, and after any hit the chunks behind it
-  are asked for, as far as an interrupted run can have left chunks open (those in flight) and this
-  run can be ahead of its answers (the same once more, and what its threads hold), twice over. It is
-  counted in places of the stream and not in misses: chunks are taken by several threads, and those
-  far behind the end of the interrupted run may miss before those that are in the store were asked
-  for;
+  the file that begins alike. From then on only chunks 15, 31 and then every 32nd are asked for, in
+  case the file shares later parts with others or the store lost its first chunks;
+- with fixed boundaries the chunks behind any hit are asked for, as far as an interrupted run can
+  have left chunks open (those in flight) and this run can be ahead of its answers (the same once
+  more, and what its threads hold), twice over. It is counted in places of the stream and not in
+  misses: chunks are taken by several threads, and those far behind the end of the interrupted run
+  may miss before those that are in the store were asked for;
 - with content boundaries hits and misses alternate: each edit since the version that the store has
-  makes a few new chunks, anywhere. So the first eight are leaders, which is more than one edit
-  touches, and after any hit every chunk is asked for, until far more were missed than found.
+  makes a few new chunks, anywhere. It hardly touches all leaders, and after any hit every chunk is
+  asked for, until far more were missed than found.
 """
 
 from __future__ import annotations
@@ -27,7 +26,8 @@ ASK_AT_LEAST_EVERY = 32
 SHORTEST_REACH = 64
 """Chunks behind a hit that are asked for at least."""
 
-CONTENT_LEADERS = 8
+LEADERS = 8
+"""Chunks that go first: as many as are sent at once to begin with, for they cost no time then."""
 
 MISSES_FOR_EACH_HIT = 4
 """Chunks that are asked for in vain, beside those of one reach, before asking does not pay."""
@@ -41,7 +41,7 @@ class Probing:
         self._by_content = by_content
         self._reach = max(SHORTEST_REACH, 4 * concurrency)
         self._lock = threading.Lock()  # for all below
-        self._leaders = 0 if asking_is_free else CONTENT_LEADERS if by_content else 1
+        self._leaders = 0 if asking_is_free else LEADERS
         self._unsettled = set(range(self._leaders))  # leaders of which the store said nothing yet
         self._has_leader = not self._leaders
         self._within_reach = 0  # the chunks before this one are behind a hit, or near it
@@ -74,7 +74,7 @@ class Probing:
 
     def _is_likely(self, index: int) -> bool:
         if not self._by_content:
-            return index < self._within_reach
+            return index < max(self._leaders, self._within_reach)
         enough = self._reach + MISSES_FOR_EACH_HIT * self._hits
         return index < self._leaders or (self._hits > 0 and self._misses < enough)
 
