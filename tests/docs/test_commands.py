@@ -33,6 +33,7 @@ ELSEWHERE = {
     "python3 tools/test.py": ("what runs this test", "true"),
     "python3 -m tests.fuzz.run ": ("a suite that is run by hand", "true"),
     "python3 tools/build.py": ("the step before the tests", "test -x dist/store-workers.pyz"),
+    "python3 tools/reference.py": ("tests/docs/test_reference.py", "true"),
     "python3 tools/release.py": ("tests/docs/test_release.py", "true"),
     "python3 tools/check.py": ("the same checks are steps of tools/test.py", "true"),
     "STORE_WORKERS_WRITE_EXAMPLES=1": ("tests/docs/test_golden.py compares them", "true"),
