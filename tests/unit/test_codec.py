@@ -40,3 +40,9 @@ def test_another_libzstd_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     assert warning.code is WarningCode.CODEC_DIFFERS
     assert "not libzstd 1.5.7" in warning.message
     assert "the hashes may differ" in warning.message
+
+
+def test_a_thread_keeps_its_compressors() -> None:
+    levels = (3, 1, -10)
+    first = [codec.frame_compressor(level) for level in levels]
+    assert [codec.frame_compressor(level) for level in levels] == first

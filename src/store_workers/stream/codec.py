@@ -43,19 +43,24 @@ library_version = binding.library_version
 stream_decompressor = binding.stream_decompressor
 
 _own = threading.local()
-"""What each thread used last: `compressor`, of the level `level`, and `decompressor`.
+"""What each thread has made: `compressors` by their level, and `decompressor`.
 
 They hold some hundred KiB. To make them anew for every small file of a session costs time, and
 memory that the C library's allocator keeps for each thread, in pieces.
 """
 
+MOST_COMPRESSORS = 3
+"""Compressors that a thread keeps: a file at one of the usual levels needs so many."""
+
 
 def frame_compressor(level: int) -> Callable[[memoryview], bytes]:
     """See `codec_zstandard.frame_compressor`; for the calling thread alone."""
-    if getattr(_own, "level", None) != level:
-        _own.compressor = binding.frame_compressor(level)
-        _own.level = level
-    found: Callable[[memoryview], bytes] = _own.compressor
+    made: dict[int, Callable[[memoryview], bytes]] = _own.__dict__.setdefault("compressors", {})
+    found = made.get(level)
+    if found is None:
+        if len(made) >= MOST_COMPRESSORS:
+            made.clear()  # few sessions have files of several levels
+        found = made[level] = binding.frame_compressor(level)
     return found
 
 
