@@ -67,6 +67,7 @@ class InProcess:
             retrier=retrier,
             files=self.files,
             threads=threads,
+            is_first_in=lambda _directory: False,
         )
         self.worker: Worker
         if isinstance(decoded, DownloadStart) and decoded.resume:

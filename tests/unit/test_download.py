@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import threading
 from random import Random
 from typing import TYPE_CHECKING, Any
 
@@ -291,3 +292,21 @@ def test_permissions_of_the_old_file_are_kept(stored: Stored) -> None:
     stored.download()
     assert stored.path.stat().st_mode & 0o777 == 0o640
     assert stored.path.read_bytes() == stored.content
+
+
+def test_one_thread_does_a_small_file_of_a_quick_store(tmp_path: Path) -> None:
+    threads = set()
+
+    class Watched(MemoryStore):
+        def get(self, hash: str) -> bytes:
+            threads.add(threading.current_thread().name)
+            return super().get(hash)
+
+    store = Watched(asking_is_free=True)
+    content = Random(4).randbytes(10_000)
+    (tmp_path / "source").write_bytes(content)
+    hashes = upload(tmp_path / "source", store).hashes
+    download(tmp_path / "file", store, hashes)
+    assert (tmp_path / "file").read_bytes() == content
+    assert len(hashes) > 1
+    assert threads == {"work"}

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from store_workers.errors import BadMessage, ErrorCode, StoreFailure
+from store_workers.files import target
 from store_workers.run import session
 from store_workers.run.open_stores import MOST_IDLE, OpenStores
 from store_workers.stores import once
@@ -492,3 +493,18 @@ def test_what_was_stored_just_now_is_there_and_later_the_store_is_asked(
     for number in range(10):
         store.put(Chunk(f"{number:064x}", [memoryview(b"c")]))
     assert len(store._stored) == 3
+
+
+def test_a_directory_is_tidied_up_once(
+    files: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tidied: list[str] = []
+    monkeypatch.setattr(target, "remove_stale_files", tidied.append)
+    with Owner(start(tmp_path / "store")) as owner:
+        owner.send(upload(files[7], "up"))
+        hashes = owner.wait_for(ended("up"))["hashes"]
+        for number in range(5):
+            path = str(tmp_path / f"back-{number}")
+            owner.send({"type": "DOWNLOAD_START", "id": path, "path": path, "hashes": hashes})
+        assert owner.finish()[0] == 0
+    assert tidied == [str(tmp_path)]

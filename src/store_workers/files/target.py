@@ -68,9 +68,14 @@ class ReplacedFile:
         self._end = 0  # of the holes that may be the file's last bytes; guarded by the lock
         self.write_at: WriteAt | None = self._write_at if hasattr(os, "pwrite") else None
 
+    @property
+    def directory(self) -> str:
+        """The directory that the file lies in."""
+        return directory_of(system_path(self._path))
+
     def tidy_up(self) -> None:
         """Remove what killed workers left beside the file, once it is old enough."""
-        remove_stale_files(directory_of(system_path(self._path)))
+        remove_stale_files(self.directory)
 
     def write(self, data: bytes) -> None:
         """Append bytes; raises `WorkerError`."""

@@ -103,6 +103,7 @@ class MessageRun:
             retrier=self._retrier(places),
             files=self._files,
             threads=self._shared.threads,
+            is_first_in=self._shared.is_first_in,
         )
         if isinstance(self._message, DownloadStart):
             if self._message.resume:

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from store_workers.wire.writer import Observer, OwnerPipe
 
 
+MOST_DIRECTORIES = 1000
+"""Directories that are remembered at most."""
+
+
 class Shared:
     """Threads, stores and the limiter of one run; `close` undoes all that was begun with them.
 
@@ -38,6 +42,7 @@ class Shared:
         self.pool = ThreadPool()
         self.group = ThreadGroup(on_failure, pool=self.pool)
         self.threads = 1
+        self._directories: set[str] = set()  # those that files were written to
         self._undo = ExitStack()
         self._limiter: Limiter | None = None
         self.rate_limit: RateLimit | None = None
@@ -66,6 +71,15 @@ class Shared:
         """How many requests may be in flight, all messages together."""
         assert self._limiter is not None  # noqa: S101 - `settle` comes first
         return self._limiter
+
+    def is_first_in(self, directory: str) -> bool:
+        """Is this the first message, as far as is remembered, that writes to a directory?"""
+        if directory in self._directories:
+            return False
+        if len(self._directories) >= MOST_DIRECTORIES:
+            self._directories.clear()
+        self._directories.add(directory)
+        return True
 
     def close_with(self, undo: Callable[[], None]) -> None:
         """Call `undo` when all is closed; what was asked for last is called first."""

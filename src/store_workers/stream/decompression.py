@@ -79,6 +79,11 @@ def decompress_stream(
     return reader.doubt
 
 
+SHORT_FRAME = 256 * 1024
+"""Bytes of content up to which a frame is decoded at once, where no other is in hand: to hand it
+over to another thread would take longer."""
+
+
 class ParallelDecoder:
     """Threads that decompress whole frames and write them, in order where that matters.
 
@@ -104,6 +109,10 @@ class ParallelDecoder:
             self._decode_by_block(frame)
             return
         self._output.announce(frame.content_offset + (frame.content_size or 0))
+        if self._written == self._taken and (frame.content_size or 0) <= SHORT_FRAME:
+            content = _decode_whole(frame_decompressor(), frame)
+            self._output.write(content, frame.content_offset)
+            return
         with self._changed:
             self._changed.wait_while(lambda: self._taken - self._written >= 2 * self._most_threads)
             self._waiting.append((self._taken, frame))
@@ -141,9 +150,7 @@ class ParallelDecoder:
                 self._changed.wait_while(lambda: not self._waiting)
                 self._idle -= 1
                 number, frame = self._waiting.pop(0)
-            data = b"".join(frame.pieces or ())
-            frame.pieces = None  # the chunks it came in are free to go
-            content = _decoded(partial(decompress, data, frame.content_size or 0))
+            content = _decode_whole(decompress, frame)
             self._write(number, content, frame.content_offset)
 
     def _write(self, number: int, content: bytes, offset: int) -> None:
@@ -160,6 +167,13 @@ class ParallelDecoder:
             if write_at is not None:
                 self._output.size += len(content)
             self._changed.notify_all()
+
+
+def _decode_whole(decompress: Callable[[bytes, int], bytes], frame: Frame) -> bytes:
+    """The content of a frame that came whole, which is used up by that."""
+    data = b"".join(frame.pieces or ())
+    frame.pieces = None  # the chunks it came in are free to go
+    return _decoded(partial(decompress, data, frame.content_size or 0))
 
 
 def _decoded(work: Callable[[], bytes]) -> bytes:

@@ -39,10 +39,21 @@ class Context:
     without secrets, and the limiter behind `places`, which says how many requests may be in
     flight. Of this message alone: its thread `group`, which is over when the message is; `emit`,
     for its events; its `retrier`, which takes one of the `places` for each try; its temporary
-    `files`. `threads` is how many may compress or decompress at once.
+    `files`. `threads` is how many may compress or decompress at once. `is_first_in` says once a run
+    of each directory that no file was written to it before: then it is tidied up.
     """
 
-    __slots__ = ("emit", "files", "group", "places", "retrier", "store", "store_name", "threads")
+    __slots__ = (
+        "emit",
+        "files",
+        "group",
+        "is_first_in",
+        "places",
+        "retrier",
+        "store",
+        "store_name",
+        "threads",
+    )
 
     def __init__(
         self,
@@ -55,6 +66,7 @@ class Context:
         retrier: Retrier,
         files: TemporaryFiles,
         threads: int,
+        is_first_in: Callable[[str], bool],
     ) -> None:
         self.group = group
         self.emit = emit
@@ -64,3 +76,4 @@ class Context:
         self.retrier = retrier
         self.files = files
         self.threads = threads
+        self.is_first_in = is_first_in

@@ -68,7 +68,7 @@ class Download:
 
     def _open_target(self) -> Target:
         target = open_target(self._message.path, self._files, self._group.check)
-        if isinstance(target, ReplacedFile):
+        if isinstance(target, ReplacedFile) and self._context.is_first_in(target.directory):
             self._group.start(target.tidy_up, "tidy-up", spare=True)
         return target
 

@@ -35,6 +35,10 @@ the limiter allows within a few round trips.
 """
 
 
+FEW = 8
+"""Chunks of a list up to which a quick store is asked on the thread that wants them."""
+
+
 class Fetcher:
     """Fetches chunks side by side, and hands them out in order.
 
@@ -75,9 +79,28 @@ class Fetcher:
 
     def chunks(self) -> Iterator[bytes]:
         """The chunks, verified, in the order of their hashes."""
-        self._start(FIRST_THREADS)
         for index in self._wanted:
+            if not self._threads and self._pays_to_fetch_here():
+                yield self._fetch_here(index)
+                continue
+            if not self._threads:
+                self._start(FIRST_THREADS)
             yield self._next(index)
+
+    def _pays_to_fetch_here(self) -> bool:
+        """Would handing the next chunk to another thread cost more than it gains?"""
+        return len(self._wanted) == 1 or (len(self._wanted) <= FEW and self._places.is_quick)
+
+    def _fetch_here(self, index: int) -> bytes:
+        """Fetch the next chunk on this thread, while there is no other."""
+        self._group.check()
+        self._claimed = self._handed_out = index + 1
+        self._under_way.begin(index)
+        chunk = self._try(index) or b""
+        self._under_way.end(index)
+        self.fetched_bytes += len(chunk)
+        self.fetched_chunks += bool(chunk)
+        return chunk
 
     def _next(self, index: int) -> bytes:
         with self._arrived:

@@ -53,7 +53,7 @@ class RangeDownload:
         """Download the part; returns what is told at the end, once it is durable."""
         path = self._message.path
         target = self._target = open_target(path, self._context.files, self._context.group.check)
-        if isinstance(target, ReplacedFile):
+        if isinstance(target, ReplacedFile) and self._context.is_first_in(target.directory):
             self._context.group.start(target.tidy_up, "tidy-up", spare=True)
         listing = find_listing(self._message, self._context)
         chunks, size = listing.chunks, listing.size
