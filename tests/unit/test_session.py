@@ -278,8 +278,14 @@ DEFAULTS = {
 }
 
 
+def session_start(value: dict[str, Any] | None = None) -> SessionStart:
+    decoded = decode_first(value or {"type": "SESSION_START"})
+    assert isinstance(decoded, SessionStart)
+    return decoded
+
+
 def completed(**more: Any) -> Any:
-    return decode_next({**UPLOAD, **more}, DEFAULTS)
+    return decode_next({**UPLOAD, **more}, session_start(DEFAULTS))
 
 
 def test_what_a_message_leaves_out_comes_from_the_session() -> None:
@@ -311,12 +317,12 @@ def test_what_is_the_sessions_is_refused_in_a_message(name: str) -> None:
 def test_first_and_next_messages_are_told_apart() -> None:
     assert isinstance(decode_first({"type": "SESSION_START"}), SessionStart)
     assert decode_first({"type": "SESSION_START"}).max_files == 4  # type: ignore[union-attr]
-    assert isinstance(decode_next({"type": "CANCEL", "id": ""}, {}), Cancel)
+    assert isinstance(decode_next({"type": "CANCEL", "id": ""}, session_start()), Cancel)
     for first in ("CANCEL", "NONSENSE", 5, None):
         with pytest.raises(BadMessage, match="type: expected"):
             decode_first({"type": first, "id": "x"})
     with pytest.raises(BadMessage, match="type: expected"):
-        decode_next({"type": "SESSION_START"}, {})
+        decode_next({"type": "SESSION_START"}, session_start())
 
 
 class SlowStore(MemoryStore):

@@ -16,7 +16,6 @@ from store_workers.wire.writer import EventWriter, OwnerGone
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from typing import Any
 
     from typing_extensions import Self
 
@@ -88,7 +87,7 @@ class ProcessRun:
         self._events.id = message_id(value)
         message = within_limits(decode_first(value))
         if isinstance(message, SessionStart):
-            end = self._prepare_session(message, value, reader).run()
+            end = self._prepare_session(message, reader).run()
             self._failed = end.failed
             self._events.emit(end)
         else:
@@ -114,9 +113,7 @@ class ProcessRun:
         )
         return self._message_run
 
-    def _prepare_session(
-        self, start: SessionStart, defaults: dict[str, Any], reader: MessageReader
-    ) -> Session:
+    def _prepare_session(self, start: SessionStart, reader: MessageReader) -> Session:
         """The same of a session: a store that it names must be one."""
         from store_workers.run.session import Session
         from store_workers.stores.location import locate
@@ -124,9 +121,7 @@ class ProcessRun:
         if start.store is not None:
             locate(start, self._shared.environment)
         self._shared.settle(start.settings)
-        settings = {**defaults.get("settings", {}), "concurrency": start.settings.concurrency}
-        defaults = {**defaults, "settings": settings}
-        self._session = Session(start, defaults, reader, self._shared, self._events)
+        self._session = Session(start, reader, self._shared, self._events)
         return self._session
 
     def _let_go(self) -> None:

@@ -63,7 +63,7 @@ class Job:
 class Session:
     """Takes messages until the input ends, and finishes what it took.
 
-    `start` is the session's own message, `defaults` the same as decoded JSON.
+    `start` is the session's own message.
 
     Messages are begun in the order in which they came, `max_files` of them side by side, each on
     one of as many threads. Memory: `MOST_WAITING` messages, and for each that is under way what
@@ -73,14 +73,12 @@ class Session:
     def __init__(
         self,
         start: SessionStart,
-        defaults: dict[str, Any],
         reader: MessageReader,
         shared: Shared,
         events: EventWriter,
     ) -> None:
         self.shared = shared
         self._start = start
-        self._defaults = defaults
         self._reader = reader
         self._events = events
         self._stores = OpenStores(shared.group)
@@ -140,7 +138,7 @@ class Session:
             if line is None:
                 return False
             value = decode_line(line)
-            message = decode_next(value, self._defaults)
+            message = decode_next(value, self._start)
             if isinstance(message, Cancel):
                 self._cancel(message.id)
             else:

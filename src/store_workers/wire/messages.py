@@ -368,6 +368,9 @@ CONTROLS: dict[MessageType, type[SessionStart | Cancel]] = {
 }
 """What governs a session."""
 
+NEXT: dict[MessageType, type[Any]] = {**MESSAGES, MessageType.CANCEL: Cancel}
+"""What follows SESSION_START."""
+
 OF_THE_SESSION = ("concurrency", "rate_limit", "compression_threads")
 """Settings that all messages of a session share, and that none of them can have for itself."""
 
@@ -391,54 +394,52 @@ def decode_first(value: Any) -> Message | SessionStart:
     return start
 
 
-def decode_next(value: Any, defaults: dict[str, Any]) -> Message | Cancel:
+def decode_next(value: Any, start: SessionStart) -> Message | Cancel:
     """Make a message of a session. Raises `BadMessage`.
 
-    `defaults` is the session's own message, decoded from JSON: what this one leaves out comes from
-    there, its `settings` field by field.
+    `start` is the session's own message: what this one leaves out comes from there, its
+    `settings` field by field.
     """
-    record = _record_for(value, {**MESSAGES, MessageType.CANCEL: Cancel})
+    record = _record_for(value, NEXT)
     if record is Cancel:
         return Cancel.decode(value)
     if not isinstance(value.get("id"), str):
         raise BadMessage("id", "is missing or no string: in a session every message has one")
-    return _message(_completed(value, defaults), record)
+    names = () if "store" in value else ("store", *SECRETS)
+    inherited: dict[str, Any] = {name: getattr(start, name) for name in names}
+    inherited["settings"] = start.settings
+    if "settings" in value:
+        inherited["settings"] = _completed(value["settings"], start.settings)
+        value = {name: value[name] for name in value if name != "settings"}
+    return _message(value, record, inherited)
 
 
-def _completed(value: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
-    """A message with the session's defaults for what it leaves out."""
-    whole = dict(value)
-    if "store" not in value:
-        for name in ("store", *SECRETS):
-            if name in defaults and name not in value:
-                whole[name] = defaults[name]
-    settings = value.get("settings", {})
-    if isinstance(settings, dict):
-        for name in OF_THE_SESSION:
-            if name in settings:
-                raise BadMessage(f"settings.{name}", "is the session's: it goes in SESSION_START")
-        whole["settings"] = {**defaults.get("settings", {}), **settings}
-    return whole
+def _completed(own: Any, defaults: Settings) -> Settings:
+    """A message's settings, with the session's for what it leaves out."""
+    for name in OF_THE_SESSION:
+        if isinstance(own, dict) and name in own:
+            raise BadMessage(f"settings.{name}", "is the session's: it goes in SESSION_START")
+    return Settings.decode(own, "settings", vars(defaults))
 
 
 def _record_for(value: Any, records: dict[MessageType, type[Any]]) -> type[Any]:
     """The record that the `type` of a decoded JSON object names."""
     if not isinstance(value, dict):
         raise BadMessage("", f"expected one JSON object, got {json_type(value)}")
-    expected = " or ".join(f'"{word.value}"' for word in records)
-    if "type" not in value:
-        raise BadMessage("type", f"is missing: expected {expected}")
-    given = value["type"]
+    given = value.get("type")
     if isinstance(given, str):
         for word, record in records.items():
             if given == word.value:
                 return record
+    expected = " or ".join(f'"{word.value}"' for word in records)
+    if "type" not in value:
+        raise BadMessage("type", f"is missing: expected {expected}")
     got = brief(given) if isinstance(given, str) else json_type(given)
     raise BadMessage("type", f"expected {expected}, got {got}")
 
 
-def _message(value: Any, record: type[Message]) -> Message:
-    message = record.decode(value)
+def _message(value: Any, record: type[Message], inherited: dict[str, Any] | None = None) -> Message:
+    message = record.decode(value, inherited=inherited)
     _check_common(message)
     if isinstance(message, (DownloadStart, VerifyStart)):
         _check_list(message)

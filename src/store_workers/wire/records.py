@@ -285,20 +285,24 @@ class Record:
     """The base of all records: keyword arguments in, attributes out, never changed."""
 
     FIELDS: ClassVar[dict[str, Field]] = {}
+    DEFAULTS: ClassVar[dict[str, Any]] = {}
+    """Of every field, in order; `REQUIRED` where it has none."""
 
     def __init_subclass__(cls) -> None:
         own = {name: value for name, value in vars(cls).items() if isinstance(value, Field)}
         cls.FIELDS = {**cls.FIELDS, **own}
+        cls.DEFAULTS = {name: spec.default for name, spec in cls.FIELDS.items()}
 
     def __init__(self, **values: Any) -> None:
         slots = self.__dict__
-        for name, spec in self.FIELDS.items():
-            value = values.pop(name, spec.default)
-            if value is REQUIRED:
-                raise TypeError(f"{type(self).__name__} needs {name}")
-            slots[name] = value
-        if values:
-            raise TypeError(f"{type(self).__name__} has no {', '.join(values)}")
+        slots.update(self.DEFAULTS)
+        slots.update(values)
+        if len(slots) > len(self.FIELDS):
+            unknown = [name for name in values if name not in self.FIELDS]
+            raise TypeError(f"{type(self).__name__} has no {', '.join(unknown)}")
+        if REQUIRED in slots.values():
+            missing = [name for name, value in slots.items() if value is REQUIRED]
+            raise TypeError(f"{type(self).__name__} needs {', '.join(missing)}")
 
     def __setattr__(self, name: str, value: Any) -> None:
         raise AttributeError(f"{type(self).__name__} is immutable")
@@ -309,15 +313,18 @@ class Record:
     __hash__ = None  # type: ignore[assignment]
 
     @classmethod
-    def decode(cls, value: Any, where: str = "") -> Self:
-        """Make the record from a decoded JSON object; raise `BadMessage` naming what is wrong."""
+    def decode(cls, value: Any, where: str = "", inherited: dict[str, Any] | None = None) -> Self:
+        """Make the record from a decoded JSON object; raise `BadMessage` naming what is wrong.
+
+        `inherited` are values of fields, checked before, that stand in place of their defaults.
+        """
         if not isinstance(value, dict):
             raise BadMessage(where, f"expected an object, got {json_type(value)}")
         prefix = f"{where}." if where else ""
         for name in value:
             if name not in cls.FIELDS:
                 raise BadMessage(f"{prefix}{printable(name)}", "there is no such field")
-        values = {}
+        values = dict(inherited) if inherited else {}
         for name, spec in cls.FIELDS.items():
             if name in value:
                 values[name] = spec.kind.check(value[name], f"{prefix}{name}")
