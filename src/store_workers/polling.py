@@ -28,6 +28,26 @@ def is_ready(descriptor: int, seconds: float, *, readable: bool) -> bool:
     return bool(watch.poll(seconds * 1000))
 
 
+class Writable:
+    """Whether a descriptor takes a write now: asked again and again, by one thread at a time."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._poll: Callable[[float], list[tuple[int, int]]] | None = None
+
+    def within(self, seconds: float) -> bool:
+        """Does it become ready within that time? One that is closed or broken is ready."""
+        if self._poll is None:
+            try:
+                from select import POLLOUT, poll
+            except ImportError:
+                return True
+            watch = poll()
+            watch.register(self._descriptor, POLLOUT)
+            self._poll = watch.poll
+        return bool(self._poll(seconds * 1000))
+
+
 def is_hung_up(descriptor: int) -> bool:
     """Has the other end of a pipe been closed? False where that cannot be known."""
     try:

@@ -39,6 +39,25 @@ class Condition(threading.Condition):
         self.lock = lock or threading.Lock()
         super().__init__(self.lock)
         self._group = group
+        self._waiting = 0  # threads; most notes go to nobody, and then cost nothing
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait for a note, holding the lock; false where the time is over."""
+        self._waiting += 1
+        try:
+            return super().wait(timeout)
+        finally:
+            self._waiting -= 1
+
+    def notify(self, n: int = 1) -> None:
+        """Wake so many of those who wait; the lock is held."""
+        if self._waiting:
+            super().notify(n)
+
+    def notify_all(self) -> None:
+        """Wake all who wait; the lock is held."""
+        if self._waiting:
+            super().notify_all()
 
     def wait_while(self, holds: Callable[[], bool]) -> None:
         """Wait, holding the lock, until `holds()` is false; raise `Abandoned` if it is over."""

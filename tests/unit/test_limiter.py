@@ -112,8 +112,10 @@ def test_a_longer_hold_counts_and_a_shorter_one_does_not() -> None:
     beside(work)
     assert not entered.wait(0.1), "the shorter hold replaced the longer one"
     paced.now += 3.0
-    with paced.places._condition:
-        paced.places._condition.notify_all()
+    condition = paced.places._condition
+    assert condition is not None
+    with condition:
+        condition.notify_all()
     assert entered.wait(TIMEOUT)
 
 

@@ -5,16 +5,20 @@ from __future__ import annotations
 import hashlib
 import os
 import sys
+import threading
 from random import Random
 from typing import TYPE_CHECKING
 
 import pytest
+import zstandard
 
 from store_workers.errors import ChunkFailure, ErrorCode, StoreFailure, WorkerError
+from store_workers.files.source import FileSource
 from store_workers.stores.base import Chunk
 from store_workers.stream import compression, spans
 from store_workers.stream.codec import frame_compressor
-from store_workers.stream.spans import FRAME_SPAN
+from store_workers.stream.compression import frame_maker, frames_in_turn
+from store_workers.stream.spans import FRAME_SPAN, FixedSpans
 from store_workers.wire.events import FileUploaded, UploadProgress
 from store_workers.wire.messages import CHUNK_SIZES
 from tests.stores.flaky_store import FlakyStore, unavailable
@@ -596,3 +600,29 @@ def test_an_upload_repeated_after_an_interruption_sends_only_what_is_missing(
 
 def test_the_fault_of_the_flaky_store_slows_the_run_down() -> None:
     assert unavailable().slow_down
+
+
+def test_a_file_of_one_span_starts_no_thread_for_a_quick_store(tmp_path: Path) -> None:
+    threads = set()
+
+    class Watched(MemoryStore):
+        def put(self, chunk: Chunk, *, overwrite: bool = False) -> bool:
+            threads.add(threading.current_thread().name)
+            return super().put(chunk, overwrite=overwrite)
+
+    path = tmp_path / "file"
+    path.write_bytes(Random(8).randbytes(10_000))
+    assert upload(path, Watched(asking_is_free=True), threads=4).new_chunks > 1
+    assert threads == {"work"}
+
+
+@pytest.mark.parametrize("more", [1, 3 * MIB])
+def test_a_file_that_grows_beyond_its_one_span(tmp_path: Path, more: int) -> None:
+    content = Random(9).randbytes(MIB + more)
+    path = tmp_path / "file"
+    path.write_bytes(content)
+    spans, whole = FixedSpans(FileSource(str(path), None), MIB), bytearray()
+    for number, frame in frames_in_turn(spans, frame_maker(3, verify=True)()):
+        assert number == len(whole) // FRAME_SPAN
+        whole += zstandard.decompress(frame.data)
+    assert whole == content

@@ -53,6 +53,22 @@ class CompressedSpan:
         return int.from_bytes(self.data[-CHECKSUM_SIZE:], "little")
 
 
+def frames_in_turn(
+    spans: Spans, compress: Callable[[memoryview], CompressedSpan]
+) -> Iterator[tuple[int, CompressedSpan]]:
+    """Read and compress on this thread alone: (the frame's number, the frame).
+
+    An empty stream has one empty frame.
+    """
+    buffer = spans.buffer()
+    number = 0
+    while not spans.ended:
+        span = spans.read(buffer)
+        if len(span) > 0 or number == 0:
+            yield number, compress(span)
+            number += 1
+
+
 class ParallelCompressor:
     """Spans, compressed by several threads side by side.
 

@@ -18,7 +18,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from store_workers.threads import ThreadGroup
+    from store_workers.threads import Condition, ThreadGroup
 
 SHORT = 0.002
 """Seconds of a request below which handing it to another thread costs more than it gains."""
@@ -88,6 +88,14 @@ class Limiter:
             if places.waiting:
                 self._turns.append(places)
 
+    def start_at_once(self) -> float | None:
+        """Start a request where there is a place and nobody waits; the clock's time, or None."""
+        if self._turns or not self._free() or self.held_for() > 0:
+            return None
+        now = self.clock()
+        self._concurrency.began(now)
+        return now
+
     def start(self) -> float:
         """Note that a request starts at a place that was granted; the clock's time."""
         now = self.clock()
@@ -126,7 +134,7 @@ class Places:
         self._seconds = 0.0 if quick else float("inf")
         self._granted = 0  # places for threads that have not woken yet
         self._group = group
-        self._condition = group.condition(limiter.lock)
+        self._condition: Condition | None = None  # made by the first thread that has to wait
 
     @property
     def limit(self) -> int:
@@ -149,25 +157,33 @@ class Places:
     def take(self) -> float:
         """Wait for a place and take it; the clock's time. Raises `Abandoned` at the run's end."""
         limiter = self.limiter
-        with self._condition:
+        with limiter.lock:
             self._group.check()
-            limiter.queue(self)
+            now = limiter.start_at_once()
+            return self._wait_and_start() if now is None else now
+
+    def _wait_and_start(self) -> float:
+        limiter = self.limiter
+        if self._condition is None:
+            self._condition = self._group.condition(limiter.lock)
+            self._group.check()  # what ended it just now did not know of the condition
+        limiter.queue(self)
+        limiter.admit()
+        while not self._granted:
+            held = limiter.held_for()
+            self._condition.wait(held if held > 0 else None)
+            try:
+                self._group.check()
+            except Abandoned:
+                self._withdraw()
+                raise
             limiter.admit()
-            while not self._granted:
-                held = limiter.held_for()
-                self._condition.wait(held if held > 0 else None)
-                try:
-                    self._group.check()
-                except Abandoned:
-                    self._withdraw()
-                    raise
-                limiter.admit()
-            self._granted -= 1
-            return limiter.start()
+        self._granted -= 1
+        return limiter.start()
 
     def give_back(self, place: Place, error: object) -> None:
         """Give a place back, and say how the request ended."""
-        with self._condition:
+        with self.limiter.lock:
             now = self.limiter.finish(place.began, place.moved, error)
             if error is None:
                 self._seconds = (self._seconds + now - place.began) / 2
@@ -176,7 +192,8 @@ class Places:
         """Let one of the threads that wait have a place; for the limiter, which holds the lock."""
         self.waiting -= 1
         self._granted += 1
-        self._condition.notify()
+        if self._condition is not None:
+            self._condition.notify()
 
     def _withdraw(self) -> None:
         if self._granted:

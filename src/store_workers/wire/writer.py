@@ -7,7 +7,7 @@ import threading
 import time
 from json import JSONEncoder
 
-from store_workers.polling import ATOMIC_WRITE, LONGEST_WAIT, is_hung_up, is_ready
+from store_workers.polling import ATOMIC_WRITE, LONGEST_WAIT, Writable, is_hung_up
 from store_workers.wire.events import TERMINAL
 
 TYPE_CHECKING = False
@@ -71,6 +71,7 @@ class OwnerPipe:
         self.observer: Observer | None = None
         self.lock = threading.Lock()  # held while a line is written
         self.ended = False  # the run's last line was written
+        self._writable = Writable(descriptor)
         self._patient_until = float("inf")
 
     def hurry(self) -> None:
@@ -90,8 +91,8 @@ class OwnerPipe:
         return os.isatty(self.descriptor)
 
     def is_writable(self, seconds: float) -> bool:
-        """Wait until a write would not block; a blocking write could not be given up."""
-        return is_ready(self.descriptor, seconds, readable=False)
+        """Wait, holding the lock, until a write would not block: that could not be given up."""
+        return self._writable.within(seconds)
 
     def write(self, event: Event, id: str | None) -> None:
         """Write an event, waiting as long as it takes, or until `hurry`, with the lock held.

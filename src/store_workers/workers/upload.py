@@ -12,7 +12,7 @@ from store_workers.files.source import FileSource
 from store_workers.stores.base import Chunk
 from store_workers.stream import codec
 from store_workers.stream.assembly import Assembler
-from store_workers.stream.compression import ParallelCompressor, frame_maker
+from store_workers.stream.compression import ParallelCompressor, frame_maker, frames_in_turn
 from store_workers.stream.spans import ContentSpans, FixedSpans, spans_of
 from store_workers.wire.events import FileUploaded, UploadProgress, Warning
 from store_workers.wire.messages import Boundaries
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from store_workers.files.source import Source
+    from store_workers.stream.assembly import Cut
     from store_workers.stream.spans import Spans
     from store_workers.wire.messages import UploadStart
     from store_workers.workers.context import Context
@@ -64,8 +65,7 @@ class Upload:
             self._store_frames(source, FixedSpans(source, source.total))
         else:
             self._store_frames(source, ContentSpans(source, find, source.total))
-        for index, pieces in self._assembler.finish():
-            self._saver.save(index, _hashed(pieces))
+        self._save_cuts(self._assembler.finish())
         self._saver.finish()
         changed = source.changed()
         source.close()
@@ -114,23 +114,31 @@ class Upload:
     def _store_frames(self, source: Source, spans: Spans) -> None:
         """Compress and save the whole file, on this thread and on others if it is long."""
         make = frame_maker(self._message.settings.compression_level, self._message.verify)
+        threads = min(self._threads, spans_of(source.total) or self._threads)
+        if threads == 1:
+            for number, frame in frames_in_turn(spans, make()):
+                self._group.check()
+                for cuts in self._assembler.add(number, frame):
+                    self._save_cuts(cuts)
+            return
         compressor = ParallelCompressor(spans, make, 2 * self._threads, self._group)
         work = partial(self._work, compressor)
-        for number in range(2, min(self._threads, spans_of(source.total) or self._threads) + 1):
+        for number in range(2, threads + 1):
             self._group.start(work, f"compress-{number}", spare=True)
         work()
         compressor.finish()
 
     def _work(self, compressor: ParallelCompressor) -> None:
-        """What each thread does: compress the next span, and save the chunks that become whole.
-
-        They are hashed here, while their bytes are in this core's cache.
-        """
+        """What each thread does: compress the next span, and save the chunks that become whole."""
         for number, frame in compressor.frames():
             for cuts in self._assembler.add(number, frame):
-                for index, pieces in cuts:
-                    self._saver.save(index, _hashed(pieces))
+                self._save_cuts(cuts)
                 compressor.done()
+
+    def _save_cuts(self, cuts: list[Cut]) -> None:
+        """Hash chunks, while their bytes are in this core's cache, and save them."""
+        for index, pieces in cuts:
+            self._saver.save(index, _hashed(pieces))
 
     def _save_manifest(self, size: int) -> str:
         """Store the list of the file's chunks, all of which are durable by now: its hash."""
