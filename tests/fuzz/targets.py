@@ -17,6 +17,7 @@ import zstandard
 from store_workers.errors import BadMessage, ErrorCode, StreamCorrupt, WorkerError
 from store_workers.stores.location import locate
 from store_workers.stream.chunk_stream import ChunkStream
+from store_workers.stream.codec_threads import CodecThreads
 from store_workers.stream.compression import frame_maker
 from store_workers.stream.decompression import Output, decompress_stream
 from store_workers.stream.manifest import Header, ManifestText
@@ -97,7 +98,7 @@ def decoded(chunks: list[bytes], *, vouched_only: bool = False) -> bytes | None:
     group = ThreadGroup()
     output = Output(written.append, LONGEST_CONTENT)
     try:
-        verified = decompress_stream(ChunkStream(chunks), output, 2, group) is None
+        verified = decompress_stream(ChunkStream(chunks), output, CodecThreads(2), group) is None
     except (WorkerError, Abandoned) as failure:
         check_refusal(group.failure or failure)
         return None
@@ -139,7 +140,7 @@ def manifest(data: bytes) -> None:
 
 def sealed_text(text: bytes) -> bytes:
     """Return a text as the stream that a worker makes of it."""
-    frame = frame_maker(3, verify=False)()(memoryview(text))
+    frame = frame_maker(3, verify=False, threads=CodecThreads(1))()(memoryview(text))
     table = SeekTable()
     table.add(len(frame.data), frame.size, frame.checksum)
     return frame.data + table.encode()

@@ -8,6 +8,7 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from store_workers.files.atomic_file import TemporaryFiles
+from store_workers.stream.codec_threads import CodecThreads
 from store_workers.threads import ThreadGroup
 from store_workers.transfer.limiter import Limiter
 from store_workers.transfer.retry import Retrier, RetryPolicy
@@ -66,7 +67,7 @@ class InProcess:
             store_name="memory",
             retrier=retrier,
             files=self.files,
-            threads=threads,
+            threads=CodecThreads(threads),
             is_first_in=lambda _directory: False,
         )
         self.worker: Worker

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from store_workers.stream.chunk_stream import ChunkStream
 from store_workers.stream.codec import frame_compressor
+from store_workers.stream.codec_threads import CodecThreads
 from store_workers.stream.decompression import Output, decompress_stream
 from store_workers.stream.seek_table import SeekTable
 from store_workers.threads import Abandoned, ThreadGroup
@@ -83,7 +84,7 @@ def decode_to(output: Output, chunks: Iterable[bytes], *, threads: int = 2) -> b
     """Decompress chunks to an output; raises what any of the threads failed with."""
     group = ThreadGroup()
     try:
-        return decompress_stream(ChunkStream(chunks), output, threads, group) is None
+        return decompress_stream(ChunkStream(chunks), output, CodecThreads(threads), group) is None
     except Abandoned:
         assert group.failure is not None
         raise group.failure from None

@@ -13,6 +13,7 @@ import zstandard
 from store_workers.errors import ErrorCode, WorkerError
 from store_workers.stream import compression, spans
 from store_workers.stream.codec import frame_compressor
+from store_workers.stream.codec_threads import CodecThreads
 from store_workers.stream.compression import (
     CompressedSpan,
     ParallelCompressor,
@@ -74,7 +75,9 @@ def compress(
     """Compress a source to its frames, in order; raises what any of the threads failed with."""
     group = ThreadGroup()
     frames: dict[int, CompressedSpan] = {}
-    work = ParallelCompressor(FixedSpans(source), frame_maker(level, verify), 2 * threads, group)
+    work = ParallelCompressor(
+        FixedSpans(source), frame_maker(level, verify, CodecThreads(threads)), 2 * threads, group
+    )
 
     def go_through() -> None:
         for number, frame in work.frames():

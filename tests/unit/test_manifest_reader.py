@@ -12,6 +12,7 @@ import pytest
 import zstandard
 
 from store_workers.errors import ChunkFailure, ErrorCode, StreamCorrupt, WorkerError
+from store_workers.stream.codec_threads import CodecThreads
 from store_workers.stream.compression import frame_maker
 from store_workers.stream.manifest import write_manifest
 from store_workers.stream.manifest_reader import read_manifest
@@ -38,7 +39,7 @@ def pieces_of(text: bytes) -> Pieces:
 
 
 def compressed(text: bytes, *, sealed: bool = True) -> bytes:
-    make = frame_maker(3, verify=False)()
+    make = frame_maker(3, verify=False, threads=CodecThreads(1))()
     table = SeekTable()
     frames = []
     for start in range(0, len(text), FRAME_SPAN):

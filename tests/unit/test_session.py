@@ -18,6 +18,8 @@ from store_workers.run.open_stores import MOST_IDLE, OpenStores
 from store_workers.stores import once
 from store_workers.stores.base import Chunk
 from store_workers.stores.once import JUST_NOW, PutOnce
+from store_workers.stream import compression
+from store_workers.stream.codec import frame_compressor
 from store_workers.threads import Abandoned, ThreadGroup
 from store_workers.wire.messages import Cancel, SessionStart, decode_first, decode_next
 from tests.stores.memory_store import MemoryStore
@@ -25,7 +27,7 @@ from tests.unit.in_process import TIMEOUT, beside, until
 from tests.unit.owners import Owner
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from tests.unit.owners import Event
@@ -514,3 +516,31 @@ def test_a_directory_is_tidied_up_once(
             owner.send({"type": "DOWNLOAD_START", "id": path, "path": path, "hashes": hashes})
         assert owner.finish()[0] == 0
     assert tidied == [str(tmp_path)]
+
+
+def test_all_messages_share_the_compression_threads(
+    files: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    busy: list[int] = []
+    second = threading.Event()
+
+    def watched(level: int) -> Callable[[memoryview], bytes]:
+        compress = frame_compressor(level)
+
+        def one(span: memoryview) -> bytes:
+            busy.append(1)
+            if len(busy) > 1:
+                second.set()
+            second.wait(0.02)
+            made = compress(span)
+            busy.pop()
+            return made
+
+        return one
+
+    monkeypatch.setattr(compression, "frame_compressor", watched)
+    with Owner(start(tmp_path / "store", settings={"compression_threads": 1})) as owner:
+        for number, path in enumerate(files[:8]):
+            owner.send(upload(path, str(number)))
+        assert owner.finish()[0] == 0
+    assert not second.is_set(), "two messages compressed at once"

@@ -17,6 +17,7 @@ from store_workers.files.source import FileSource
 from store_workers.stores.base import Chunk
 from store_workers.stream import compression, spans
 from store_workers.stream.codec import frame_compressor
+from store_workers.stream.codec_threads import CodecThreads
 from store_workers.stream.compression import frame_maker, frames_in_turn
 from store_workers.stream.spans import FRAME_SPAN, FixedSpans
 from store_workers.wire.events import FileUploaded, UploadProgress
@@ -622,7 +623,9 @@ def test_a_file_that_grows_beyond_its_one_span(tmp_path: Path, more: int) -> Non
     path = tmp_path / "file"
     path.write_bytes(content)
     spans, whole = FixedSpans(FileSource(str(path), None), MIB), bytearray()
-    for number, frame in frames_in_turn(spans, frame_maker(3, verify=True)()):
+    for number, frame in frames_in_turn(
+        spans, frame_maker(3, verify=True, threads=CodecThreads(1))()
+    ):
         assert number == len(whole) // FRAME_SPAN
         whole += zstandard.decompress(frame.data)
     assert whole == content

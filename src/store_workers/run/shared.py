@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from store_workers.run.supervisor import Heartbeats
+    from store_workers.stream.codec_threads import CodecThreads
     from store_workers.transfer.limiter import Limiter
     from store_workers.transfer.rate_limit import RateLimit
     from store_workers.wire.messages import Settings
@@ -41,7 +42,7 @@ class Shared:
         self.environment = environment
         self.pool = ThreadPool()
         self.group = ThreadGroup(on_failure, pool=self.pool)
-        self.threads = 1
+        self._threads: CodecThreads | None = None
         self._directories: set[str] = set()  # those that files were written to
         self._undo = ExitStack()
         self._limiter: Limiter | None = None
@@ -54,9 +55,10 @@ class Shared:
 
     def settle(self, settings: Settings) -> None:
         """Take what holds for the whole run from its message, before any work begins."""
+        from store_workers.stream.codec_threads import CodecThreads
         from store_workers.transfer.limiter import Limiter
 
-        self.threads = settings.compression_threads or codec_threads()
+        self._threads = CodecThreads(settings.compression_threads or codec_threads())
         most = most_requests()
         if settings.rate_limit:
             from store_workers.transfer.rate_limit import RateLimit
@@ -71,6 +73,12 @@ class Shared:
         """How many requests may be in flight, all messages together."""
         assert self._limiter is not None  # noqa: S101 - `settle` comes first
         return self._limiter
+
+    @property
+    def threads(self) -> CodecThreads:
+        """How many threads compress or decompress at once, all messages together."""
+        assert self._threads is not None  # noqa: S101 - `settle` comes first
+        return self._threads
 
     def is_first_in(self, directory: str) -> bool:
         """Is this the first message, as far as is remembered, that writes to a directory?"""

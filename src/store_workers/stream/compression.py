@@ -14,6 +14,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from store_workers.stream.codec_threads import CodecThreads
     from store_workers.stream.spans import Spans
     from store_workers.threads import ThreadGroup
 
@@ -166,23 +167,31 @@ def samples_of(span: memoryview) -> Iterator[memoryview]:
         yield memoryview(b"".join(pieces))
 
 
-def frame_maker(level: int, verify: bool) -> Callable[[], Callable[[memoryview], CompressedSpan]]:
+def frame_maker(
+    level: int, verify: bool, threads: CodecThreads
+) -> Callable[[], Callable[[memoryview], CompressedSpan]]:
     """What makes each thread its function from a span to a frame.
 
     With `verify` every frame is decoded again and compared with what was read; a difference is
-    `INTERNAL`, and the frame is not handed on.
+    `INTERNAL`, and the frame is not handed on. No more are at work at once than `threads` allows.
     """
 
     def make() -> Callable[[memoryview], CompressedSpan]:
-        compress = span_compressor(level)
+        compress_span = span_compressor(level)
+
+        def compress(span: memoryview) -> CompressedSpan:
+            with threads:
+                return CompressedSpan(compress_span(span), len(span))
+
         if not verify:
-            return lambda span: CompressedSpan(compress(span), len(span))
+            return compress
         decompress = frame_decompressor()
 
         def compress_and_compare(span: memoryview) -> CompressedSpan:
-            frame = CompressedSpan(compress(span), len(span))
+            frame = compress(span)
             try:
-                same = decompress(frame.data, len(span)) == span
+                with threads:
+                    same = decompress(frame.data, len(span)) == span
             except CodecError:
                 same = False
             if not same:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from store_workers.stream.chunk_stream import ChunkStream
+    from store_workers.stream.codec_threads import CodecThreads
     from store_workers.stream.frames import Frame
     from store_workers.threads import ThreadGroup
 
@@ -64,7 +65,7 @@ class Output:
 
 
 def decompress_stream(
-    stream: ChunkStream, output: Output, threads: int, group: ThreadGroup
+    stream: ChunkStream, output: Output, threads: CodecThreads, group: ThreadGroup
 ) -> str | None:
     """Decompress every frame of `stream`: None where seek tables vouch for all, else why not.
 
@@ -91,9 +92,10 @@ class ParallelDecoder:
     content. Raises `StreamCorrupt` where a frame does not decode, on whichever thread that is.
     """
 
-    def __init__(self, output: Output, threads: int, group: ThreadGroup) -> None:
+    def __init__(self, output: Output, threads: CodecThreads, group: ThreadGroup) -> None:
         self._output = output
-        self._most_threads = threads
+        self._codec_threads = threads
+        self._most_threads = threads.most
         self._group = group
         self._changed = group.condition()  # guards all below
         self._waiting: list[tuple[int, Frame]] = []
@@ -110,7 +112,7 @@ class ParallelDecoder:
             return
         self._output.announce(frame.content_offset + (frame.content_size or 0))
         if self._written == self._taken and (frame.content_size or 0) <= SHORT_FRAME:
-            content = _decode_whole(frame_decompressor(), frame)
+            content = self._decode_whole(frame)
             self._output.write(content, frame.content_offset)
             return
         with self._changed:
@@ -132,7 +134,8 @@ class ParallelDecoder:
         decompress = stream_decompressor()
         size = 0
         for blocks in frame.blocks:
-            content = _decoded(partial(decompress, blocks))
+            with self._codec_threads:
+                content = _decoded(partial(decompress, blocks))
             if content:
                 begin = frame.content_offset + size
                 size += len(content)
@@ -143,15 +146,21 @@ class ParallelDecoder:
         frame.content_size = size
 
     def _work(self) -> None:
-        decompress = frame_decompressor()
         while True:
             with self._changed:
                 self._idle += 1
                 self._changed.wait_while(lambda: not self._waiting)
                 self._idle -= 1
                 number, frame = self._waiting.pop(0)
-            content = _decode_whole(decompress, frame)
+            content = self._decode_whole(frame)
             self._write(number, content, frame.content_offset)
+
+    def _decode_whole(self, frame: Frame) -> bytes:
+        """The content of a frame that came whole, which is used up by that."""
+        data = b"".join(frame.pieces or ())
+        frame.pieces = None  # the chunks it came in are free to go
+        with self._codec_threads:
+            return _decoded(partial(frame_decompressor(), data, frame.content_size or 0))
 
     def _write(self, number: int, content: bytes, offset: int) -> None:
         write_at = self._output.write_at
@@ -167,13 +176,6 @@ class ParallelDecoder:
             if write_at is not None:
                 self._output.size += len(content)
             self._changed.notify_all()
-
-
-def _decode_whole(decompress: Callable[[bytes, int], bytes], frame: Frame) -> bytes:
-    """The content of a frame that came whole, which is used up by that."""
-    data = b"".join(frame.pieces or ())
-    frame.pieces = None  # the chunks it came in are free to go
-    return _decoded(partial(decompress, data, frame.content_size or 0))
 
 
 def _decoded(work: Callable[[], bytes]) -> bytes:

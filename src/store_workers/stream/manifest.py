@@ -12,6 +12,7 @@ from json import dumps
 
 from store_workers.stream.chunk_list import ChunkList
 from store_workers.stream.chunking import LARGEST_CHUNK
+from store_workers.stream.codec_threads import CodecThreads
 from store_workers.stream.compression import frame_maker
 from store_workers.stream.seek_table import SeekTable
 from store_workers.stream.spans import FRAME_SPAN
@@ -91,7 +92,7 @@ class ManifestText:
 
     def compressed(self) -> Iterator[bytes]:
         """The text as a stream of frames with its seek table, as an upload of it would make it."""
-        compress = frame_maker(LEVEL, verify=False)()
+        compress = frame_maker(LEVEL, verify=False, threads=CodecThreads(1))()
         table = SeekTable()
         for span in self._spans():
             frame = compress(span)

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
 
     from store_workers.files.atomic_file import TemporaryFiles
     from store_workers.stores.base import Store
+    from store_workers.stream.codec_threads import CodecThreads
     from store_workers.threads import ThreadGroup
     from store_workers.transfer.limiter import Places
     from store_workers.transfer.retry import Retrier
@@ -39,7 +40,7 @@ class Context:
     without secrets, and the limiter behind `places`, which says how many requests may be in
     flight. Of this message alone: its thread `group`, which is over when the message is; `emit`,
     for its events; its `retrier`, which takes one of the `places` for each try; its temporary
-    `files`. `threads` is how many may compress or decompress at once. `is_first_in` says once a run
+    `files`. `threads` bounds how many compress or decompress at once. `is_first_in` says once a run
     of each directory that no file was written to it before: then it is tidied up.
     """
 
@@ -65,7 +66,7 @@ class Context:
         places: Places,
         retrier: Retrier,
         files: TemporaryFiles,
-        threads: int,
+        threads: CodecThreads,
         is_first_in: Callable[[str], bool],
     ) -> None:
         self.group = group

@@ -113,15 +113,16 @@ class Upload:
 
     def _store_frames(self, source: Source, spans: Spans) -> None:
         """Compress and save the whole file, on this thread and on others if it is long."""
-        make = frame_maker(self._message.settings.compression_level, self._message.verify)
-        threads = min(self._threads, spans_of(source.total) or self._threads)
+        settings, most = self._message.settings, self._threads.most
+        make = frame_maker(settings.compression_level, self._message.verify, self._threads)
+        threads = min(most, spans_of(source.total) or most)
         if threads == 1:
             for number, frame in frames_in_turn(spans, make()):
                 self._group.check()
                 for cuts in self._assembler.add(number, frame):
                     self._save_cuts(cuts)
             return
-        compressor = ParallelCompressor(spans, make, 2 * self._threads, self._group)
+        compressor = ParallelCompressor(spans, make, 2 * most, self._group)
         work = partial(self._work, compressor)
         for number in range(2, threads + 1):
             self._group.start(work, f"compress-{number}", spare=True)
