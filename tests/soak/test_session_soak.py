@@ -67,9 +67,7 @@ class SessionSoak:
                 "create_store": True,
             },
         }
-        # glibc keeps memory for each thread, whatever is freed: not what is looked for here.
-        quiet = {"MALLOC_ARENA_MAX": "2"}
-        with self._server, Worker(start, close_stdin=False, read=False, env=quiet) as worker:
+        with self._server, Worker(start, close_stdin=False, read=False) as worker:
             self._pid = worker.pid
             reader = threading.Thread(target=self._read, args=(worker,))
             reader.start()

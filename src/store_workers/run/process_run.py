@@ -115,9 +115,11 @@ class ProcessRun:
 
     def _prepare_session(self, start: SessionStart, reader: MessageReader) -> Session:
         """The same of a session: a store that it names must be one."""
+        from store_workers.run.memory import give_back_large_blocks
         from store_workers.run.session import Session
         from store_workers.stores.location import locate
 
+        give_back_large_blocks()
         if start.store is not None:
             locate(start, self._shared.environment)
         self._shared.settle(start.settings)
