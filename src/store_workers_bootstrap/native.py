@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 FOLDER = "native"
 # The first Python whose own library can do what the bundled codec does.
+CODEC = "zstandard.backend_c"
 OWN_CODEC = (3, 14)
 
 
@@ -128,8 +129,8 @@ def libc() -> str:
 
 
 def missing_library(entries: Iterable[str], host: str) -> str | None:
-    """Return what this host lacks, or None where everything can be loaded."""
-    if sys.version_info >= OWN_CODEC or libraries(entries, host):
+    """Return what this host lacks, or None where it has a codec: nothing works without one."""
+    if sys.version_info >= OWN_CODEC or CODEC in libraries(entries, host):
         return None
     parts = (entry.split(os.sep) for entry in entries)
     hosts = sorted({folders[1] for folders in parts if folders[0] == FOLDER})

@@ -56,7 +56,7 @@ def link(source: str, target: str) -> None:
 
 def copied(folder: Path, *, cached: bool = True) -> Path:
     """Return a copy of the project; with what earlier builds downloaded, unless told otherwise."""
-    for name in ("tools", "src"):
+    for name in ("tools", "src", "docs"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "LICENSE", folder)
     if cached:

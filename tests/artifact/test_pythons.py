@@ -44,7 +44,8 @@ for each in wanted:
 foreign = [name for name, module in sys.modules.items()
            if name.partition(".")[0] in {each.partition(".")[0] for each in wanted}
            and sys.argv[1] not in (getattr(module, "__file__", None) or sys.argv[1])
-           and not name.endswith("backend_c") and "moves" not in name]
+           and not name.endswith("backend_c") and not name.startswith("pyfastcdc.cy.")
+           and "moves" not in name]
 print(foreign, type(sys.modules["urllib3"].__loader__).__name__)
 """
     assert inside(pythons()[name], code) == "[] Importer\n"

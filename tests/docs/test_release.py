@@ -27,6 +27,12 @@ def copy(tmp_path: Path) -> Path:
     for name in ("src/store_workers/__init__.py", "CHANGELOG.md"):
         shutil.copy(ROOT / name, tmp_path / name)
     shutil.copytree(ROOT / "docs", tmp_path / "docs")
+    # What is not yet of a version becomes part of this one, as it does for a release.
+    change(
+        tmp_path / "CHANGELOG.md",
+        "## [Unreleased]\n",
+        f"## [Unreleased]\n\n## [{__version__}]\n",
+    )
     return tmp_path
 
 

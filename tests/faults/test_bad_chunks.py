@@ -42,8 +42,8 @@ def put(store: Path, stream: bytes, size: int = LONGEST) -> list[str]:
 
 
 def run_length_block(last: bool) -> bytes:
-    """Return four bytes that decode to 128 KiB."""
-    return (int(last) | 1 << 1 | (128 * KIB) << 3).to_bytes(3, "little") + b"\0"
+    """Return four bytes that decode to 128 KiB: of no zeros, which would become holes."""
+    return (int(last) | 1 << 1 | (128 * KIB) << 3).to_bytes(3, "little") + b"x"
 
 
 def header(content_size: int | None = None, *, window: int = 0x58) -> bytes:
