@@ -214,11 +214,11 @@ def decoding(folder: Path, stored: Stored, **how: Any) -> Iterator[Waiting]:
 
 
 def bomb_chunk() -> bytes:
-    """Return a frame of half a MiB that declares no size and decodes to 16 GiB of zeros."""
+    """Return a frame of half a MiB that declares no size and decodes to 16 GiB of one letter."""
     head = b"\x28\xb5\x2f\xfd" + b"\x00" + b"\x58"  # no size, no checksum, a window of 2 MiB
-    block = (1 << 1 | (128 * 1024) << 3).to_bytes(3, "little") + b"\0"  # 128 KiB by run length
+    block = (1 << 1 | (128 * 1024) << 3).to_bytes(3, "little") + b"x"  # 128 KiB by run length
     count = (512 * 1024 - len(head)) // len(block) - 1
-    last = (1 | 1 << 1 | (128 * 1024) << 3).to_bytes(3, "little") + b"\0"
+    last = (1 | 1 << 1 | (128 * 1024) << 3).to_bytes(3, "little") + b"x"
     return head + block * count + last
 
 
