@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -133,7 +132,6 @@ def test_agent_of_git_lfs(tmp_path: Path) -> None:
     os.unlink(str(told["path"]))
 
 
-@pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="needs systemd-analyze")
 def test_units_of_systemd_are_well_formed(tmp_path: Path) -> None:
     for name in ("store-workers@.service", "store-workers.socket"):
         text = (EXAMPLES / name).read_text().replace("/usr/local/lib/store-workers.pyz", "-")

@@ -449,7 +449,7 @@ def test_reading_fails(when: int, small: Stored, tmp_path: Path) -> None:
 # What a process may have.
 
 
-@pytest.mark.parametrize("concurrency", [8, 64, 256])
+@pytest.mark.parametrize("concurrency", [8, 256])
 @pytest.mark.parametrize("limit", [24, 64])
 @pytest.mark.parametrize("kind", ["directory", "http"])
 def test_few_descriptors(

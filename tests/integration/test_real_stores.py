@@ -63,7 +63,14 @@ def seaweed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SeaweedFS]:
         yield server
 
 
-@pytest.fixture(scope="module", params=["apache", "lighttpd", "azurite", "seaweed-s3", "seaweed"])
+KINDS = ["apache", "lighttpd", "azurite", "seaweed-s3", "seaweed"]
+ASKING = ["apache", "lighttpd", "azurite", "seaweed-s3"]
+"""Those that ask for credentials."""
+MORTAL = ["apache", "lighttpd", "seaweed-s3"]
+"""Those of which something can die, and come back with what it has."""
+
+
+@pytest.fixture(scope="module", params=KINDS)
 def place(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Any:
     folder = tmp_path_factory.mktemp(request.param) / "server"
     wrong = {"auth": {"username": "me", "password": "wrong"}}
@@ -111,17 +118,16 @@ def test_a_missing_chunk(place: Place, tmp_path: Path) -> None:
     assert (run.terminal["code"], run.terminal["http_status"]) == ("CHUNK_NOT_FOUND", 404), run
 
 
+@pytest.mark.parametrize("place", ASKING, indirect=True, scope="module")
 def test_wrong_credentials(place: Place, source: Path) -> None:
-    if not place.strange:
-        pytest.skip("this server asks for none")
     run = run_worker(place.upload(source, settings=QUICK, **place.strange))
     assert run.terminal["code"] == "STORE_ACCESS_DENIED", run
     assert run.terminal["http_status"] in {401, 403}
 
 
+@pytest.mark.parametrize("place", MORTAL, indirect=True, scope="module")
 def test_a_server_that_dies_in_the_middle(place: Place, tmp_path: Path) -> None:
-    if place.hurt is None:
-        pytest.skip("nothing of it can die and come back with what it has")
+    assert place.hurt
     path = tmp_path / "file"
     path.write_bytes(Random(8).randbytes(2 * SIZE))
     with Worker(place.upload(path, settings={"rate_limit": 2 * SIZE, **MANY})) as worker:

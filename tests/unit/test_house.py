@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import re
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -54,6 +55,7 @@ def module_name(path: Path) -> str:
 MODULES = {module_name(path): path for path in SOURCE.rglob("*.py")}
 
 
+@cache
 def imports(path: Path) -> set[str]:
     """Return all that a module imports, wherever it does, except for type checkers alone."""
     found = set()
