@@ -48,7 +48,7 @@ def line(message: Any) -> bytes:
 
 def test_the_work_starts_at_the_newline_while_stdin_stays_open(path: Path, store: Path) -> None:
     with Worker(upload(path, store), close_stdin=False) as worker:
-        assert worker.finish(20).status == 0
+        assert worker.finish().status == 0
 
 
 def test_an_object_over_several_lines_ends_with_stdin(path: Path, store: Path) -> None:
@@ -66,7 +66,7 @@ def test_what_follows_the_newline_is_not_read_as_a_message(path: Path, store: Pa
 
 def test_a_first_line_that_cannot_begin_an_object_is_refused_at_once() -> None:
     with Worker(b"hello\n", close_stdin=False) as worker:
-        assert worker.finish(10).status == 2
+        assert worker.finish().status == 2
 
 
 @pytest.mark.parametrize(
@@ -130,7 +130,7 @@ def test_a_signal_stops_it_with_128_and_its_number(path: Path, number: str, stat
         while not server.requests("PUT"):
             time.sleep(0.01)
         worker.signal(getattr(signal, number))
-        run = worker.finish(10, check=False)
+        run = worker.finish(check=False)
     assert run.status == status
     assert json.loads(run.stdout.splitlines()[-1])["code"] == "CANCELLED"
 

@@ -56,12 +56,12 @@ class Waiting:
         ]
 
 
-def wait_until_listening(pid: int, timeout: float = 20) -> None:
+def wait_until_listening(pid: int, timeout: float = 60) -> None:
     """Wait until a process catches SIGTERM: before that no code of ours runs."""
     wait_until(lambda: bool(caught_signals(pid) & SIGTERM_BIT), timeout)
 
 
-def wait_until(holds: Callable[[], bool], timeout: float = 20) -> None:
+def wait_until(holds: Callable[[], bool], timeout: float = 60) -> None:
     """Wait until something holds.
 
     Raises:

@@ -18,7 +18,7 @@ from tests.support import faulty_server as faults
 from tests.support.data import MIB
 from tests.support.faulty_server import EVERY, FIRST, FaultyServer, Rule
 from tests.support.reference import check_stored, in_folder
-from tests.support.worker import download, run_worker, upload
+from tests.support.worker import STALL, download, run_worker, upload
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container
@@ -39,9 +39,6 @@ SETTINGS = {
     "concurrency": 8,
     "progress_interval_ms": 0,
 }
-# Starting the interpreter on a machine that has more to do, and the tries that go well: generous,
-# and yet far below the default timeout that a run would spend if it ignored its own.
-SLACK = 12.0
 
 
 @dataclass(frozen=True)
@@ -241,7 +238,7 @@ def run_against(server: FaultyServer, method: str, stored: Stored, target: Path)
         server.chunks.update(stored.chunks)
         target.write_bytes(b"the old one")
         message = download(target, server.url, stored.hashes, settings=SETTINGS)
-    return run_worker(message, timeout=30)
+    return run_worker(message)
 
 
 def check_end(
@@ -250,7 +247,7 @@ def check_end(
     """Compare a run with the table: code, tries, time, and what was told of each failed try."""
     terminal = run.terminal
     assert terminal.get("code") == end.code, run
-    assert run.duration <= end.timeouts * TIMEOUT + TRIES * LONGEST_PAUSE + SLACK, run
+    assert run.duration <= end.timeouts * TIMEOUT + TRIES * LONGEST_PAUSE + STALL, run
     retries = run.of("CHUNK_RETRY")
     assert {e["code"] for e in retries} <= {end.retry_code}, run
     assert all(e["delay_ms"] <= LONGEST_PAUSE * 1000 for e in retries), run

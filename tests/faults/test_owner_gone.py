@@ -17,14 +17,14 @@ from tests.support import faulty_server as faults
 from tests.support.data import MIB, noise
 from tests.support.faulty_server import FaultyServer, Rule
 from tests.support.reference import check_stored, in_folder
-from tests.support.worker import ARTIFACT, Worker, bare_python, clean_environ, upload
+from tests.support.worker import ARTIFACT, STALL, Worker, bare_python, clean_environ, upload
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.faults.conftest import Stored
 
-LONGEST = 3.0
+LONGEST = 3.0 + STALL
 
 # Starts a worker, and then is only there: its end of the pipes goes with it.
 OWNER = """
@@ -43,7 +43,7 @@ def test_closing_stdout_ends_any_state(state: str, small: Stored, tmp_path: Path
         wait_until_listening(waiting.worker.pid)
         waiting.worker.stdout.close()
         started = time.monotonic()
-        run = waiting.worker.finish(20, whole=False, check=False)
+        run = waiting.worker.finish(whole=False, check=False)
         assert time.monotonic() - started < LONGEST
         assert run.status == 1
         assert run.stderr == b""
@@ -111,7 +111,7 @@ def test_events_that_nobody_reads_are_neither_lost_nor_kept(tmp_path: Path) -> N
         said = b""
         while block := worker.stdout.read(65536):
             said += block
-        run = worker.finish(30, check=False)
+        run = worker.finish(check=False)
     events = [json.loads(line) for line in said.splitlines()]
     done = events[-1]
     assert done["type"] == "FILE_UPLOADED"

@@ -91,7 +91,7 @@ def test_secrets_are_not_repeated(tmp_path: Path) -> None:
 
 def test_line_that_cannot_be_an_object_is_refused_at_once(tmp_path: Path) -> None:
     with Worker(b"not an object\n", close_stdin=False, cwd=tmp_path) as worker:
-        assert worker.finish(10).terminal["code"] == "BAD_MESSAGE"
+        assert worker.finish().terminal["code"] == "BAD_MESSAGE"
 
 
 def test_object_over_several_lines_ends_with_stdin(tmp_path: Path) -> None:

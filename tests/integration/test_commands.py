@@ -153,7 +153,7 @@ def test_a_command_ends_with_its_run(
         else:
             Path(directory.url).rename(tmp_path / "away")
             Path(directory.url).write_bytes(b"")
-        worker.finish(20, whole=False, check=False)
+        worker.finish(whole=False, check=False)
     deadline = time.monotonic() + 20
     while not all(map(gone, pids)):
         assert time.monotonic() < deadline, "it outlived its run"

@@ -15,6 +15,7 @@ from tests.support.data import KIB, MIB, noise
 from tests.support.faulty_server import FIRST, FaultyServer, Rule, honest_after, status
 from tests.support.worker import (
     ARTIFACT,
+    STALL,
     Run,
     Worker,
     bare_python,
@@ -75,7 +76,7 @@ def test_debug_shows_every_try_and_every_event(path: Path) -> None:
         (good,) = [t for t in tries if t["chunk"] == str(chunk["index"]) and t["code"] == "OK"]
         assert good["hash"] == chunk["hash"]
         assert good["attempt"] == str(chunk["attempts"])
-        assert 90 <= int(good["duration_ms"]) < 10_000
+        assert 90 <= int(good["duration_ms"]) <= run.terminal["duration_ms"]
     told = [line["event"] for line in lines if line["event"] not in {"TRY", "UPLOAD_START"}]
     assert told == [event["type"] for event in run.events]
     (retry,) = [line for line in lines if line["event"] == "CHUNK_RETRY"]
@@ -181,7 +182,7 @@ def test_log_that_nobody_reads_holds_nothing_up(tmp_path: Path) -> None:
             timeout=60,
         )
         assert done.returncode == 0
-        assert time.monotonic() - started < 30
+        assert time.monotonic() - started < 60
     finally:
         os.close(ours)
         os.close(theirs)
@@ -213,12 +214,12 @@ def test_full_pipe_delays_no_cancellation(tmp_path: Path) -> None:
             time.sleep(0.01)
         process.terminate()
         started = time.monotonic()
-        stdout, _ = process.communicate(timeout=20)
+        stdout, _ = process.communicate(timeout=60)
     os.close(ours)
     os.close(theirs)
     assert process.returncode == 143
     assert json.loads(stdout.splitlines()[-1])["code"] == "CANCELLED"
-    assert time.monotonic() - started < 3
+    assert time.monotonic() - started < 3 + STALL
 
 
 def test_refused_message_is_logged(tmp_path: Path) -> None:

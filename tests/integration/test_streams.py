@@ -243,7 +243,7 @@ def test_what_was_written_to_a_pipe_is_not_written_again(kind: str, tmp_path: Pa
         with Worker(message) as worker:
             worker.wait_for(lambda e: e["type"] == "PROGRESS" and e["written_bytes"] > 0)
             worker.signal(15)
-            run = worker.finish(5)
+            run = worker.finish()
     assert run.terminal["code"] == "CANCELLED", run
     assert run.terminal["retryable"] is (kind == "file")
 
@@ -255,7 +255,7 @@ def test_fifo_whose_writer_never_comes_can_be_cancelled(directory: Store, tmp_pa
     with Worker(message) as worker:
         worker.wait_for("PROGRESS")
         worker.signal(15)
-        run = worker.finish(2)
+        run = worker.finish()
     assert run.status == 143
     assert run.terminal["retryable"] is True, "nothing was taken yet"
 

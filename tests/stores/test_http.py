@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 DATA = bytes(range(256)) * 256
 HASH = hashlib.sha256(DATA).hexdigest()
 TIMEOUT_MS = 400
-GENEROUS = 10.0  # seconds within which every bounded wait here has ended, on a busy machine too
+GENEROUS = 25.0  # seconds within which every bounded wait here has ended, on a busy machine too
 
 UNAVAILABLE = ErrorCode.STORE_UNAVAILABLE
 DENIED = ErrorCode.STORE_ACCESS_DENIED

@@ -29,6 +29,13 @@ ARTIFACT = Path(os.environ.get("STORE_WORKERS_ARTIFACT", ROOT / "dist" / "store-
 NO_HOME = "/proc/no-home"
 """A home that not even root can make: what a program puts there would stay for all later tests."""
 
+STALL = 20.0
+"""Seconds that a busy machine may let a process stand.
+
+What a test bounds by time may take what is promised and this. Together they stay below the 30 s for
+which a worker waits for a silent store by default: one that forgot its own bound is found out.
+"""
+
 Message = Any  # a JSON object, a list of them for a session, or the very bytes to send
 
 
