@@ -120,7 +120,9 @@ def test_http(kind: str, secret: Secrets, source: Path, tmp_path: Path) -> None:
     fault = FAULTS[kind]
     with FaultyServer(*([Rule(fault)] if fault else [])) as server:
         base = server.url.rpartition("/")[0]
-        for fields, env in http_ways(secret, base):
+        ways = http_ways(secret, base)
+        # What is answered is read alike whatever was sent: once in all ways, else one of each kind.
+        for fields, env in ways if kind in {"success", "403"} else (ways[0], ways[3]):
             for message in messages(source, tmp_path, fields):
                 told = run(message, env, secret)
                 succeeds = kind == "success" and message["type"] == "UPLOAD_START"
@@ -244,7 +246,9 @@ def s3_ways(
 def test_s3(right: bool, secret: Secrets, source: Path, tmp_path: Path) -> None:
     with RcloneS3Secret(tmp_path / "rclone", secret) as server:
         for fields, env in s3_ways(secret, server, tmp_path / "home", right):
-            for message in messages(source, tmp_path, {"store": server.store(), **fields}):
+            both = messages(source, tmp_path, {"store": server.store(), **fields})
+            # What goes wrong with the keys does before it matters what they are for.
+            for message in both if right else both[:1]:
                 told = run(message, env, secret)
                 succeeds = right and message["type"] == "UPLOAD_START"
                 assert (told["type"] == "FILE_UPLOADED") is succeeds, told
