@@ -231,7 +231,7 @@ def test_another_directory_in_the_stores_place(medium: Stored, tmp_path: Path) -
             end.close()
         run = worker.finish()
     assert run.terminal["code"] == "STORE_UNAVAILABLE", run
-    assert "is not the one it was" in run.terminal["message"]
+    assert "was replaced during the run" in run.terminal["message"]
     assert names(store) == []
 
 

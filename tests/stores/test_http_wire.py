@@ -528,10 +528,10 @@ def test_a_get_is_followed_on_the_same_server_with_all_headers(plain: Opener) ->
 @pytest.mark.parametrize(
     ("location", "word"),
     [
-        ("/chunks/around", "more than 5 times"),
-        ("ftp://host/x", "no http"),
-        ("http://[", "no URL"),
-        ("http://a b/", "no http"),
+        ("/chunks/around", "more than 5 redirects"),
+        ("ftp://host/x", "not an http"),
+        ("http://[", "not a URL"),
+        ("http://a b/", "not an http"),
     ],
 )
 def test_redirects_that_are_not_followed(plain: Opener, location: str, word: str) -> None:

@@ -29,7 +29,7 @@ def parse(text: bytes) -> Manifest:
     first, *lines = text.decode("utf-8").split("\n")
     assert lines[-1] == "", "the last line has no end"
     rows = [re.fullmatch("([0-9a-f]{64}) ([1-9][0-9]*)", line) for line in lines[:-1]]
-    assert all(rows), "a line is no hash with its size"
+    assert all(rows), "a line is not a hash with a size"
     found = Manifest(
         json.loads(first), [row[1] for row in rows if row], [int(row[2]) for row in rows if row]
     )

@@ -99,8 +99,8 @@ def test_names_that_are_no_text_come_through() -> None:
 
 WRONG = [
     ("upload", "expected a FILE"),
-    ("upload --command", "expected a command behind --"),
-    ("upload --command --", "expected a command behind --"),
+    ("upload --command", "expected a command after --"),
+    ("upload --command --", "expected a command after --"),
     ("upload - -", "only once"),
     ("upload f --concurrency many", "such as 32 or 10M"),
     ("upload f --concurrency", "expected one argument"),
@@ -108,7 +108,7 @@ WRONG = [
     ("upload f --conc 5", "unrecognized arguments"),
     (f"download {HASH}", "required: FILE"),
     (f"download {HASH} f g", "unrecognized arguments: g"),
-    (f"download {HASH} - --json", "both want standard output"),
+    (f"download {HASH} - --json", "both use standard output"),
     (f"download {HASH} f --range 5", "expected OFFSET:LENGTH"),
     ("verify", "required: MANIFEST"),
 ]

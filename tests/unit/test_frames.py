@@ -292,8 +292,8 @@ def test_frame_headers(flags: int, rest: str, content_size: int | None, has_chec
 @pytest.mark.parametrize(
     ("header", "problem"),
     [
-        (bytes([0x08, 0]), "reserves"),
-        (bytes([0x28, 0]), "reserves"),
+        (bytes([0x08, 0]), "reserved"),
+        (bytes([0x28, 0]), "reserved"),
         (bytes([0x01, 0, 1]), "dictionary"),
         (bytes([0x02, 0, 0, 1]), "dictionary"),
         (bytes([0x23, 0, 0, 0, 9, 0]), "dictionary"),

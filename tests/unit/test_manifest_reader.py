@@ -83,32 +83,35 @@ def test_fields_of_a_later_version_are_passed_over() -> None:
 NO_MANIFESTS = {
     "nothing": (b"", "ends in the middle of a line"),
     "a line without its end": (text_of()[:-1], "ends in the middle of a line"),
-    "only a first line": (text_of().split(b"\n")[0] + b"\n", "lists 0 chunks of 0 bytes"),
-    "no JSON": (b"hello\n", "no JSON object"),
+    "only a first line": (text_of().split(b"\n")[0] + b"\n", "lists 0 chunks with 0 bytes"),
+    "no JSON": (b"hello\n", "not a JSON object"),
     "broken JSON": (b"{]\n", "invalid JSON"),
-    "no UTF-8": (b'{"\xff":1}\n', "no UTF-8"),
-    "an endless first line": (b"{" + b" " * 9000, "no JSON object"),
-    "another JSON object": (b'{"type":"UPLOAD_START"}\n', "store_workers_manifest: is missing"),
+    "no UTF-8": (b'{"\xff":1}\n', "not valid UTF-8"),
+    "an endless first line": (b"{" + b" " * 9000, "not a JSON object"),
+    "another JSON object": (
+        b'{"type":"UPLOAD_START"}\n',
+        "store_workers_manifest: required field is missing",
+    ),
     "a later version": (text_of(store_workers_manifest=2), "store_workers_manifest: expected"),
     "of something else": (text_of(of="directory"), "of: expected"),
-    "too few chunks": (text_of(chunks=3), "lists 2 chunks of 30 bytes"),
+    "too few chunks": (text_of(chunks=3), "lists 2 chunks with 30 bytes"),
     "too many chunks": (text_of(chunks=1), "lists more chunks than"),
-    "another total": (text_of(compressed_size=31), "first line says 2 of 31"),
-    "no size": (text_of(size=...), "size: is missing"),
+    "another total": (text_of(compressed_size=31), "first line says 2 chunks with 31"),
+    "no size": (text_of(size=...), "size: required field is missing"),
     "a size that is none": (text_of(size=-1), "size: expected"),
     "a chunk above the largest": (text_of(chunk_size=19), "larger than its first line allows"),
     "a largest chunk above all": (text_of(chunk_size=8388609), "chunk_size: expected"),
     "a digest that is none": (text_of(sha256="x"), "sha256: expected"),
-    "a number of chunks beyond memory": (text_of(chunks=1 << 40), "can be listed"),
-    "no hash": (text_of("hello 10", f"{'b' * 64} 20"), "a line is no hash with its size"),
-    "a short hash": (text_of(f"{'a' * 63} 10", f"{'b' * 64} 20"), "a line is no hash"),
-    "upper case": (text_of(f"{'A' * 64} 10", f"{'b' * 64} 20"), "a line is no hash"),
-    "an empty chunk": (text_of(f"{'a' * 64} 0", f"{'b' * 64} 30"), "a line is no hash"),
-    "a size with a zero": (text_of(f"{'a' * 64} 010", f"{'b' * 64} 20"), "a line is no hash"),
-    "a giant": (text_of(f"{'a' * 64} 99999999", f"{'b' * 64} 20"), "a line is no hash"),
-    "other ends of lines": (text_of().replace(b"\n", b"\r\n"), "a line is no hash"),
-    "an empty line": (text_of() + b"\n", "a line is no hash"),
-    "a line without an end": (text_of() + b"x" * 100, "a line is no hash"),
+    "a number of chunks beyond memory": (text_of(chunks=1 << 40), "are supported"),
+    "no hash": (text_of("hello 10", f"{'b' * 64} 20"), "a line is not a hash with a size"),
+    "a short hash": (text_of(f"{'a' * 63} 10", f"{'b' * 64} 20"), "a line is not a hash"),
+    "upper case": (text_of(f"{'A' * 64} 10", f"{'b' * 64} 20"), "a line is not a hash"),
+    "an empty chunk": (text_of(f"{'a' * 64} 0", f"{'b' * 64} 30"), "a line is not a hash"),
+    "a size with a zero": (text_of(f"{'a' * 64} 010", f"{'b' * 64} 20"), "a line is not a hash"),
+    "a giant": (text_of(f"{'a' * 64} 99999999", f"{'b' * 64} 20"), "a line is not a hash"),
+    "other ends of lines": (text_of().replace(b"\n", b"\r\n"), "a line is not a hash"),
+    "an empty line": (text_of() + b"\n", "a line is not a hash"),
+    "a line without an end": (text_of() + b"x" * 100, "a line is not a hash"),
 }
 
 
@@ -121,18 +124,18 @@ def test_what_is_no_manifest_is_told_in_a_sentence(name: str) -> None:
     assert corrupt.value.code is ErrorCode.STREAM_CORRUPT
     assert corrupt.value.hash == pieces.names[0]
     assert problem in corrupt.value.message
-    assert corrupt.value.message.startswith("what lies there is no whole manifest: ")
+    assert corrupt.value.message.startswith("not a complete manifest: ")
     assert corrupt.value.message.isprintable()
 
 
 @pytest.mark.parametrize(
     ("stored", "problem"),
     [
-        (b"hello", "no zstd frame"),
+        (b"hello", "not a zstd frame"),
         (compressed(text_of(), sealed=False), "does not end in a seek table"),
         (compressed(text_of())[:-20], "ends in the middle"),
         (compressed(text_of())[:-30] + b"x" * 30, "does not decode"),
-        (compressed(bytes(5 << 20)), "no JSON object"),
+        (compressed(bytes(5 << 20)), "not a JSON object"),
         (zstandard.compress(bytes(5 << 20)), "larger than any"),
     ],
 )
@@ -205,11 +208,11 @@ def nest(pieces: Pieces, name: str, **changes: object) -> str:
 def test_a_level_is_what_the_one_above_says() -> None:
     pieces, chunks = Pieces(), listed(3)
     name = write_manifest(header_of(chunks), chunks, pieces.store)
-    with pytest.raises(StreamCorrupt, match=r"a level of it has \d+ bytes, not 7"):
+    with pytest.raises(StreamCorrupt, match=r"a level of it has \d+ bytes, but 7"):
         read(pieces, nest(pieces, name, size=7))
     size = len(pieces.chunks[name])
     text = text_of(f"{name} {size + 1}", of="manifest", chunks=1, compressed_size=size + 1)
-    with pytest.raises(StreamCorrupt, match=r"chunk 0 has \d+ bytes, not"):
+    with pytest.raises(StreamCorrupt, match=r"chunk 0 has \d+ bytes, but"):
         read(pieces, pieces.store(compressed(text)).hex())
 
 

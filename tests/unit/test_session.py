@@ -131,7 +131,7 @@ def test_a_line_that_is_no_message_fails_alone(files: list[Path], tmp_path: Path
     assert (status, end["files"], end["failed"]) == (1, 1, 7)
     ids = [event.get("id") for event in refused]
     assert ids == [None, None, None, "s", "odd", "shared", None]
-    assert "settings.concurrency: is the session's" in refused[5]["message"]
+    assert "settings.concurrency: must be set in SESSION_START" in refused[5]["message"]
 
 
 def test_an_id_in_use_is_refused_without_naming_it(fifo: Path, tmp_path: Path) -> None:
@@ -312,7 +312,7 @@ def test_no_secret_goes_to_another_store(store: str) -> None:
 
 @pytest.mark.parametrize("name", ["concurrency", "rate_limit", "compression_threads"])
 def test_what_is_the_sessions_is_refused_in_a_message(name: str) -> None:
-    with pytest.raises(BadMessage, match=f"settings.{name}: is the session's"):
+    with pytest.raises(BadMessage, match=f"settings.{name}: must be set in SESSION_START"):
         completed(settings={name: 1})
 
 

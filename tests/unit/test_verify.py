@@ -88,7 +88,7 @@ def test_it_goes_on_after_bad_chunks(kept: Kept, by: str, content: bool) -> None
     assert failure.evidence() == {"index": 1, "hash": gone, "attempts": 1, "bad_chunks": 2}
     assert failure.code is ErrorCode.CHUNK_NOT_FOUND
     chunks = len(kept.hashes)
-    assert failure.message.startswith(f"2 of {chunks} chunks are bad, the first of them number 1: ")
+    assert failure.message.startswith(f"2 of {chunks} chunks are bad, the first one is number 1: ")
     last = run.worker.progress()
     assert isinstance(last, VerifyProgress)
     assert last.fetched_chunks == chunks - 2

@@ -169,7 +169,7 @@ def _need_exit_status() -> None:
     if number is not None and signal.getsignal(number) == signal.SIG_IGN:
         raise WorkerError(
             ErrorCode.HOST_UNSUPPORTED,
-            "the owner left SIGCHLD ignored: how a command ends could not be known",
+            "SIGCHLD is ignored (by the owner): the exit status of a command would be unknown",
         )
 
 

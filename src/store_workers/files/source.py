@@ -103,7 +103,7 @@ class Source:
             raise WorkerError(
                 ErrorCode.FILE_MISMATCH,
                 f"{shown(self.name)}: the stream {relation} {self.read_bytes} bytes,"
-                f" {self._size} were expected",
+                f" expected {self._size}",
                 path=self._path,
             )
 

@@ -71,14 +71,14 @@ def parse(arguments: list[str]) -> Command:
         given.files += command
     found = build(given)
     if found.is_json and given.verb == "download" and found.has_stream:
-        raise WrongCommandLine("--json and - both want standard output", given.usage)
+        raise WrongCommandLine("--json and - cannot both use standard output", given.usage)
     return found
 
 
 def _uploads(given: argparse.Namespace) -> Command:
     files: list[str] = given.files
     if not files:
-        wanted = "a command behind --" if given.command else "a FILE, or - for standard input"
+        wanted = "a command after --" if given.command else "a FILE, or - for standard input"
         raise WrongCommandLine(f"expected {wanted}", given.usage)
     common = {"type": "UPLOAD_START", **_common(given), "manifest": True}
     common |= {name: True for name in ("sha256", "verify") if getattr(given, name)}

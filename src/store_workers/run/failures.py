@@ -18,11 +18,11 @@ def as_worker_error(failure: BaseException) -> WorkerError:
     if isinstance(failure, WorkerError):
         return failure
     if isinstance(failure, MemoryError):
-        return WorkerError(ErrorCode.HOST_UNSUPPORTED, "this host gives no more memory")
+        return WorkerError(ErrorCode.HOST_UNSUPPORTED, "out of memory")
     if isinstance(failure, ImportError):
         return WorkerError(ErrorCode.HOST_UNSUPPORTED, _not_importable(failure))
     return WorkerError(
-        ErrorCode.INTERNAL, f"a bug of this worker: {type(failure).__name__}{_place(failure)}"
+        ErrorCode.INTERNAL, f"a bug in the worker: {type(failure).__name__}{_place(failure)}"
     )
 
 

@@ -235,6 +235,6 @@ def refuse_reserved_path(message: Message, events: int) -> None:
 
     number = reserved_descriptor(message.path, events)
     if number == EVENTS_DESCRIPTOR:
-        raise BadMessage("path", "standard output carries the events: name another file")
+        raise BadMessage("path", "standard output carries the events: use another descriptor")
     if number == MESSAGE_DESCRIPTOR:
-        raise BadMessage("path", "standard input carries the message: name another file")
+        raise BadMessage("path", "standard input carries the message: use another descriptor")

@@ -161,7 +161,7 @@ class Session:
         with self._lock:
             if message.id in self._jobs:
                 job.group.close()
-                raise BadMessage("id", "belongs to a message that has not ended")
+                raise BadMessage("id", "is in use by a message that has not ended")
             if self._stopped is not None:
                 raise Abandoned
             self._files += 1

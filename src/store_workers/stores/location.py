@@ -71,33 +71,32 @@ def locate(message: Common, environment: Mapping[str, str]) -> Location:
     directory = default_directory(environment)
     if directory is None:
         raise BadMessage(
-            "store", f"is missing, {STORE_VARIABLE} is not set, and there is no home directory"
+            "store", f"required: {STORE_VARIABLE} is not set, and there is no home directory"
         )
     return DirectoryLocation(directory)
 
 
 def _locate(text: str, field: str, message: Common, environment: Mapping[str, str]) -> Location:
     if not is_encodable(text):
-        raise BadMessage(field, "holds a lone surrogate that stands for no byte")
+        raise BadMessage(field, "contains a lone surrogate that does not stand for a byte")
     scheme = scheme_of(text)
     if message.headers and scheme not in ("http", "https"):
-        raise BadMessage("headers", "are for http:// and https:// stores")
+        raise BadMessage("headers", "only for http:// and https:// stores")
     if scheme is None:
         return read_path(text, field)
     if any(character < " " or character == "\x7f" for character in text):
-        raise BadMessage(field, "holds a control character")
+        raise BadMessage(field, "contains a control character")
     reader = KINDS.get(scheme)
     if reader is None:
         raise BadMessage(
             field,
-            f"the scheme is none of {', '.join(f'{kind}://' for kind in KINDS)};"
-            " for a directory of that name write ./ before it",
+            f"unknown scheme: expected {', '.join(f'{kind}://' for kind in KINDS)};"
+            " write ./ before the name of a directory",
         )
     if not text[len(scheme) :].startswith("://"):
         raise BadMessage(
             field,
-            f"expected {scheme}:// with two slashes; for a directory of that name write ./"
-            " before it",
+            f"expected {scheme}:// with two slashes; write ./ before the name of a directory",
         )
     return reader(text, field, message, environment)
 

@@ -37,7 +37,7 @@ def boundary_finder() -> Callable[[memoryview], int]:
     except ImportError:
         raise WorkerError(
             ErrorCode.HOST_UNSUPPORTED,
-            'settings.boundaries: "content" needs a library that this host has no build of;'
+            'settings.boundaries: "content" requires a library that is not available for this host;'
             ' "fixed" works here',
         ) from None
     kernel = FastCDC(CENTER, min_size=SHORTEST, max_size=LONGEST, normalized_chunking=NORMALIZATION)

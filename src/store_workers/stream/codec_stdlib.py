@@ -48,7 +48,7 @@ def frame_decompressor() -> Callable[[bytes, int], bytes]:
         except zstd.ZstdError as error:
             raise CodecError(str(error)) from None
         if len(data) != size or not decompressor.eof or decompressor.unused_data:
-            raise CodecError("a frame is not as long as it declares")
+            raise CodecError("the length of a frame differs from its declared length")
         return data
 
     return whole

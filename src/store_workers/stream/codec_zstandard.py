@@ -61,7 +61,7 @@ def frame_decompressor() -> Callable[[bytes, int], bytes]:
         except zstandard.ZstdError as error:
             raise CodecError(str(error)) from None
         if content or not stream.eof or stream.unused_data:
-            raise CodecError("a frame is not as long as it declares")
+            raise CodecError("the length of a frame differs from its declared length")
         return content
 
     return whole

@@ -197,7 +197,7 @@ def frame_maker(
             if not same:
                 raise WorkerError(
                     ErrorCode.INTERNAL,
-                    "a compressed frame does not decode to what was read: nothing of it was stored",
+                    "a compressed frame does not decode to the input: it was not stored",
                 )
             return frame
 

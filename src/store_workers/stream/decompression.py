@@ -51,7 +51,7 @@ class Output:
         if self._expected is not None and end > self._expected:
             raise WorkerError(
                 ErrorCode.FILE_MISMATCH,
-                f"the stream holds more than the {self._expected} bytes that were expected",
+                f"the stream has more than the expected {self._expected} bytes",
                 path=self._path,
             )
 
@@ -142,7 +142,7 @@ class ParallelDecoder:
                 self._output.announce(begin + len(content))
                 self._output.write(content, begin)
         if frame.content_size not in (None, size):
-            raise StreamCorrupt("a frame is not as long as it declares")
+            raise StreamCorrupt("the length of a frame differs from its declared length")
         frame.content_size = size
 
     def _work(self) -> None:

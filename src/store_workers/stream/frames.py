@@ -122,8 +122,8 @@ class FrameReader:
                 self._skippable(magic, int.from_bytes(stream.read(4), "little"))
             else:
                 raise StreamCorrupt(
-                    "what follows is no zstd frame: a chunk is missing, out of place, or none of"
-                    " this file's"
+                    "what follows is not a zstd frame: a chunk is missing, out of place, or belongs"
+                    " to another file"
                 )
 
     def _note(self, frame: Frame) -> None:
@@ -162,8 +162,8 @@ class FrameReader:
             self._doubt = FRAMES_UNLISTED
         else:
             raise StreamCorrupt(
-                f"the seek table lists {count} frames, which are not the {len(self._listable)}"
-                " frames of the stream: a chunk is missing, repeated or out of place"
+                f"the seek table lists {count} frames, but the stream has {len(self._listable)}:"
+                " a chunk is missing, repeated or out of place"
             )
         # A list that was repeated as a whole looks like two streams. So it is not believed where
         # equal streams begin and end with chunks; other tools' chunks seldom do.
@@ -218,7 +218,7 @@ def _begin_frame(stream: ChunkStream, content_offset: int) -> Frame:
     while not last:
         last = skip_blocks(stream)
         if stream.offset - offset > LONGEST_WHOLE:
-            raise StreamCorrupt("a frame is far longer than the content that it declares")
+            raise StreamCorrupt("a frame is much longer than its declared content")
     frame.checksum = _checksum(stream, header)
     frame.length = stream.offset - offset
     frame.pieces = stream.taken()
@@ -262,14 +262,14 @@ def read_frame_header(stream: ChunkStream) -> FrameHeader:
     """Read a frame's header (RFC 8878, 3.1.1.1) behind its magic number."""
     flags = stream.read(1)[0]
     if flags & 0x08:
-        raise StreamCorrupt("a frame sets a bit that the zstd format reserves")
+        raise StreamCorrupt("a frame sets a reserved bit")
     single_segment = bool(flags & 0x20)
     window_length = 0 if single_segment else 1
     dictionary_length = (0, 1, 2, 4)[flags & 3]
     size_length = (1 if single_segment else 0, 2, 4, 8)[flags >> 6]
     rest = stream.read(window_length + dictionary_length + size_length)
     if any(rest[window_length : window_length + dictionary_length]):
-        raise StreamCorrupt("a frame needs a dictionary, and the worker has none")
+        raise StreamCorrupt("a frame requires a dictionary, which is not supported")
     content_size = None
     if size_length:
         content_size = int.from_bytes(rest[-size_length:], "little")
@@ -284,7 +284,7 @@ def skip_block(stream: ChunkStream) -> bool:
     kind = (bits >> 1) & 3
     size = bits >> 3
     if kind > COMPRESSED_BLOCK or size > LARGEST_BLOCK:
-        raise StreamCorrupt("a frame holds a block that the zstd format does not know")
+        raise StreamCorrupt("a frame contains a block of an unknown type")
     stream.skip(1 if kind == RLE_BLOCK else size)
     return bool(bits & 1)
 

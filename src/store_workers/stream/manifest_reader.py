@@ -57,7 +57,7 @@ def read_manifest(name: str, fetch: Fetch) -> Manifest:
         return _read_levels(name, fetch)
     except StreamCorrupt as corrupt:
         corrupt.hash = name
-        corrupt.message = f"what lies there is no whole manifest: {corrupt.message}"
+        corrupt.message = f"not a complete manifest: {corrupt.message}"
         raise
 
 
@@ -71,7 +71,8 @@ def _read_levels(name: str, fetch: Fetch) -> Manifest:
         text = _read_text(sized(fetch(found.chunks), found.chunks))
         if text.size != found.header.size:
             raise StreamCorrupt(
-                f"a level of it has {text.size} bytes, not {found.header.size} as is said above it"
+                f"a level of it has {text.size} bytes, but {found.header.size} according to the"
+                " level above"
             )
         found = text
     raise StreamCorrupt(f"it is nested more than {DEEPEST} levels deep")
@@ -85,7 +86,7 @@ def sized(fetched: Iterable[bytes], chunks: ChunkList, first: int = 0) -> Iterat
     for index, chunk in enumerate(fetched, first):
         if len(chunk) != chunks.size(index):
             raise StreamCorrupt(
-                f"chunk {index} has {len(chunk)} bytes, not {chunks.size(index)} as its list says"
+                f"chunk {index} has {len(chunk)} bytes, but {chunks.size(index)} in its list"
             )
         yield chunk
 
@@ -104,7 +105,7 @@ def _read_text(chunks: Iterable[bytes]) -> _Text:
         for start in range(0, len(content), PARSED_AT_ONCE):
             text.feed(content[start : start + PARSED_AT_ONCE])
     if reader.doubt is not None:
-        raise StreamCorrupt("its text does not end in a seek table of its frames")
+        raise StreamCorrupt("its text does not end in a seek table")
     text.finish()
     return text
 
@@ -135,7 +136,7 @@ class _Text:
         end = text.rfind(b"\n") + 1
         self._rest = text[end:]
         if len(self._rest) > _LONGEST_LINE:
-            raise StreamCorrupt("a line is no hash with its size")
+            raise StreamCorrupt("a line is not a hash with a size")
         self._take(text[:end])
 
     def finish(self) -> None:
@@ -145,14 +146,14 @@ class _Text:
         header = self.header
         if (len(self.chunks), self._total) != (header.chunks, header.compressed_size):
             raise StreamCorrupt(
-                f"it lists {len(self.chunks)} chunks of {self._total} bytes, and its first line"
-                f" says {header.chunks} of {header.compressed_size}"
+                f"it lists {len(self.chunks)} chunks with {self._total} bytes, but its first line"
+                f" says {header.chunks} chunks with {header.compressed_size} bytes"
             )
 
     def _take(self, lines: bytes) -> None:
         rows = _LINE.findall(lines)
         if len(rows) * _LINE_WITHOUT_SIZE + sum(len(size) for _, size in rows) != len(lines):
-            raise StreamCorrupt("a line is no hash with its size")
+            raise StreamCorrupt("a line is not a hash with a size")
         sizes = [int(size) for _, size in rows]
         if max(sizes, default=0) > self.header.chunk_size:
             raise StreamCorrupt("it lists a chunk larger than its first line allows")
@@ -165,14 +166,16 @@ class _Text:
 def _header(line: bytes) -> Header:
     """Decode a first line; fields that a later version added are passed over."""
     if len(line) > LONGEST_HEADER or not line.startswith(b"{"):
-        raise StreamCorrupt("its first line is no JSON object")
+        raise StreamCorrupt("its first line is not a JSON object")
     try:
         value = decode_json(line.decode("utf-8"))
         header = Header.decode({name: value[name] for name in Header.FIELDS if name in value})
     except UnicodeDecodeError:
-        raise StreamCorrupt("its first line is no UTF-8") from None
+        raise StreamCorrupt("its first line is not valid UTF-8") from None
     except BadMessage as bad:
-        raise StreamCorrupt(f"its first line is none: {bad.message}") from None
+        raise StreamCorrupt(f"its first line is not valid: {bad.message}") from None
     if header.chunks > MOST_CHUNKS:
-        raise StreamCorrupt(f"it says {header.chunks} chunks, and {MOST_CHUNKS} can be listed")
+        raise StreamCorrupt(
+            f"it claims {header.chunks} chunks, and at most {MOST_CHUNKS} are supported"
+        )
     return header

@@ -132,4 +132,4 @@ def table_length(count: int) -> int:
 
 
 def _no_table() -> StreamCorrupt:
-    return StreamCorrupt("the stream does not end in a seek table of its frames")
+    return StreamCorrupt("the stream does not end in a seek table")

@@ -404,7 +404,7 @@ def decode_next(value: Any, start: SessionStart) -> Message | Cancel:
     if record is Cancel:
         return Cancel.decode(value)
     if not isinstance(value.get("id"), str):
-        raise BadMessage("id", "is missing or no string: in a session every message has one")
+        raise BadMessage("id", "required in a session: expected a string")
     names = () if "store" in value else ("store", *SECRETS)
     inherited: dict[str, Any] = {name: getattr(start, name) for name in names}
     inherited["settings"] = start.settings
@@ -418,7 +418,9 @@ def _completed(own: Any, defaults: Settings) -> Settings:
     """A message's settings, with the session's for what it leaves out."""
     for name in OF_THE_SESSION:
         if isinstance(own, dict) and name in own:
-            raise BadMessage(f"settings.{name}", "is the session's: it goes in SESSION_START")
+            raise BadMessage(
+                f"settings.{name}", "must be set in SESSION_START, for the whole session"
+            )
     return Settings.decode(own, "settings", vars(defaults))
 
 
@@ -433,7 +435,7 @@ def _record_for(value: Any, records: dict[MessageType, type[Any]]) -> type[Any]:
                 return record
     expected = " or ".join(f'"{word.value}"' for word in records)
     if "type" not in value:
-        raise BadMessage("type", f"is missing: expected {expected}")
+        raise BadMessage("type", f"required field is missing: expected {expected}")
     got = brief(given) if isinstance(given, str) else json_type(given)
     raise BadMessage("type", f"expected {expected}, got {got}")
 
@@ -464,9 +466,9 @@ def message_id(value: Any) -> str | None:
 
 def _check_list(message: DownloadStart | VerifyStart) -> None:
     if message.hashes is None and message.manifest is None:
-        raise BadMessage("hashes", "is missing: expected the file's hashes, or its manifest")
+        raise BadMessage("hashes", "required field is missing (or manifest in its place)")
     if message.hashes is not None and message.manifest is not None:
-        raise BadMessage("manifest", "goes with no hashes: expected one of the two")
+        raise BadMessage("manifest", "cannot be combined with hashes")
 
 
 RANGE_GOES_WITHOUT = ("size", "sha256")
@@ -477,19 +479,19 @@ def _check_range(message: DownloadStart) -> None:
     if message.range is None:
         return
     if message.manifest is None:
-        raise BadMessage("range", "needs the file's manifest")
+        raise BadMessage("range", "requires manifest")
     if message.resume:
-        raise BadMessage("range", "goes with no resume: what is resumed is a whole file")
+        raise BadMessage("range", "cannot be combined with resume")
     for name in RANGE_GOES_WITHOUT:
         if getattr(message, name) is not None:
-            raise BadMessage("range", f"goes with no {name}, which speaks of the whole file")
+            raise BadMessage("range", f"cannot be combined with {name}")
 
 
 def _check_source(message: UploadStart) -> None:
     if message.path is None and message.command is None:
-        raise BadMessage("path", "is missing: expected a path, or a command")
+        raise BadMessage("path", "required field is missing (or command in its place)")
     if message.path is not None and message.command is not None:
-        raise BadMessage("command", "goes with no path: expected one of the two")
+        raise BadMessage("command", "cannot be combined with path")
     if message.command is not None and not message.command[0]:
         raise BadMessage("command[0]", "expected the name of a program, got an empty string")
 
@@ -502,13 +504,15 @@ def _check_auth(auth: Auth | None) -> None:
         raise BadMessage(
             "auth",
             "expected bearer_token, or username and password, or access_key_id and"
-            " secret_access_key, where session_token may stand beside them",
+            " secret_access_key, optionally with session_token",
         )
     for name in ("username", "password"):
         if not is_encodable(getattr(auth, name) or ""):
-            raise BadMessage(f"auth.{name}", "holds a lone surrogate that stands for no byte")
+            raise BadMessage(
+                f"auth.{name}", "contains a lone surrogate that does not stand for a byte"
+            )
     if auth.username is not None and ":" in auth.username:
-        raise BadMessage("auth.username", "a user name cannot hold a colon (RFC 7617)")
+        raise BadMessage("auth.username", "must not contain a colon (RFC 7617)")
 
 
 def _check_headers(headers: dict[str, str] | None) -> None:
@@ -516,9 +520,9 @@ def _check_headers(headers: dict[str, str] | None) -> None:
     for name in headers or {}:
         where = f"headers.{printable(name)}"
         if not name or not _TOKEN.issuperset(name):
-            raise BadMessage(where, "is no header's name (RFC 9110, 5.1)")
+            raise BadMessage(where, "is not a valid header name (RFC 9110, 5.1)")
         if name.lower() in OWNED_HEADERS:
-            raise BadMessage(where, "is set by the worker itself, and cannot be given")
+            raise BadMessage(where, "is set by the worker and cannot be given")
         if name.lower() in names:
             raise BadMessage(where, "is given twice")
         names.add(name.lower())
@@ -526,4 +530,4 @@ def _check_headers(headers: dict[str, str] | None) -> None:
 
 def _check_tls(tls: Tls | None) -> None:
     if tls is not None and tls.key_file is not None and tls.cert_file is None:
-        raise BadMessage("tls.key_file", "needs tls.cert_file beside it")
+        raise BadMessage("tls.key_file", "requires tls.cert_file")

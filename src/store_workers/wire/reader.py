@@ -151,13 +151,13 @@ def decode_json(text: str) -> Any:
         problem = f"invalid JSON: {error.msg} at character {error.pos}"
         raise (_Unfinished if unfinished else BadMessage)("", problem) from None
     except RecursionError:
-        raise BadMessage("", "invalid JSON: nested too deep") from None
+        raise BadMessage("", "invalid JSON: nested too deeply") from None
     except ValueError:
         raise BadMessage("", "invalid JSON: a number has too many digits") from None
 
 
 def _no_constant(word: str) -> Any:
-    raise BadMessage("", f"invalid JSON: {word} is no JSON value")
+    raise BadMessage("", f"invalid JSON: {word} is not a JSON value")
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

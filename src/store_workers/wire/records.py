@@ -121,9 +121,9 @@ class Path(String):
     def check(self, value: Any, where: str) -> str:
         path = super().check(value, where)
         if "\0" in path:
-            raise BadMessage(where, "a file name cannot hold a NUL character")
+            raise BadMessage(where, "must not contain a NUL character")
         if not is_encodable(path):
-            raise BadMessage(where, "holds a lone surrogate that stands for no byte of a file name")
+            raise BadMessage(where, "contains a lone surrogate that does not stand for a byte")
         return path
 
 
@@ -133,7 +133,9 @@ class Argument(String):
     def check(self, value: Any, where: str) -> str:
         argument = super().check(value, where)
         if "\0" in argument or not is_encodable(argument):
-            raise BadMessage(where, "holds a character that no argument of a command can hold")
+            raise BadMessage(
+                where, "contains a character that is not allowed in an argument of a command"
+            )
         return argument
 
 
@@ -323,13 +325,15 @@ class Record:
         prefix = f"{where}." if where else ""
         for name in value:
             if name not in cls.FIELDS:
-                raise BadMessage(f"{prefix}{printable(name)}", "there is no such field")
+                raise BadMessage(f"{prefix}{printable(name)}", "unknown field")
         values = dict(inherited) if inherited else {}
         for name, spec in cls.FIELDS.items():
             if name in value:
                 values[name] = spec.kind.check(value[name], f"{prefix}{name}")
             elif spec.default is REQUIRED:
-                raise BadMessage(f"{prefix}{name}", f"is missing: expected {spec.kind.expected}")
+                raise BadMessage(
+                    f"{prefix}{name}", f"required field is missing: expected {spec.kind.expected}"
+                )
         return cls(**values)
 
     def encode(self) -> dict[str, Any]:

@@ -110,11 +110,15 @@ class Download:
         listing = find_listing(message, self._context)
         if message.size is not None:
             if listing.size not in (None, message.size):
-                raise self._mismatch(f"{listing.size} bytes are stored, {message.size} expected")
+                raise self._mismatch(
+                    f"the manifest says {listing.size} bytes, the message expects {message.size}"
+                )
             listing.size = message.size
         if message.sha256 is not None:
             if listing.sha256 not in (None, message.sha256):
-                raise self._mismatch(f"the SHA-256 stored is {listing.sha256}, not the given one")
+                raise self._mismatch(
+                    f"the manifest says SHA-256 {listing.sha256}, the message expects another one"
+                )
             listing.sha256 = message.sha256
         return listing
 
@@ -133,9 +137,11 @@ class Download:
     def _check(self, listing: Listing, size: int, doubt: str | None) -> None:
         """See to it that the file is the one that was meant, before it gets its name."""
         if listing.size is not None and size != listing.size:
-            raise self._mismatch(f"has {size} bytes, {listing.size} were expected")
+            raise self._mismatch(f"has {size} bytes, expected {listing.size}")
         if self._digest is not None and self._digest.hexdigest() != listing.sha256:
-            raise self._mismatch(f"its SHA-256 is {self._digest.hexdigest()}, not the given one")
+            raise self._mismatch(
+                f"its SHA-256 is {self._digest.hexdigest()}, which differs from the expected one"
+            )
         if doubt is not None and listing.size is None and listing.sha256 is None:
             raise StreamCorrupt(doubt)
 

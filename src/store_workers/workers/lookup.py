@@ -95,10 +95,11 @@ class Lookup:
             length = len(self._context.store.get(hash))
         if expected is not None and length != expected:
             raise StoreFailure(
-                ErrorCode.CHUNK_CORRUPT, f"it has {length} bytes in the store, not {expected}"
+                ErrorCode.CHUNK_CORRUPT, f"it has {length} bytes in the store, expected {expected}"
             )
         if not 0 < length <= LARGEST_CHUNK:
             raise StoreFailure(
-                ErrorCode.CHUNK_CORRUPT, f"it has {length} bytes in the store, which no chunk has"
+                ErrorCode.CHUNK_CORRUPT,
+                f"it has {length} bytes in the store, which is not a valid chunk size",
             )
         return length

@@ -100,7 +100,7 @@ class RangeDownload:
             path = self._message.path
             raise WorkerError(
                 ErrorCode.FILE_MISMATCH,
-                f"{shown(path)}: the range begins at byte {offset}, and the file has {size}",
+                f"{shown(path)}: the range begins at byte {offset}, but the file has {size} bytes",
                 path=path,
             )
         return offset, size if length is None else min(size, offset + length)
@@ -127,8 +127,8 @@ class RangeDownload:
         for index, chunk in zip(wanted, fetcher.chunks(), strict=True):
             if len(chunk) != chunks.size(index):
                 raise StreamCorrupt(
-                    f"chunk {index} has {len(chunk)} bytes, not {chunks.size(index)} as its"
-                    " manifest says"
+                    f"chunk {index} has {len(chunk)} bytes, but {chunks.size(index)} in the"
+                    " manifest"
                 )
             yield chunk
 
@@ -151,15 +151,15 @@ class Tail:
         data = self._last(table_length(self._size // FRAME_SPAN + 1))
         count = table_count(data)
         if count is None:
-            raise StreamCorrupt("the stream does not end in a seek table of its frames")
+            raise StreamCorrupt("the stream does not end in a seek table")
         length = table_length(count)
         if length > min(self._ends[-1], LONGEST_TABLE):
             raise StreamCorrupt(
-                f"the stream's seek table says {count} frames, which it cannot hold"
+                f"the stream's seek table claims {count} frames, more than it can hold"
             )
         table = SeekTable.parse(self._last(length)[-length:])
         if table.totals() != (self._ends[-1] - length, self._size):
-            raise StreamCorrupt("the stream's seek table does not list the file of the manifest")
+            raise StreamCorrupt("the stream's seek table does not match the manifest")
         return table
 
     def stream_from(self, begin: int, end: int) -> ChunkStream:

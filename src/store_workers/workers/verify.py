@@ -88,9 +88,11 @@ class Verify:
         if doubt is not None and listing.size is None:
             raise StreamCorrupt(doubt)
         if listing.size not in (None, output.size):
-            raise mismatch(f"it has {output.size} bytes, {listing.size} were expected")
+            raise mismatch(f"it has {output.size} bytes, expected {listing.size}")
         if digest is not None and digest.hexdigest() != listing.sha256:
-            raise mismatch(f"its SHA-256 is {digest.hexdigest()}, not that of its manifest")
+            raise mismatch(
+                f"its SHA-256 is {digest.hexdigest()}, which differs from the manifest's"
+            )
         return output.size
 
     def _look(self, listing: Listing) -> int | None:
@@ -118,8 +120,8 @@ class Verify:
         count = self._bad_chunks
         return WorkerError(
             first.code,
-            f"{count} of {chunks} chunks {'is' if count == 1 else 'are'} bad, the first of them"
-            f" number {first.index}: {first.message}",
+            f"{count} of {chunks} chunks {'is' if count == 1 else 'are'} bad, the first one"
+            f" is number {first.index}: {first.message}",
             index=first.index,
             hash=first.hash,
             attempts=first.attempts,
@@ -142,7 +144,7 @@ def up_to_a_hole(fetched: Iterable[bytes]) -> Iterator[bytes]:
 
 def mismatch(problem: str) -> WorkerError:
     """The failure of a file that is not what its manifest says."""
-    return WorkerError(ErrorCode.FILE_MISMATCH, f"the file that was decoded: {problem}")
+    return WorkerError(ErrorCode.FILE_MISMATCH, f"the decoded file: {problem}")
 
 
 def _drop(_content: bytes, _offset: int = 0) -> None:

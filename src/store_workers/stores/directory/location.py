@@ -32,7 +32,7 @@ class DirectoryLocation:
             raise StoreFailure(
                 ErrorCode.STORE_UNAVAILABLE,
                 f"the store directory {self.shown} does not exist, and settings.create_store is"
-                " false: mount or make it",
+                " false: mount or create it",
             )
         return DirectoryStore(root, create=settings.create_store, rate_limit=rate_limit)
 
@@ -40,7 +40,7 @@ class DirectoryLocation:
 def read_path(path: str, field: str) -> DirectoryLocation:
     """The directory of a plain path."""
     if "\0" in path:
-        raise BadMessage(field, "a file name cannot hold a NUL character")
+        raise BadMessage(field, "must not contain a NUL character")
     return DirectoryLocation(path)
 
 
@@ -50,9 +50,9 @@ def read_file_url(url: str, field: str) -> DirectoryLocation:
 
     host, slash, rest = url[len("file://") :].partition("/")
     if host not in ("", "localhost") or not slash:
-        raise BadMessage(field, "expected file:///directory: a file URL has neither user nor host")
+        raise BadMessage(field, "expected file:///directory, without user and host")
     if "?" in rest or "#" in rest:
-        raise BadMessage(field, "a file URL has neither query nor fragment")
+        raise BadMessage(field, "a file URL must not have a query or fragment")
     data = unquote_to_bytes(b"/" + rest.encode("utf-8", "surrogateescape"))
     return read_path(data.decode("utf-8", "surrogateescape"), field)
 

@@ -207,7 +207,7 @@ class DirectoryStore:
             elif not os.path.isfile(self._path(self._told)):
                 raise StoreFailure(
                     ErrorCode.STORE_UNAVAILABLE,
-                    f"the store directory {shown(self._root)} is not the one it was a moment ago",
+                    f"the store directory {shown(self._root)} was replaced during the run",
                     transient=True,
                 )
             self._identity = identity
@@ -263,7 +263,9 @@ class DirectoryStore:
 
 
 def _no_file() -> StoreFailure:
-    return StoreFailure(ErrorCode.CHUNK_CORRUPT, "what lies there is no file")
+    return StoreFailure(
+        ErrorCode.CHUNK_CORRUPT, "there is something other than a file under its name"
+    )
 
 
 def make_directories(path: str) -> None:

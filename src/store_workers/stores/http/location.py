@@ -92,21 +92,21 @@ def read_http_url(
         parts = urlsplit(url)
         host, port = ascii_host(parts.hostname or ""), parts.port
     except ValueError:
-        raise BadMessage(field, "is no valid URL") from None
+        raise BadMessage(field, "is not a valid URL") from None
     if not is_host(host):
         raise BadMessage(field, "expected a host after http:// or https://")
     if parts.fragment:
-        raise BadMessage(field, "a store's URL has no fragment")
+        raise BadMessage(field, "a store's URL must not have a fragment")
     auth = message.auth
     if auth is not None and auth.access_key_id is not None:
-        raise BadMessage("auth", "S3's keys are for s3:// stores")
+        raise BadMessage("auth", "S3 keys are only for s3:// stores")
     path, query = _encoded(parts.path, parts.query, field)
     headers = _headers(message.headers or {}, host)
     authorization = None
     if not any(name.lower() == "authorization" for name in headers):
         authorization = _authorization(auth, parts.username, parts.password, environment)
     elif auth is not None:
-        raise BadMessage("auth", "goes with no headers.Authorization")
+        raise BadMessage("auth", "cannot be combined with headers.Authorization")
     server = Server(
         parts.scheme.lower(), host, port, tls_files(message.tls, environment), environment
     )

@@ -70,7 +70,7 @@ def _read(text: str, variable: str) -> Proxy:
         parts = urlsplit(text if "://" in text else f"http://{text}")
         host, port = parts.hostname, parts.port
     except ValueError:
-        raise BadMessage(variable, "is no valid URL") from None
+        raise BadMessage(variable, "is not a valid URL") from None
     if parts.scheme not in DEFAULT_PORTS:
         raise BadMessage(variable, "expected a proxy at http:// or https://")
     if not host or not is_host(host):

@@ -61,7 +61,7 @@ class Redirects:
                     self._transport.redactor.learn(*query_values(target))
                 return answer
             server, target = self._next(server, target, place)
-        raise self._refused(f"it redirects more than {MOST_REDIRECTS} times")
+        raise self._refused(f"more than {MOST_REDIRECTS} redirects")
 
     def close(self) -> None:
         """Close the connections to other servers."""
@@ -80,10 +80,10 @@ class Redirects:
             parts = urlsplit(urljoin(server.origin + target, place))
             host, port = ascii_host(parts.hostname or ""), parts.port
         except ValueError:
-            raise self._refused("it redirects to what is no URL") from None
+            raise self._refused("it redirects to something that is not a URL") from None
         scheme = parts.scheme.lower()
         if scheme not in ("http", "https") or not is_host(host):
-            raise self._refused("it redirects to what is no http:// or https:// URL")
+            raise self._refused("it redirects to something that is not an http:// or https:// URL")
         if (server.scheme, scheme) == ("https", "http"):
             raise self._refused("it redirects from https to http, which is not followed")
         path = quote(parts.path or "/", safe="/%:@!$&'()*+,;=~")

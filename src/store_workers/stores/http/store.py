@@ -144,9 +144,9 @@ class HttpStore:
         if length is not None and length != chunk.size:
             raise StoreFailure(
                 ErrorCode.STORE_REJECTED,
-                f"{self._shown} does not store: it took a chunk of {chunk.size} bytes, and has"
-                f" {length} bytes under its name; is the URL that of a login page, or does the"
-                " server rename what is there already?",
+                f"{self._shown} does not store chunks: it accepted {chunk.size} bytes, and reports"
+                f" {length} bytes under the same name; is the URL that of a login page, or does the"
+                " server rename existing files?",
             )
         self._doubtful.discard(chunk.hash)
 

@@ -45,7 +45,9 @@ def check_placeholders(text: str, field: str) -> None:
     if text.count(_START) != len(_PLACEHOLDER.findall(text)):
         raise BadMessage(field, "expected {hash} or {hash:N}, N from 1 to 63")
     if has_placeholder(text) and "{hash}" not in text:
-        raise BadMessage(field, "needs a whole {hash}: chunks would share a place without it")
+        raise BadMessage(
+            field, "must contain {hash}: otherwise several chunks would have the same URL"
+        )
 
 
 def encode_around(text: str, encode: Callable[[str], str]) -> str:

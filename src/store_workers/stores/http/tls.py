@@ -143,7 +143,7 @@ def _no_pair(error: ssl.SSLError, cert_file: str, key_file: str | None) -> Worke
     place = cert_file if key_file is None else f"{cert_file} with {key_file}"
     return WorkerError(
         ErrorCode.FILE_READ_FAILED,
-        f"{shown(place)}: no certificate with its key in PEM form",
+        f"{shown(place)}: not a certificate with its key in PEM format",
         path=cert_file,
     )
 

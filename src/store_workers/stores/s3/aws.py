@@ -307,6 +307,6 @@ def _freeze(credentials: Any) -> Keys:
         if not (value.isascii() and value.isprintable()):
             raise StoreFailure(
                 ErrorCode.STORE_ACCESS_DENIED,
-                "no credentials: those that were found are not printable ASCII",
+                "no credentials: the ones found contain characters other than printable ASCII",
             )
     return Keys(frozen.access_key, frozen.secret_key, frozen.token)

@@ -127,7 +127,7 @@ class _Asking:
         if not self._ended.wait(seconds):
             raise StoreFailure(
                 ErrorCode.STORE_UNAVAILABLE,
-                "no credentials: the sources of the AWS configuration stayed silent for"
+                "no credentials: the sources of the AWS configuration did not answer within"
                 f" {seconds:g} s",
                 transient=True,
             )

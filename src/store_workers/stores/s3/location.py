@@ -154,7 +154,7 @@ def read_s3_url(
     """
     rest = url[len("s3://") :]
     if "#" in rest:
-        raise BadMessage(field, "a store's URL has no fragment: write %23 for #")
+        raise BadMessage(field, "a store's URL must not have a fragment: write %23 for #")
     place, _, query = rest.partition("?")
     bucket, _, prefix = place.partition("/")
     options = _options(query, field)
@@ -185,18 +185,18 @@ def read_endpoint(text: str, field: str) -> Endpoint:
         parts = urlsplit(text)
         host, port = parts.hostname, parts.port
     except ValueError:
-        raise BadMessage(field, "is no valid URL") from None
+        raise BadMessage(field, "is not a valid URL") from None
     if parts.scheme not in ("http", "https") or not host or not is_host(host):
         raise BadMessage(field, "expected http://host or https://host")
     if parts.username is not None or parts.query or parts.fragment:
-        raise BadMessage(field, "an endpoint has neither user, query nor fragment")
+        raise BadMessage(field, "an endpoint must not have a user, query or fragment")
     return Endpoint(parts.scheme, host, port, quote(parts.path.rstrip("/"), safe="/%-_.~"))
 
 
 def read_region(text: str, field: str) -> str:
     """A region's name: it becomes a part of a host's name, so nothing else may stand in it."""
     if not text or not _REGION.issuperset(text):
-        raise BadMessage(field, "expected a region's name: letters, digits, - and _")
+        raise BadMessage(field, "expected the name of a region: letters, digits, - and _")
     return text
 
 
@@ -216,13 +216,13 @@ def _options(query: str, field: str) -> dict[str, str]:
     pairs = parse_qsl(query, keep_blank_values=True)
     options = dict(pairs)
     if len(options) < len(pairs) or not options.keys() <= {"endpoint", "region"}:
-        raise BadMessage(field, "after ? expected endpoint=… and region=…, each once at most")
+        raise BadMessage(field, "expected only endpoint=… and region=… after ?, each at most once")
     return options
 
 
 def _bucket(name: str, field: str) -> str:
     if "@" in name:
-        raise BadMessage(field, "keys do not belong into the URL: use auth or the environment")
+        raise BadMessage(field, "must not contain keys: use auth or the environment")
     if not 3 <= len(name) <= 255 or not _BUCKET.issuperset(name) or name[0] in ".-" or ".." in name:
         raise BadMessage(
             field, "expected a bucket after s3://: 3 to 255 letters, digits, dots, - or _"
@@ -235,12 +235,12 @@ def _prefix(text: str, field: str) -> str:
 
     prefix = unquote(text, errors="surrogateescape").strip("/")
     if any(character < " " or character == "\x7f" for character in prefix):
-        raise BadMessage(field, "holds a control character")
+        raise BadMessage(field, "contains a control character")
     if any(part in (".", "..") for part in prefix.split("/")):
-        raise BadMessage(field, "the prefix holds a part that is . or ..")
+        raise BadMessage(field, "the prefix must not contain . or .. as a part")
     length = len(prefix.encode("utf-8", "surrogateescape"))
     if length + 1 + _HASH_LENGTH > LONGEST_KEY:
-        raise BadMessage(field, f"the prefix makes keys longer than {LONGEST_KEY} bytes")
+        raise BadMessage(field, f"the prefix is too long: keys would exceed {LONGEST_KEY} bytes")
     return prefix
 
 
@@ -262,7 +262,9 @@ def _keys(auth: Auth | None, environment: Mapping[str, str]) -> Keys | None:
 
     if auth is not None:
         if auth.access_key_id is None or auth.secret_access_key is None:
-            raise BadMessage("auth", "an s3:// store takes access_key_id and secret_access_key")
+            raise BadMessage(
+                "auth", "expected access_key_id and secret_access_key for an s3:// store"
+            )
         return Keys(auth.access_key_id, auth.secret_access_key, auth.session_token)
     access_key_id = environment.get("AWS_ACCESS_KEY_ID")
     secret_access_key = environment.get("AWS_SECRET_ACCESS_KEY")

@@ -192,8 +192,8 @@ class S3Store:
         if length is not None and length != chunk.size:
             raise StoreFailure(
                 ErrorCode.STORE_REJECTED,
-                f"{self._shown} does not store: it took a chunk of {chunk.size} bytes, and has"
-                f" {length} bytes under its name; is the endpoint that of an S3 service?",
+                f"{self._shown} does not store chunks: it accepted {chunk.size} bytes, and reports"
+                f" {length} bytes under the same name; is the endpoint an S3 service?",
             )
         self._doubtful.discard(chunk.hash)
 
