@@ -5,8 +5,12 @@ from __future__ import annotations
 import sys
 from contextlib import suppress
 
-LARGE_BLOCK = 256 * 1024
-"""Bytes from which on a block is mapped by itself, and unmapped when it is freed."""
+LARGE_BLOCK = 1536 * 1024
+"""Bytes from which on a block is mapped by itself, and unmapped when it is freed.
+
+Less than a span, which is 2 MiB, and more than a chunk of the usual length: to map these, too,
+costs downloads of long files a fifth more processor time.
+"""
 
 M_MMAP_THRESHOLD = -3  # malloc.h of glibc
 
