@@ -40,9 +40,8 @@ def test_help_fits_on_one_screen() -> None:
     assert len(lines) <= 24
     assert max(map(len, lines)) <= 80
     assert said.stdout.isascii()
-    for word in ("UPLOAD_START", "DOWNLOAD_START", "130", "143", "docs/quickstart.md", "--schema"):
+    for word in ("UPLOAD_START", "DOWNLOAD_START", "128 + n", "--help protocol", "--schema"):
         assert word in said.stdout
-    assert (ROOT / "docs" / "quickstart.md").exists()
 
 
 def test_the_messages_of_the_help_work(tmp_path: Path) -> None:

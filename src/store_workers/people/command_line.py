@@ -136,26 +136,32 @@ def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog=program_name(), add_help=False, usage="%(prog)s upload|download|verify …")
     verbs = parser.add_subparsers(dest="verb", required=True, parser_class=_Parser)
     upload = _add(verbs, "upload", "FILE... [--store URL]", "Put files into a store.")
-    upload.add_argument("files", metavar="FILE", nargs="*", help="a file; -: standard input")
+    upload.add_argument("files", metavar="FILE", nargs="*", help="a file, or - for standard input")
     upload.add_argument(
         "--command",
         action="store_true",
-        help="the words behind -- are a command: what it writes is the file",
+        help="run the command after -- and store its output",
     )
-    upload.add_argument("--sha256", action="store_true", help="compute the file's own digest too")
-    upload.add_argument("--verify", action="store_true", help="decode every frame again")
-    upload.add_argument("--size", type=_quantity, help="the bytes that the file must have")
+    upload.add_argument(
+        "--sha256", action="store_true", help="also compute the SHA-256 of the file"
+    )
+    upload.add_argument(
+        "--verify", action="store_true", help="decode and compare every frame before it is stored"
+    )
+    upload.add_argument("--size", type=_quantity, help="the expected size in bytes")
     download = _add(verbs, "download", "MANIFEST FILE [--store URL]", "Get a file back.")
-    download.add_argument("manifest", metavar="MANIFEST", help="what the upload printed")
-    download.add_argument("file", metavar="FILE", help="where to; -: standard output")
-    download.add_argument("--resume", action="store_true", help="go on where an earlier run ended")
+    download.add_argument("manifest", metavar="MANIFEST", help="the manifest that upload printed")
+    download.add_argument("file", metavar="FILE", help="the target, or - for standard output")
+    download.add_argument("--resume", action="store_true", help="continue an interrupted download")
     download.add_argument(
-        "--range", type=_range, metavar="OFFSET:LENGTH", help="only these bytes of the file"
+        "--range", type=_range, metavar="OFFSET:LENGTH", help="write only these bytes of the file"
     )
     verify = _add(verbs, "verify", "MANIFEST [--store URL]", "Check a file in its store.")
-    verify.add_argument("manifest", metavar="MANIFEST", help="what the upload printed")
+    verify.add_argument("manifest", metavar="MANIFEST", help="the manifest that upload printed")
     verify.add_argument(
-        "--quick", action="store_true", help="ask only whether each chunk is there, and how long"
+        "--quick",
+        action="store_true",
+        help="check only that each chunk is present and how long it is",
     )
     return parser
 
@@ -170,7 +176,7 @@ def _add(verbs: Any, name: str, usage: str, text: str) -> argparse.ArgumentParse
     verb.add_argument(
         "--store", metavar="URL", help="a directory, http://..., https://... or s3://bucket/prefix"
     )
-    verb.add_argument("--json", action="store_true", help="print the events, one a line")
+    verb.add_argument("--json", action="store_true", help="print the events, one per line")
     tls = verb.add_argument_group("https")
     for option in TLS_FILES:
         tls.add_argument(_option(option), metavar="FILE", help=argparse.SUPPRESS)
@@ -181,7 +187,8 @@ def _add(verbs: Any, name: str, usage: str, text: str) -> argparse.ArgumentParse
 
 
 def _add_setting(group: Any, name: str, spec: Field) -> None:
-    brief = spec.doc.partition(". ")[0].rstrip(".").replace("`", "")
+    sentence = spec.doc.partition(". ")[0].rstrip(".").replace("`", "")
+    brief = sentence[:1].lower() + sentence[1:]
     options: dict[str, Any] = {"default": None, "help": brief.replace("%", "%%")}
     if isinstance(spec.kind, Boolean):
         group.add_argument(_option(name), action=argparse.BooleanOptionalAction, **options)

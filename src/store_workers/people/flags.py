@@ -9,11 +9,11 @@ if TYPE_CHECKING:
     from typing import Any
 
 BUNDLED = ("urllib3", "truststore", "botocore", "tqdm")
-"""What is told beside the codec: modules that have a `__version__`."""
+"""Modules with a `__version__`, reported beside the codec."""
 
 
 PROTOCOL = "protocol"
-"""The word behind `--help` that asks for the whole protocol."""
+"""The argument of `--help` that prints the protocol."""
 
 
 def answer(flag: str, topic: str = "") -> int:
@@ -32,31 +32,31 @@ def answer(flag: str, topic: str = "") -> int:
 
 
 def help_text() -> str:
-    """One screen, in ASCII: what the worker is, and messages to paste."""
+    """One screen, in ASCII: verbs, messages to paste, exit status, flags."""
     return """\
-store-workers puts files into a chunk store, and gets them back.
+store-workers puts files into a chunk store and gets them back.
 
   store-workers.pyz upload FILE... [--store URL]      prints <manifest>  <path>
   store-workers.pyz upload --command -- pg_dump -Fc db
   store-workers.pyz download MANIFEST FILE            [--resume] [--range O:L]
   store-workers.pyz verify MANIFEST
 
-A store is a directory, http://..., https://... or s3://bucket/prefix, else
-STORE_WORKERS_STORE. upload --help has all options. For programs, the same as
-one JSON message on stdin and JSON lines, its events, on stdout:
+A store is a directory, http://..., https://... or s3://bucket/prefix.
+STORE_WORKERS_STORE is the default. "upload --help" lists all options.
+Programs send the same as one JSON message on stdin. Events are JSON lines:
 
   echo '{"type":"UPLOAD_START","path":"big.tar","store":"chunks",
       "manifest":true}' | store-workers.pyz | tee events.jsonl
   echo '{"type":"DOWNLOAD_START","path":"copy.tar","store":"chunks",
       "manifest":"..."}' | store-workers.pyz
 
-Exit status: 0 done, 1 failed, 2 not accepted, 128 + n stopped by signal n
-(130 Ctrl-C, 143 SIGTERM). An event ERROR says why, with a code.
+Exit status: 0 success, 1 failure, 2 message or command line not accepted,
+128 + n stopped by signal n. The ERROR event has a code and the reason.
 
-  --help [protocol]  this text, or every message, event and code
-  --version          what this is, what is bundled, which Python it runs on
-  --schema           the JSON Schema of every message and event
-docs/quickstart.md of the project is the place to begin."""
+  --help           this text
+  --help protocol  the reference: every message, field, event and code
+  --version        versions of this program, its libraries and Python
+  --schema         the JSON Schema of every message and event"""
 
 
 def protocol_text() -> str:
