@@ -227,7 +227,11 @@ def faulty(row: Row, method: str, *, every: bool) -> FaultyServer:
         kind = row.connections
         # Asking for chunk 0 is what the first connection of an upload is for.
         return FaultyServer(connections=lambda n: kind if every or n == 1 else None)
-    return FaultyServer(Rule(row.fault(), method, tries=EVERY if every else FIRST))
+    rules = [Rule(row.fault(), method, tries=EVERY if every else FIRST)]
+    if method == "PUT":
+        # A kept connection that dies unanswered is made good within the try: none is kept.
+        rules.append(Rule(faults.status(404, early=True), "HEAD", tries=FIRST))
+    return FaultyServer(*rules)
 
 
 def run_against(server: FaultyServer, method: str, stored: Stored, target: Path) -> Run:

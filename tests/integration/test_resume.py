@@ -109,8 +109,10 @@ def test_truncated_object_is_not_taken_for_the_chunk(source: Path) -> None:
     with FaultyServer(once) as server:
         run = run_worker(upload(source, server.url, settings=settings))
         check_stored(server.chunks.__getitem__, run.terminal["hashes"], source.read_bytes())
-        # A second try may be one of the requests that the rule counts.
-        assert 1 <= len(run.of("CHUNK_RETRY")) <= 3
+        # A second try may be one of the requests that the rule counts, and what a kept connection
+        # loses is sent again within the try.
+        assert 1 <= sum(record.fault is not None for record in server.requests("PUT")) <= 3
+        assert len(run.of("CHUNK_RETRY")) <= 3
 
 
 def test_answer_that_was_lost(source: Path) -> None:

@@ -278,7 +278,7 @@ def test_s3_answers_that_echo(secret: Secrets, source: Path, tmp_path: Path) -> 
             f"<Error><Code>{code}</Code><Message>{' '.join(auth.values())}</Message>"
             f"<StringToSign>{auth['session_token']}</StringToSign></Error>"
         ).encode()
-        with ScriptedServer(*[Reply(status_, body)] * 20) as server:
+        with ScriptedServer(*[Reply(status_, body)] * 60) as server:
             url = f"s3://bucket/x?endpoint={server.url}&region=r-1"
             for message in messages(source, tmp_path, {"store": url, "auth": auth}):
                 assert code in run(message, {}, secret)["message"]
