@@ -80,7 +80,7 @@ def no_message(arguments: list[str]) -> str:
 
 
 def refuse(pipe: OwnerPipe, problem: str) -> int:
-    """Tell that there is no message; a person at a terminal is shown how to give one."""
+    """Report that there is no message; a person at a terminal is shown how to give one."""
     typed = pipe.is_on_screen()
     if typed or (sys.stdin is not None and os.isatty(sys.stdin.fileno())):
         from store_workers.people.flags import help_text
@@ -105,7 +105,7 @@ def find_observer(
 ) -> Observer | None:
     """Who is shown the events besides the owner: operators that ask for a log, else a person.
 
-    Nothing is imported where nobody looks. What is told is for a `ProgressBar`.
+    Nothing is imported where nobody looks. What is reported is for a `ProgressBar`.
     """
     level = environment.get(LOG_VARIABLE)
     if level:

@@ -1,7 +1,7 @@
 """Errors: one root class, few subclasses, each with its code and its evidence as fields.
 
-Text is made where an error is told (`messages.ErrorEvent`), not where it is raised; decisions are
-taken on fields, never on text.
+Text is made where an error is reported (`events.ErrorEvent`), not where it is raised. Decisions
+depend on fields, never on text.
 """
 
 from __future__ import annotations
@@ -166,7 +166,7 @@ class StoreFailure(WorkerError):
 
 
 class ChunkFailure(WorkerError):
-    """One try of one chunk failed: what the retry layer decides on, and what is told at the end.
+    """One try of one chunk failed: the retry layer decides on it, and the last one is reported.
 
     `cause` is the store's failure; `index` and `hash` name the chunk; `attempts` is the number of
     the try that failed, counted from 1.

@@ -1,7 +1,7 @@
 """A pool of threads for a process, and the group of threads of one message.
 
 A `ThreadPool` belongs to the process's run: its threads are used again and again. A `ThreadGroup`
-belongs to one message: the first failure ends it, is told once, and wakes all who wait.
+belongs to one message: the first failure ends it, is reported once, and wakes all who wait.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 THREAD_STACK = 1024 * 1024
-"""Bytes of address space for each thread's stack: the usual 8 MiB make `ulimit -v` very dear."""
+"""Bytes of address space for each thread's stack: the usual 8 MiB cost much of `ulimit -v`."""
 
 LONGEST_CLOSE = 1.0
 """Seconds that closing waits for threads that are in a call which nobody can end."""
@@ -302,7 +302,7 @@ class ThreadGroup:
             children = tuple(self._children)
             nobody_waits = not self._under_way and not children
         if nobody_waits and isinstance(failure, Abandoned):
-            return True  # the usual end of a message: to wake those of all others would be dear
+            return True  # the usual end of a message: no other message's threads are woken
         self.wake()
         for child in children:
             child.fail(Abandoned())

@@ -115,7 +115,7 @@ class CommandSource(Source):
 
 
 class _Guard:
-    """The process that watches over a command, and the pipe by which it is told.
+    """The process that watches over a command, and the pipe to it.
 
     It is started before the command, and told of it at once.
     """
@@ -159,7 +159,7 @@ class _Guard:
 
     def _write(self, word: bytes) -> None:
         if self._process is not None and self._process.stdin is not None:
-            with suppress(OSError, ValueError):  # it was killed, or was told already
+            with suppress(OSError, ValueError):  # it was killed, or has been informed
                 self._process.stdin.write(word)
 
 

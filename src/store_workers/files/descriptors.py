@@ -109,7 +109,7 @@ def _is_null_device(found: os.stat_result) -> bool:
 def take_over(number: int) -> int:
     """A descriptor of our own for one that the owner handed over. Raises `OSError`.
 
-    What this process opened itself is no file of the owner's, whatever its number: Python opens
+    What this process opened itself is not a file of the owner's, whatever its number: Python opens
     everything so that children do not inherit it, and a hand-over is inherited by its nature.
     """
     if not os.get_inheritable(number):
@@ -127,7 +127,7 @@ def open_to_read(path: str, check: Callable[[], None]) -> int:
 
 
 def open_to_write(path: str, check: Callable[[], None]) -> int:
-    """Open what is no regular file to be written; waits for a FIFO's reader. Raises `OSError`."""
+    """Open a file that is not regular for writing; waits for a FIFO's reader. Raises `OSError`."""
     return _open(path, os.O_WRONLY, check)
 
 

@@ -304,7 +304,7 @@ def _check_target(target: str) -> None:
     if stat.S_ISDIR(mode):
         raise IsADirectoryError(errno.EISDIR, "is a directory")
     if not stat.S_ISREG(mode):
-        raise OSError(errno.EINVAL, "is no regular file: what is written there cannot be resumed")
+        raise OSError(errno.EINVAL, "is not a regular file: writing to it cannot be resumed")
     if is_mount_point(target):
         raise OSError(errno.EBUSY, "is mounted by itself, so no file can take its place")
 
@@ -324,7 +324,7 @@ def _open_own(path: str) -> int:
     if not stat.S_ISREG(found.st_mode) or found.st_nlink > 1 or not own or not closed:
         os.close(descriptor)
         name = shown(os.path.basename(path))
-        raise OSError(errno.EEXIST, f"{name} beside it is no partial file of this user's alone")
+        raise OSError(errno.EEXIST, f"{name} beside it is not a partial file of this user alone")
     return descriptor
 
 

@@ -31,7 +31,7 @@ TLS_FILES = ("ca_file", "cert_file", "key_file")
 
 
 class WrongCommandLine(Exception):
-    """What was typed is no command; `usage` is the line that shows how one looks."""
+    """What was typed is not a command; `usage` is the line that shows how one looks."""
 
     def __init__(self, problem: str, usage: str) -> None:
         super().__init__(problem)

@@ -95,7 +95,7 @@ class ProgressBar:
         seconds: float,
         failure: StoreFailure | None,
     ) -> None:
-        """A chunk was tried: what came of it is told by its event."""
+        """A chunk was tried: what came of it is reported by its event."""
 
     def before(self) -> None:
         """An event is about to be written: make room for it where it will show."""
@@ -105,7 +105,7 @@ class ProgressBar:
                 self._clear()
 
     def after(self, event: Event, id: str | None) -> None:
-        """An event was written; one that ends a file is told."""
+        """An event was written; one that ends a file is reported."""
         if isinstance(event, ChunkRetry):
             self._retries += 1
         with self._lock:
@@ -205,7 +205,7 @@ def new_bar(stream: StandardError, seconds: float) -> Any:
     from tqdm.std import tqdm
 
     class Bar(tqdm):  # type: ignore[type-arg]
-        monitor_interval = 0  # no thread of its own: it is drawn when it is told to
+        monitor_interval = 0  # no thread of its own: it is drawn on request
 
         @property
         def format_dict(self) -> dict[str, Any]:

@@ -86,7 +86,7 @@ class Invocation:
         return self._printer
 
     def status(self, status: int) -> int:
-        """The exit status for that of the run: what could not be printed is no success."""
+        """The exit status for that of the run: what could not be printed is not a success."""
         return 1 if status == 0 and self._printer is not None and self._printer.failed else status
 
     def _replace_streams(self, stdin: int) -> None:
@@ -214,7 +214,7 @@ class Printer:
             self._inner.close()
 
     def _failed(self, event: ErrorEvent, number: int, path: str, *, is_files: bool) -> None:
-        """Say that one file failed, or all; a signal stops many, and is told once."""
+        """Say that one file failed, or all; a signal stops many, and is reported once."""
         if is_files:
             self._result(number, "")
             if event.code is ErrorCode.CANCELLED and len(self._paths) > 1:

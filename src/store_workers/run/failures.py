@@ -10,7 +10,7 @@ DEBUG_VARIABLE = "STORE_WORKERS_DEBUG"
 
 
 def as_worker_error(failure: BaseException) -> WorkerError:
-    """The error that is told; what nobody foresaw is a bug of ours."""
+    """The error to report; anything unexpected is a bug in the worker."""
     if os.environ.get(DEBUG_VARIABLE) == "1":
         import traceback
 

@@ -177,7 +177,7 @@ class MessageRun:
 
 
 def conclude(failure: BaseException, events: EventWriter, *, spent: bool = False) -> WorkerError:
-    """Tell that a message, or a run, failed; raises `OwnerGone` where nobody listens.
+    """Report that a message, or a run, failed; raises `OwnerGone` where nobody listens.
 
     `spent`: were bytes taken from, or written to, what cannot be rewound?
     """
@@ -204,7 +204,7 @@ class SlowStore:
 
 
 def store_slow(seconds: float, index: int, hash: str) -> Warning:
-    """What is told of a store that may soon be too slow."""
+    """The warning about a store that may soon be too slow."""
     return Warning(
         code=WarningCode.STORE_SLOW,
         message=f"the store is slow: one chunk took {seconds:.1f} s, more than half of"
@@ -215,7 +215,7 @@ def store_slow(seconds: float, index: int, hash: str) -> Warning:
 
 
 def leftovers_removed(count: int) -> Warning:
-    """What is told of files that killed workers left in a directory store."""
+    """The warning about files that killed workers left in a directory store."""
     return Warning(
         code=WarningCode.LEFTOVERS_REMOVED,
         message=f"removed {count} temporary {'file' if count == 1 else 'files'} of"

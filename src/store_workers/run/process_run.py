@@ -76,7 +76,7 @@ class ProcessRun:
     def _run(self) -> BaseException | None:
         try:
             self._shared.group.start(self._work, "work")
-        except Exception as failure:  # noqa: BLE001 - whatever it is, it is told
+        except Exception as failure:  # noqa: BLE001 - whatever it is, it is reported
             return failure
         return self._supervisor.wait()
 
@@ -133,7 +133,7 @@ class ProcessRun:
             self._session.close()
 
     def _concluded(self, failure: BaseException) -> int:
-        """Tell the failure, and choose the status."""
+        """Report the failure, and choose the status."""
         spent = self._message_run is not None and self._message_run.spent
         error = conclude(failure, self._events, spent=spent)
         if self._events.ended_with is not EventType.ERROR:

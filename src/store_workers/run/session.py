@@ -99,7 +99,7 @@ class Session:
         self._locations: dict[object, Location] = {}
 
     def run(self) -> SessionEnded:
-        """Do all that comes; returns what is told at the end."""
+        """Do all that comes; returns the terminal event."""
         while self._take_line():
             pass
         with self._changed:
@@ -148,7 +148,7 @@ class Session:
         return True
 
     def _refuse(self, refused: BadMessage, id: str | None) -> None:
-        """Tell that a line is no message, under its id if that is no other message's."""
+        """Report that a line is not a message, under its id if that is no other message's."""
         with self._lock:
             self._failed += 1
             own = id if id not in self._jobs else None
@@ -205,7 +205,7 @@ class Session:
         job.events.emit(result)
 
     def conclude(self, job: Job, failure: BaseException) -> None:
-        """Tell that a message failed; on whatever thread that was found."""
+        """Report that a message failed; on whatever thread that was found."""
         if isinstance(failure, Abandoned):
             return
         if isinstance(failure, OwnerGone):
@@ -257,7 +257,7 @@ class Session:
             return locate(message, self.shared.environment), key
         location = self._locations.get(key)
         if location is None:
-            self._locations.clear()  # few sessions have two: this is no cache that grows
+            self._locations.clear()  # few sessions have two: this is not a cache that grows
             location = self._locations[key] = locate(message, self.shared.environment)
         return location, key
 

@@ -127,7 +127,7 @@ class Heartbeat:
         self.due = time.monotonic() + interval
 
     def beat(self, now: float) -> None:
-        """Tell the progress if it is due; an owner that does not read misses that one."""
+        """Emit the progress if it is due; an owner that does not read misses that one."""
         if now >= self.due:
             self.events.emit_within(self.progress(), 0)
             self.due = max(self.due + self.interval, now)
@@ -157,7 +157,7 @@ class Heartbeats:
             self._all.discard(heartbeat)
 
     def beat(self) -> float:
-        """Tell what is due; the seconds until the next may be, `LONGEST_WAIT` at most."""
+        """Emit what is due; the seconds until the next may be, `LONGEST_WAIT` at most."""
         with self._lock:
             beating = tuple(self._all)
         now = time.monotonic()

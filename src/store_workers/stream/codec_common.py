@@ -14,4 +14,4 @@ core share: some 10 % faster, for 0.7 % more bytes. Part of the stored form: it 
 
 
 class CodecError(Exception):
-    """The bytes are no valid zstd frame, or their checksum does not fit."""
+    """The bytes are not a valid zstd frame, or their checksum does not fit."""

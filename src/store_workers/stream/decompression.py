@@ -67,9 +67,9 @@ class Output:
 def decompress_stream(
     stream: ChunkStream, output: Output, threads: CodecThreads, group: ThreadGroup
 ) -> str | None:
-    """Decompress every frame of `stream`: None where seek tables vouch for all, else why not.
+    """Decompress every frame of `stream`: None if seek tables confirm all, else why not.
 
-    Returns once everything is written. Raises `StreamCorrupt` where the stream is no sequence of
+    Returns once everything is written. Raises `StreamCorrupt` where the stream is not a sequence of
     whole frames, where one does not decode, or where a seek table does not fit the frames.
     """
     reader = FrameReader(stream)

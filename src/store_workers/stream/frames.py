@@ -1,4 +1,4 @@
-"""Where zstd frames begin and end in a stream, and whether seek tables vouch for all of them.
+"""Where zstd frames begin and end in a stream, and whether seek tables confirm all of them.
 
 Formats: zstd frames and blocks as in RFC 8878, sections 3.1.1 and 3.1.2. Nothing here decompresses.
 """
@@ -88,7 +88,7 @@ class Frame:
 class FrameReader:
     """The frames of a stream, in order; `for frame in reader` goes through them once.
 
-    Raises `StreamCorrupt` where the stream is no sequence of whole frames, and where a seek table
+    Raises `StreamCorrupt` if the stream is not a sequence of whole frames, or if a seek table
     lists other frames than those in front of it. Several streams, one behind the other, are one:
     each table lists the frames since the one before it. `passed` are the frames before the
     stream's first one, where it does not begin at the beginning.
@@ -105,7 +105,7 @@ class FrameReader:
 
     @property
     def doubt(self) -> str | None:
-        """Once all frames were read: None where tables vouch for them, else why they do not."""
+        """Once all frames were read: None if tables confirm them, else why not."""
         return self._doubt or (NO_TABLE if self._open else None)
 
     def __iter__(self) -> Iterator[Frame]:

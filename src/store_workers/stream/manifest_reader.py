@@ -1,6 +1,6 @@
 """A manifest back to the list of a file's chunks, read with suspicion: anybody may have made it.
 
-What is no manifest, does not hold what its first line says, or is nested too deep is
+What is not a manifest, does not hold what its first line says, or is nested too deep is
 `STREAM_CORRUPT`, before anything else is done with the list. Memory: 36 bytes for each chunk that
 is listed, and one frame of text.
 """

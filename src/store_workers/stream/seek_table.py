@@ -79,7 +79,7 @@ class SeekTable:
     def parse(cls, encoded: bytes) -> SeekTable:
         """The table that a skippable frame holds, head and footer included.
 
-        Raises `StreamCorrupt` where that is no whole table with checksums.
+        Raises `StreamCorrupt` where that is not a whole table with checksums.
         """
         count = table_count(encoded)
         if count is None or len(encoded) != table_length(count):

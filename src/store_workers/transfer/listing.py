@@ -94,7 +94,7 @@ class Listing:
             return False
         if not self._pages:
             return self._run >= HITS_BEFORE_LISTING
-        # Of the hashes to come, the same share as so far will be told by one page.
+        # Of the hashes to come, the same share as so far will be reported by one page.
         told = int(self.last[:16].ljust(16, "0"), 16) / _ALL if _is_hex(self.last) else 0.0
         return self._hits * told / self._pages >= COST_OF_A_PAGE
 

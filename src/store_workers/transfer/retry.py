@@ -1,6 +1,6 @@
 """When a failed try is made again: the decision, and the loop that obeys it.
 
-There is no other retry layer: the HTTP library's own is off, so that the attempts that are told
+There is no other retry layer: the HTTP library's own is off, so that the attempts that are reported
 are the attempts that were made.
 """
 
@@ -96,7 +96,7 @@ class Retrier:
 
         `moved` tells from a result how many bytes went to or from the store.
 
-        Raises the `ChunkFailure` of the last try. Every failure that is tried again is told
+        Raises the `ChunkFailure` of the last try. Every failure that is tried again is reported
         before the pause. A store that says when to come back holds the whole run. `on_try`
         is called with each try's chunk, number, seconds and failure, if it was one.
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class EventType(str, Enum):
-    """What the worker can tell."""
+    """Every type of event."""
 
     CHUNK = "CHUNK"
     CHUNK_RETRY = "CHUNK_RETRY"
@@ -292,7 +292,7 @@ EVENTS: tuple[type[Event], ...] = (
 
 
 def error_event(error: WorkerError, *, spent: bool = False) -> ErrorEvent:
-    """The line that tells `error`.
+    """The event for `error`.
 
     `spent`: were bytes taken from, or written to, what cannot be rewound? Then the same message
     would store or write something else.

@@ -167,7 +167,7 @@ class Auth(Record):
 
 
 class Tls(Record):
-    """Whom to trust and who we are, as PEM files."""
+    """Trusted CAs and client certificate, as PEM files."""
 
     ca_file: str | None = field(
         Path(), default=None, doc="Trusted CA certificates, in place of the system's."

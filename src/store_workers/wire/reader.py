@@ -51,7 +51,7 @@ class MessageReader:
         if not self._buffer:
             raise BadMessage("", "expected one JSON object on standard input, got nothing")
         if not self._buffer.startswith(b"{"):
-            # A list or a number is told as what it is; anything else as the invalid JSON it is.
+            # A list or a number is reported as what it is; anything else as the invalid JSON it is.
             return decode_json(_text(self._take(len(self._buffer)).partition(b"\n")[0]))
         line = self._line()
         try:

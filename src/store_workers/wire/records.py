@@ -252,7 +252,7 @@ class Dictionary(Kind):
 
 
 class Nullable(Kind):
-    """Another kind, or `null`, which is told and not left out."""
+    """Another kind, or `null`, which is encoded and not omitted."""
 
     def __init__(self, kind: Kind) -> None:
         self.kind = kind

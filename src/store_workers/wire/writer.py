@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from store_workers.wire.messages import Message
 
     class Observer(Protocol):
-        """Is shown what the owner is told, for people or operators; it never waits nor raises.
+        """Receives every event too, for people or operators; it never waits nor raises.
 
         `id` is that of the message concerned, None where it has none.
         """

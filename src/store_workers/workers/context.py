@@ -24,7 +24,7 @@ if TYPE_CHECKING:
         @property
         def spent(self) -> bool: ...
         def run(self) -> Event:
-            """Do it; returns what is told at the end."""
+            """Do it; returns the terminal event."""
 
         def progress(self) -> Event:
             """How far it is."""

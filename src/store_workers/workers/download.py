@@ -47,7 +47,7 @@ class Download:
         self._started = time.monotonic()
 
     def run(self) -> FileDownloaded:
-        """Download the file; returns what is told at the end, once it is durable."""
+        """Download the file; returns the terminal event, once it is durable."""
         target = self._target = self._open_target()
         listing = self._listing = self._find_listing()
         self._digest = sha256() if listing.sha256 else None
@@ -73,7 +73,7 @@ class Download:
         return target
 
     def _write(self, listing: Listing, output: Output) -> str | None:
-        """Fetch, decode and write the whole file: None where seek tables vouch for it, else why."""
+        """Fetch, decode and write the whole file: None if seek tables confirm it, else why not."""
         fetcher = self._fetcher = Fetcher(listing.hashes, self._context)
         stream = ChunkStream(listing.checked(fetcher.chunks()))
         return decompress_stream(stream, output, self._threads, self._group)
@@ -125,7 +125,7 @@ class Download:
     def _output_to(self, target: Target, size: int | None) -> Output:
         digest, path = self._digest, self._message.path
         if digest is None:
-            # A digest needs the content in order; so does a target that is no file.
+            # A digest needs the content in order; so does a target that is not a file.
             return Output(target.write, size, target.write_at, path)
 
         def write(data: bytes) -> None:

@@ -44,7 +44,7 @@ class Fetcher:
 
     Holds half as many chunks again as may be in flight, those that are being fetched included.
     `of_manifest`: are they a manifest's own chunks, and so none of the file's? With `on_bad` a
-    chunk that is missing or damaged fails nothing: it is told there, and empty in its place.
+    chunk that is missing or damaged fails nothing: it is reported there, and empty in its place.
     `wanted` are the places of the list that are fetched, all of them by default. `get` is asked
     for them instead of the store. A chunk that keeps all waiting for far longer than the others
     took is fetched a second time, beside.

@@ -21,7 +21,7 @@ class Lookup:
     """Looks at every chunk of a list, and fetches none (unless only that tells its length).
 
     `sizes` says how long each must be, None where that is not known. A chunk that is missing or
-    has another length is told to `on_bad`. `fetched_chunks` counts those that are right, and
+    has another length is reported to `on_bad`. `fetched_chunks` counts those that are right, and
     `fetched_bytes` is how long they are together.
     """
 

@@ -50,7 +50,7 @@ class RangeDownload:
         self._started = time.monotonic()
 
     def run(self) -> FileDownloaded:
-        """Download the part; returns what is told at the end, once it is durable."""
+        """Download the part; returns the terminal event, once it is durable."""
         path = self._message.path
         target = self._target = open_target(path, self._context.files, self._context.group.check)
         if isinstance(target, ReplacedFile) and self._context.is_first_in(target.directory):

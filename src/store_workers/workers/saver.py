@@ -1,4 +1,4 @@
-"""Saves chunks side by side, each distinct one once, and tells each when it is in the store."""
+"""Saves chunks in parallel, each distinct one once, and emits an event when it is in the store."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ class Saver:
             self._hand_over(index, chunk)
 
     def save_alone(self, index: int, chunk: Chunk) -> None:
-        """Save a chunk here and now that is none of the file's: it is neither listed nor told.
+        """Save a chunk here and now that is none of the file's: it is neither listed nor reported.
 
         `index` goes on where the file's end, and stands in the event of a try that failed.
         """

@@ -56,7 +56,7 @@ class Upload:
         self._started = time.monotonic()
 
     def run(self) -> FileUploaded:
-        """Upload the file; returns what is told at the end, once every chunk is durable."""
+        """Upload the file; returns the terminal event, once every chunk is durable."""
         find = self._boundary_finder()
         source = self._source = self._open()
         if not codec.is_expected():
@@ -198,7 +198,7 @@ def _hashed(pieces: list[memoryview]) -> Chunk:
 
 
 def other_codec() -> Warning:
-    """What is told where the codec may not make the chunks that all other hosts make."""
+    """The warning that the codec may make other chunks than other hosts do."""
     expected = ".".join(str(part) for part in codec.EXPECTED_LIBZSTD)
     return Warning(
         code=WarningCode.CODEC_DIFFERS,
@@ -208,7 +208,7 @@ def other_codec() -> Warning:
 
 
 def file_changed(path: str) -> Warning:
-    """What is told of a file that moved while it was read: it may be no state it ever was in."""
+    """The warning about a file that changed while it was read."""
     return Warning(
         code=WarningCode.FILE_CHANGED,
         message=f"{shown(path)}: changed while it was read: what is stored may mix two states",

@@ -42,7 +42,7 @@ class Verify:
         self._started = time.monotonic()
 
     def run(self) -> FileVerified:
-        """Look at the whole file; returns what is told at the end. Raises if a chunk is bad."""
+        """Look at the whole file; returns the terminal event. Raises if a chunk is bad."""
         listing = self._listing = find_listing(self._message, self._context)
         size = self._decode(listing) if self._message.content else self._look(listing)
         if self._first_bad is not None:
@@ -102,7 +102,7 @@ class Verify:
         return listing.size
 
     def _note(self, failure: ChunkFailure) -> None:
-        """Tell that a chunk is bad."""
+        """Report that a chunk is bad."""
         with self._guard:
             self._bad_chunks += 1
             if self._first_bad is None or (failure.index or 0) < (self._first_bad.index or 0):

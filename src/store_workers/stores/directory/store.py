@@ -1,7 +1,7 @@
 """Chunks as files: `<root>/<first two digits>/<hash>`.
 
 A chunk is written aside in the root, synced, renamed, and its directory synced: a partial chunk
-never shows under a hash, and what was told survives a loss of power.
+never shows under a hash, and what was reported survives a loss of power.
 """
 
 from __future__ import annotations
@@ -190,10 +190,10 @@ class DirectoryStore:
             self._files.rename(aside, path)
 
     def _look_at_root(self) -> None:
-        """Fail where the root is not the directory that it was: what was told would not be in it.
+        """Fail if the root was replaced: the chunks that were reported would not be in it.
 
-        Some file systems give another inode number at each look. So it is the chunk told last that
-        decides; as long as none was told, any directory will do.
+        Some file systems give another inode number at each look. So the last reported chunk
+        decides. Before the first one, any directory is accepted.
         """
         found = os.stat(self._root)
         identity = (found.st_dev, found.st_ino)

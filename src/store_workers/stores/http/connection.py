@@ -71,7 +71,7 @@ class NotSent(Exception):
 class MinimumThroughput:
     """Sees to it that a transfer moves at least `least_rate` over every `timeout` seconds.
 
-    A wait's own timeout bounds silence only: a byte every now and then would pass it for ever.
+    A wait's own timeout bounds silence only: a byte every now and then would pass it forever.
     """
 
     __slots__ = ("_clock", "_least", "_moved", "_since", "_timeout")

@@ -21,13 +21,13 @@ TO_THE_END = -2
 """How long a body is where no number says it: it is chunked, or the connection's end ends it."""
 
 _LONGEST_NUMBER = 18
-"""Digits of a length: more are no length of anything."""
+"""Digits of a length: more are not a length of anything."""
 
 _TOKEN = frozenset(b"!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
 
 
 class NotHttp(Exception):
-    """What came is no HTTP."""
+    """What came is not HTTP."""
 
 
 class Headers(dict[str, str]):

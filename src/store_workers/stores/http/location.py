@@ -74,7 +74,7 @@ class HttpLocation:
         from store_workers.stores.redaction import Redactor
 
         redactor = Redactor(*self._secrets, *query_values(f"?{self.query}"))
-        # What is public of Azure's is no secret.
+        # What is public of Azure's is not a secret.
         given = [value for name, value in self._headers.items() if name != AZURE_HEADER]
         redactor.learn(*given)
         for value in (self.authorization or "", *given):

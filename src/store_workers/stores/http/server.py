@@ -56,7 +56,7 @@ class Server:
         return f"{self.scheme}://{self.authority}"
 
     def other(self, scheme: str, host: str, port: int | None) -> Server:
-        """Another server, trusted and reached by the same rules, which is not told who we are."""
+        """Another server, trusted and reached by the same rules, without credentials."""
         return Server(scheme, host, port, self.tls.without_certificate(), self._environment)
 
     def open(
@@ -66,7 +66,7 @@ class Server:
         redactor: Redactor,
         rate_limit: RateLimit | None = None,
     ) -> Transport:
-        """A transport to the server. Raises `WorkerError` for a file of TLS that is no good.
+        """A transport to the server. Raises `WorkerError` for a file of TLS that is not valid.
 
         `shown` names the store in messages; `redactor` knows the secrets that are sent to it.
         """

@@ -33,7 +33,7 @@ MAY_BE_THERE = frozenset({403, 405, 409, 412})
 """Refusals of a PUT by stores that never overwrite."""
 
 UNCACHED = {"Cache-Control": "no-cache, no-transform"}
-"""What asks caches on the way to stand aside (RFC 9111, 5.2.1)."""
+"""Makes caches pass the request on (RFC 9111, 5.2.1)."""
 
 
 class HttpStore:

@@ -1,4 +1,4 @@
-"""Whom to trust, and who we are: the settings of every secure connection, in one place.
+"""Trusted CAs and client certificate: the settings of every secure connection, in one place.
 
 Certificates are verified, always: nothing turns that off. TLS 1.2 is the oldest version spoken.
 """
@@ -24,7 +24,7 @@ CA_DIRECTORY_VARIABLE = "SSL_CERT_DIR"
 class TlsFiles:
     """PEM files by their paths, as the message or the environment spelled them; none is opened yet.
 
-    Without `ca_file` and `ca_directory` the system decides whom to trust. `key_file` is None where
+    Without `ca_file` and `ca_directory` the system's CAs are trusted. `key_file` is None where
     `cert_file` holds the key too.
     """
 

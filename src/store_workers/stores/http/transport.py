@@ -1,7 +1,7 @@
 """Requests to one server, over connections that are kept.
 
 There is no retry here but one: a kept connection that the server closed before a byte of its
-answer came is no failed try (RFC 9112, 9.3.1), and the request is made again at once, once, on a
+answer came is not a failed try (RFC 9112, 9.3.1), and the request is made again at once, once, on a
 fresh one. All else is `transfer/retry.py`'s business. No other module's error gets past this one.
 """
 

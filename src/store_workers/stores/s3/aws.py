@@ -1,7 +1,7 @@
 """What the shared configuration and AWS's chain of credentials say: the one use of botocore.
 
 Only what finds keys is used: requests to the store are signed and made elsewhere. botocore asks
-STS, SSO and metadata services for keys with clients of its own; they trust whom the worker trusts.
+STS, SSO and metadata services for keys with clients of its own; they trust the worker's CAs.
 """
 
 from __future__ import annotations

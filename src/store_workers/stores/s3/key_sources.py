@@ -1,6 +1,6 @@
 """How botocore asks for keys over HTTP: with the worker's own client.
 
-It trusts whom the worker trusts, goes by the proxies that the worker goes by, and can't be held up
+It trusts the worker's CAs, goes by the proxies that the worker goes by, and can't be held up
 for longer than the worker can. botocore has a place for that: what answers its event `before-send`
 is taken for the answer, and nothing is sent by botocore itself.
 """

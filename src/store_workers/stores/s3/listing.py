@@ -29,7 +29,7 @@ class BucketList:
         self._fetch = fetch
 
     def page(self, after: str) -> Page:
-        """The page behind the name `after`. Raises `StoreFailure`, also for what is no list."""
+        """The page behind the name `after`. Raises `StoreFailure`, also for what is not a list."""
         from urllib.parse import quote
 
         prefix = quote(self._prefix.encode("utf-8", "surrogateescape"), safe="-_.~")

@@ -56,7 +56,7 @@ MAY_BE_THERE = frozenset({403, 405, 409, PRECONDITION_FAILED})
 """Refusals of a PUT where the chunk may be there already: of a store that never overwrites."""
 
 UNCACHED = {"cache-control": "no-cache, no-transform"}
-"""What asks caches on the way to stand aside (RFC 9111, 5.2.1)."""
+"""Makes caches pass the request on (RFC 9111, 5.2.1)."""
 
 MAY_BE_UNKNOWN = frozenset({400, 403, 501})
 """Refusals of a PUT that a header may be to blame for: one that the store does not know."""
