@@ -49,7 +49,7 @@ def message(data: bytes) -> None:
     again = json.loads(json.dumps(decoded.encode(), default=lambda record: record.encode()))
     assert decode_message(again) == decoded
     assert type(decoded) is MESSAGES[decoded.type]
-    os.fsencode(getattr(decoded, "path", ""))
+    os.fsencode(getattr(decoded, "path", None) or "")  # a command has none
 
 
 def check_sentence(told: str) -> None:
