@@ -5,18 +5,40 @@ Nothing is installed: apt works in a folder of its own, with the system's own so
 
 from __future__ import annotations
 
+import fcntl
 import re
+import shutil
 import subprocess
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 SOURCES = Path("/etc/apt")
 
 
 def unpack(folder: Path, suite: str, architecture: str, *packages: str) -> Path:
-    """Unpack ``packages`` of a Debian suite, with all they depend on; return the root folder."""
+    """Unpack ``packages`` of a Debian suite, with all they depend on; return the root folder.
+
+    Only the first test that asks unpacks them: the other processes of a run wait for it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
     root = folder / "root"
-    if root.exists():
-        return root
+    with (folder / "unpacking.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not root.exists():
+            download(folder, suite, architecture, packages)
+            aside = folder / "unpacking"
+            shutil.rmtree(aside, ignore_errors=True)  # what a run that was killed has left
+            for package in sorted((folder / "cache/archives").glob("*.deb")):
+                subprocess.run(["dpkg", "-x", str(package), str(aside)], check=True)
+            aside.rename(root)
+    return root
+
+
+def download(folder: Path, suite: str, architecture: str, packages: Sequence[str]) -> None:
+    """Download ``packages`` and all they depend on into the folder's cache."""
     for each in ("lists/partial", "cache/archives/partial", "parts"):
         (folder / each).mkdir(parents=True, exist_ok=True)
     (folder / "status").touch()
@@ -34,12 +56,8 @@ def unpack(folder: Path, suite: str, architecture: str, *packages: str) -> Path:
     ]
     apt = ["apt-get", "-qq", *(part for option in options for part in ("-o", option))]
     subprocess.run([*apt, "update"], check=True)
-    download = ["install", "-y", "--download-only", "--no-install-recommends"]
-    subprocess.run([*apt, *download, *packages], check=True, stdout=subprocess.DEVNULL)
-    aside = folder / "unpacking"
-    for package in sorted((folder / "cache/archives").glob("*.deb")):
-        subprocess.run(["dpkg", "-x", str(package), str(aside)], check=True)
-    return aside.rename(root)
+    install = ["install", "-y", "--download-only", "--no-install-recommends"]
+    subprocess.run([*apt, *install, *packages], check=True, stdout=subprocess.DEVNULL)
 
 
 def write_sources(folder: Path, suite: str) -> None:
