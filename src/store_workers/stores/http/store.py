@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import threading
-
 from store_workers.errors import ErrorCode, StoreFailure
 from store_workers.stores.base import LONGEST_ANSWER, Properties
 from store_workers.stores.http.folders import Folders
 from store_workers.stores.http.refusals import REDIRECTS, refusal
 from store_workers.stores.http.route import LONGEST_REFUSAL
 from store_workers.stores.http.template import Template
+from store_workers.stores.length_check import LengthCheck
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -63,17 +62,14 @@ class HttpStore:
         self._shown = shown
         self._folders = Folders(self._mkcol)
         self._ranges_tell = True
-        self._doubtful: set[str] = set()
-        """The hashes under which something of another length lies."""
-        self._checked = False
-        self._lock = threading.Lock()
+        self._length_check = LengthCheck(
+            lambda hash: self._length(hash, thorough=True),
+            shown,
+            "is the URL that of a login page, or does the server rename existing files?",
+        )
 
     def has(self, hash: str, size: int) -> bool:
-        length = self._length(hash)
-        if length is not None and length != size:
-            # A server that cut a chunk short has it under its name all the same.
-            self._doubtful.add(hash)
-        return length == size
+        return self._length_check.is_right(hash, size, self._length(hash))
 
     def length(self, hash: str) -> int | None:
         answer = self._head(hash)
@@ -98,7 +94,7 @@ class HttpStore:
                 answer = self._put(chunk)
         if answer.status not in STORED:
             raise self._refusal(answer, advice)
-        self._look_whether_it_stores(chunk)
+        self._length_check.after_put(chunk)
         return True
 
     def get(self, hash: str) -> bytes:
@@ -124,31 +120,6 @@ class HttpStore:
     def close(self) -> None:
         self._redirects.close()
         self._transport.close()
-
-    def _look_whether_it_stores(self, chunk: Chunk) -> None:
-        """Ask for a chunk that was just stored, where there is reason to doubt it.
-
-        That is the first one of a run, and each that lay there with another length: a login page
-        says 200 to everything, and some servers store under another name what is there already.
-        """
-        with self._lock:
-            first, self._checked = not self._checked, True
-        if not first and chunk.hash not in self._doubtful:
-            return
-        try:
-            length = self._length(chunk.hash, thorough=True)
-        except BaseException:
-            with self._lock:
-                self._checked = self._checked and not first
-            raise
-        if length is not None and length != chunk.size:
-            raise StoreFailure(
-                ErrorCode.STORE_REJECTED,
-                f"{self._shown} does not store chunks: it accepted {chunk.size} bytes, and reports"
-                f" {length} bytes under the same name; is the URL that of a login page, or does the"
-                " server rename existing files?",
-            )
-        self._doubtful.discard(chunk.hash)
 
     def _length(self, hash: str, *, thorough: bool = False) -> int | None:
         """The length of what lies under a hash; None where nothing does, or nobody says.

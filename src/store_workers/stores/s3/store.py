@@ -6,13 +6,13 @@ verifies what it stores. Its body is never cut into signed pieces.
 
 from __future__ import annotations
 
-import threading
 from binascii import b2a_base64
 
 from store_workers.errors import ErrorCode, StoreFailure
 from store_workers.stores.base import LONGEST_ANSWER, Properties
 from store_workers.stores.http.refusals import REDIRECTS, refusal
 from store_workers.stores.http.route import LONGEST_REFUSAL
+from store_workers.stores.length_check import LengthCheck
 from store_workers.stores.s3.errors import EXPIRED, S3Error, read_error, s3_failure
 from store_workers.stores.s3.listing import LONGEST_PAGE
 from store_workers.stores.s3.signing import NO_BODY
@@ -109,16 +109,10 @@ class S3Store:
         self._shown = shown
         self._conditions_work = True
         self._checksums_work = True
-        self._doubtful: set[str] = set()
-        """The hashes under which something of another length lies."""
-        self._checked = False
-        self._lock = threading.Lock()
+        self._length_check = LengthCheck(self._length, shown, "is the endpoint an S3 service?")
 
     def has(self, hash: str, size: int) -> bool:
-        length = self._length(hash)
-        if length is not None and length != size:
-            self._doubtful.add(hash)
-        return length == size
+        return self._length_check.is_right(hash, size, self._length(hash))
 
     def length(self, hash: str) -> int | None:
         answer, error = self._request("HEAD", hash)
@@ -129,10 +123,11 @@ class S3Store:
         raise self._no_chunk(answer, error)
 
     def put(self, chunk: Chunk, *, overwrite: bool = False) -> bool:
-        conditional = self._conditions_work and not overwrite and chunk.hash not in self._doubtful
+        known_wrong = self._length_check.doubts(chunk.hash)
+        conditional = self._conditions_work and not overwrite and not known_wrong
         answer, error = self._put(chunk, conditional)
         if _is_stored(answer, error):
-            self._look_whether_it_stores(chunk)
+            self._length_check.after_put(chunk)
             return True
         if error.explains:
             raise self._failure(answer, error)
@@ -147,7 +142,7 @@ class S3Store:
             answer, error = self._put_with_less(chunk, conditional, (answer, error))
         if not _is_stored(answer, error):
             raise self._failure(answer, error)
-        self._look_whether_it_stores(chunk)
+        self._length_check.after_put(chunk)
         return True
 
     def _put_with_less(
@@ -176,26 +171,6 @@ class S3Store:
         return self._request(
             "PUT", chunk.hash, chunk, "*" if conditional else None, checksum=checksum
         )
-
-    def _look_whether_it_stores(self, chunk: Chunk) -> None:
-        """Ask for the first chunk that is stored, and for each that had another length before."""
-        with self._lock:
-            first, self._checked = not self._checked, True
-        if not first and chunk.hash not in self._doubtful:
-            return
-        try:
-            length = self._length(chunk.hash)
-        except BaseException:
-            with self._lock:
-                self._checked = self._checked and not first
-            raise
-        if length is not None and length != chunk.size:
-            raise StoreFailure(
-                ErrorCode.STORE_REJECTED,
-                f"{self._shown} does not store chunks: it accepted {chunk.size} bytes, and reports"
-                f" {length} bytes under the same name; is the endpoint an S3 service?",
-            )
-        self._doubtful.discard(chunk.hash)
 
     def _length(self, hash: str) -> int | None:
         """The length of what lies under a hash; None where nothing does, or nobody says."""

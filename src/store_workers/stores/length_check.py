@@ -1,0 +1,68 @@
+"""What is believed about the length of a stored chunk, and when a store is asked again."""
+
+from __future__ import annotations
+
+import threading
+
+from store_workers.errors import ErrorCode, StoreFailure
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from store_workers.stores.base import Chunk
+
+
+class LengthCheck:
+    """Asks for a chunk that was just stored, where there is reason to doubt it.
+
+    That is the first one of a run, and each that lay there with another length: a login page says
+    200 to everything, and some servers store under another name what is there already.
+
+    `ask` returns the length of what lies under a hash, None where nothing does or nobody says;
+    `shown` names the store, and `question` is what its owner may ask himself when it does not
+    store. Safe from many threads.
+    """
+
+    def __init__(self, ask: Callable[[str], int | None], shown: str, question: str) -> None:
+        self._ask = ask
+        self._shown = shown
+        self._question = question
+        self._lock = threading.Lock()
+        self._any_checked = False
+        self._doubtful: set[str] = set()
+        """The hashes under which something of another length lies."""
+
+    def is_right(self, hash: str, size: int, length: int | None) -> bool:
+        """Is a chunk of `size` bytes there, where `length` was found? Another one is noted."""
+        if length is not None and length != size:
+            # A server that cut a chunk short has it under its name all the same.
+            self._doubtful.add(hash)
+        return length == size
+
+    def doubts(self, hash: str) -> bool:
+        """Was something of another length found under this hash?"""
+        return hash in self._doubtful
+
+    def after_put(self, chunk: Chunk) -> None:
+        """Look whether the store has the chunk that it accepted, if that is in doubt.
+
+        Raises `StoreFailure` where it does not, and what `ask` raises.
+        """
+        with self._lock:
+            first, self._any_checked = not self._any_checked, True
+        if not first and not self.doubts(chunk.hash):
+            return
+        try:
+            length = self._ask(chunk.hash)
+        except BaseException:
+            with self._lock:
+                self._any_checked = self._any_checked and not first
+            raise
+        if length is not None and length != chunk.size:
+            raise StoreFailure(
+                ErrorCode.STORE_REJECTED,
+                f"{self._shown} does not store chunks: it accepted {chunk.size} bytes, and reports"
+                f" {length} bytes under the same name; {self._question}",
+            )
+        self._doubtful.discard(chunk.hash)
