@@ -7,29 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.support.messages import HASH, down, up, with_setting
 from tests.support.worker import Run, Worker, run_worker
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-HASH = "0" * 64
-
-
-def up(**fields: Any) -> dict[str, Any]:
-    """Return an upload of a file that exists, changed."""
-    message = {"type": "UPLOAD_START", "path": __file__, "store": "store", **fields}
-    return {name: value for name, value in message.items() if value is not ...}
-
-
-def down(**fields: Any) -> dict[str, Any]:
-    """Return a download, changed."""
-    message = {"type": "DOWNLOAD_START", "path": "target", "store": "store", "hashes": [HASH]}
-    return {name: value for name, value in {**message, **fields}.items() if value is not ...}
-
-
-def with_setting(name: str, value: Any) -> dict[str, Any]:
-    return up(settings={name: value})
-
 
 # One of each kind: the whole tables are in tests/unit.
 FIELDS: list[tuple[dict[str, Any], str]] = [
