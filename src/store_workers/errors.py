@@ -191,6 +191,33 @@ class ChunkFailure(WorkerError):
         return self
 
 
+class Try:
+    """How one try of one chunk ended, whether well or not.
+
+    `attempt` is its number, counted from 1; `seconds` is how long the request took, `moved` how
+    many bytes it moved; `failure` is None where it succeeded.
+    """
+
+    __slots__ = ("attempt", "failure", "hash", "index", "moved", "seconds")
+
+    def __init__(
+        self,
+        index: int,
+        hash: str,
+        attempt: int,
+        *,
+        seconds: float,
+        moved: int,
+        failure: StoreFailure | None,
+    ) -> None:
+        self.index = index
+        self.hash = hash
+        self.attempt = attempt
+        self.seconds = seconds
+        self.moved = moved
+        self.failure = failure
+
+
 def file_error(error: OSError, path: str, otherwise: ErrorCode) -> WorkerError:
     """The error of the file that a message names; `otherwise` is its code in the general case."""
     if error.errno in MISSING:

@@ -74,6 +74,7 @@ def test_debug_shows_every_try_and_every_event(path: Path) -> None:
         (good,) = [t for t in tries if t["chunk"] == str(chunk["index"]) and t["code"] == "OK"]
         assert good["hash"] == chunk["hash"]
         assert good["attempt"] == str(chunk["attempts"])
+        assert good["bytes"] == str(chunk["size"])
         assert 90 <= int(good["duration_ms"]) <= run.terminal["duration_ms"]
     told = [line["event"] for line in lines if line["event"] not in {"TRY", "UPLOAD_START"}]
     assert told == [event["type"] for event in run.events]

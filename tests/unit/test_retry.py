@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from store_workers.errors import ChunkFailure, ErrorCode, StoreFailure
+from store_workers.errors import ChunkFailure, ErrorCode, StoreFailure, Try
 from store_workers.threads import Abandoned, ThreadGroup
 from store_workers.transfer.limiter import Limiter
 from store_workers.transfer.retry import Retrier, RetryPolicy
@@ -116,6 +116,7 @@ class Loop:
     def __init__(self, max_attempts: int = 5, concurrency: int = 8) -> None:
         self.slept: list[float] = []
         self.told: list[tuple[int, str, int, float]] = []
+        self.tries: list[tuple[int, int, str | None]] = []
         self.group = ThreadGroup()
         self.now = 0.0
         self.limiter = Limiter(concurrency, clock=lambda: self.now)
@@ -125,9 +126,15 @@ class Loop:
             lambda failed, pause: self.told.append(
                 (failed.index or 0, failed.hash or "", failed.attempt, pause)
             ),
+            on_try=self._note,
+            clock=lambda: self.now,
             sleep=self._sleep,
             fraction=lambda: 1.0,
         )
+
+    def _note(self, made: Try) -> None:
+        code = made.failure.code.value if made.failure else None
+        self.tries.append((made.attempt, made.moved, code))
 
     def _sleep(self, seconds: float) -> None:
         self.slept.append(seconds)
@@ -156,6 +163,12 @@ def test_a_success_is_told_with_its_tries() -> None:
     assert loop.retrier.run(3, HASH, work) == ("done", 3)
     assert loop.slept == [0.2, 0.4]
     assert loop.told == [(3, HASH, 1, 0.2), (3, HASH, 2, 0.4)]
+
+
+def test_each_try_is_reported_with_its_outcome() -> None:
+    loop = Loop()
+    loop.retrier.run(3, HASH, Failing(failure(1).cause), len)
+    assert loop.tries == [(1, 0, "STORE_UNAVAILABLE"), (2, 4, None)]
 
 
 def test_the_last_try_is_raised_and_not_told_as_a_retry() -> None:

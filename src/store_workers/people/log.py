@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from store_workers.errors import StoreFailure
+    from store_workers.errors import Try
     from store_workers.people.standard_error import StandardError
     from store_workers.wire.events import Event
     from store_workers.wire.messages import Message
@@ -81,20 +81,20 @@ class Log:
             message.id,
         )
 
-    def tried(
-        self,
-        id: str | None,
-        index: int,
-        hash: str,
-        attempt: int,
-        seconds: float,
-        failure: StoreFailure | None,
-    ) -> None:
+    def tried(self, id: str | None, result: Try) -> None:
         """Note one try of a chunk and how long it took."""
-        fields = {"chunk": index, "hash": hash, "attempt": attempt}
-        outcome = failure.code.value if failure else "OK"
         self._log(
-            DEBUG, "TRY", {**fields, "duration_ms": round(seconds * 1000), "code": outcome}, id
+            DEBUG,
+            "TRY",
+            {
+                "chunk": result.index,
+                "hash": result.hash,
+                "attempt": result.attempt,
+                "duration_ms": round(result.seconds * 1000),
+                "bytes": result.moved,
+                "code": result.failure.code.value if result.failure else "OK",
+            },
+            id,
         )
 
     def before(self) -> None:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from store_workers.errors import StoreFailure
+    from store_workers.errors import Try
     from store_workers.people.standard_error import StandardError
     from store_workers.wire.events import DownloadProgress, Event
     from store_workers.wire.messages import Message
@@ -86,15 +86,7 @@ class ProgressBar:
             self._files += 1
             self._under_way[message.id] = message, progress
 
-    def tried(
-        self,
-        id: str | None,
-        index: int,
-        hash: str,
-        attempt: int,
-        seconds: float,
-        failure: StoreFailure | None,
-    ) -> None:
+    def tried(self, id: str | None, result: Try) -> None:
         """A chunk was tried: what came of it is reported by its event."""
 
     def before(self) -> None:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from store_workers.errors import StoreFailure
+    from store_workers.errors import Try
     from store_workers.people.command_line import Command
     from store_workers.people.standard_error import StandardError
     from store_workers.wire.events import Event
@@ -174,17 +174,9 @@ class Printer:
         if self._inner is not None:
             self._inner.begin(message, store, progress)
 
-    def tried(
-        self,
-        id: str | None,
-        index: int,
-        hash: str,
-        attempt: int,
-        seconds: float,
-        failure: StoreFailure | None,
-    ) -> None:
+    def tried(self, id: str | None, result: Try) -> None:
         if self._inner is not None:
-            self._inner.tried(id, index, hash, attempt, seconds, failure)
+            self._inner.tried(id, result)
 
     def before(self) -> None:
         if self._inner is not None:

@@ -14,7 +14,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from store_workers.errors import ChunkFailure
+    from store_workers.errors import ChunkFailure, Try
     from store_workers.files.atomic_file import TemporaryFiles
     from store_workers.run.shared import Shared
     from store_workers.stores.base import Location, Store
@@ -166,14 +166,12 @@ class MessageRun:
             )
         )
 
-    def _observe_try(
-        self, index: int, hash: str, attempt: int, seconds: float, failure: StoreFailure | None
-    ) -> None:
+    def _observe_try(self, result: Try) -> None:
         observer = self._shared.observer
         if observer is not None:
-            observer.tried(self._message.id, index, hash, attempt, seconds, failure)
-        if failure is None and self._slow_store.shows_in(seconds):
-            self._emit(store_slow(seconds, index, hash))
+            observer.tried(self._message.id, result)
+        if result.failure is None and self._slow_store.shows_in(result.seconds):
+            self._emit(store_slow(result))
 
 
 def conclude(failure: BaseException, events: EventWriter, *, spent: bool = False) -> WorkerError:
@@ -203,14 +201,14 @@ class SlowStore:
             return False
 
 
-def store_slow(seconds: float, index: int, hash: str) -> Warning:
+def store_slow(result: Try) -> Warning:
     """The warning about a store that may soon be too slow."""
     return Warning(
         code=WarningCode.STORE_SLOW,
-        message=f"the store is slow: one chunk took {seconds:.1f} s, more than half of"
+        message=f"the store is slow: one chunk took {result.seconds:.1f} s, more than half of"
         " settings.timeout_ms",
-        index=index,
-        hash=hash,
+        index=result.index,
+        hash=result.hash,
     )
 
 

@@ -9,14 +9,14 @@ from __future__ import annotations
 import threading
 import time
 
-from store_workers.errors import ChunkFailure, StoreFailure
+from store_workers.errors import ChunkFailure, StoreFailure, Try
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import TypeVar
 
-    from store_workers.transfer.limiter import Places
+    from store_workers.transfer.limiter import Place, Places
     from store_workers.wire.messages import Settings
 
     T = TypeVar("T")
@@ -70,7 +70,7 @@ class Retrier:
         places: Places,
         on_retry: Callable[[ChunkFailure, float], None],
         *,
-        on_try: Callable[[int, str, int, float, StoreFailure | None], None] = lambda *_told: None,
+        on_try: Callable[[Try], None] = lambda _result: None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
         fraction: Callable[[], float] | None = None,
@@ -98,7 +98,7 @@ class Retrier:
 
         Raises the `ChunkFailure` of the last try. Every failure that is tried again is reported
         before the pause. A store that says when to come back holds the whole run. `on_try`
-        is called with each try's chunk, number, seconds and failure, if it was one.
+        is called with each try.
 
         A try that had no answer at all does not count against the attempts where other chunks
         went through meanwhile: the store lives, and serves fewer connections than it was asked
@@ -113,14 +113,14 @@ class Retrier:
                     result = work()
                     place.moved = moved(result)
             except StoreFailure as cause:
-                self._on_try(index, hash, attempt, self._clock() - place.began, cause)
+                self._report(index, hash, attempt, place, cause)
                 failure = ChunkFailure(cause, index, hash, attempt)
                 # A run that is over closes its store, which is no failure to speak of.
                 self.places.check()
             else:
                 with self._lock:
                     self._succeeded += 1
-                self._on_try(index, hash, attempt, self._clock() - place.began, None)
+                self._report(index, hash, attempt, place)
                 return result, attempt
             if not (failure.cause.unanswered and self._succeeded > succeeded):
                 counted += 1
@@ -132,6 +132,17 @@ class Retrier:
             self._on_retry(failure, pause)
             self._sleep(pause)
             attempt += 1
+
+    def _report(
+        self,
+        index: int,
+        hash: str,
+        attempt: int,
+        place: Place,
+        failure: StoreFailure | None = None,
+    ) -> None:
+        seconds = self._clock() - place.began
+        self._on_try(Try(index, hash, attempt, seconds=seconds, moved=place.moved, failure=failure))
 
 
 def _random_fraction() -> float:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any, Protocol
 
-    from store_workers.errors import StoreFailure
+    from store_workers.errors import Try
     from store_workers.wire.events import Event, EventType
     from store_workers.wire.messages import Message
 
@@ -28,15 +28,7 @@ if TYPE_CHECKING:
         def begin(self, message: Message, store: str, progress: Callable[[], Any]) -> None:
             """The message was accepted; `store` has no secrets, `progress` makes an event."""
 
-        def tried(
-            self,
-            id: str | None,
-            index: int,
-            hash: str,
-            attempt: int,
-            seconds: float,
-            failure: StoreFailure | None,
-        ) -> None:
+        def tried(self, id: str | None, result: Try) -> None:
             """One try of a chunk came to its end."""
 
         def before(self) -> None:
