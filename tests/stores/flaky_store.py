@@ -68,9 +68,6 @@ class FlakyStore:
     def get(self, hash: str) -> bytes:
         return self._do("get", hash, lambda: self._store.get(hash))
 
-    def get_range(self, hash: str, offset: int, length: int) -> bytes:
-        return self._do("get", hash, lambda: self._store.get_range(hash, offset, length))
-
     def remove_stale_files(self) -> int:
         return self._store.remove_stale_files()
 

@@ -27,7 +27,7 @@ class MemoryStore:
     """
 
     def __init__(self, *, asking_is_free: bool = False, delay: float = 0.0) -> None:
-        self.properties = Properties(asking_is_free=asking_is_free, serves_ranges=True)
+        self.properties = Properties(asking_is_free=asking_is_free)
         self.chunks: dict[str, bytes] = {}
         self.asked: list[str] = []
         self.sent: list[str] = []
@@ -56,10 +56,6 @@ class MemoryStore:
     def get(self, hash: str) -> bytes:
         with _Call(self, self.fetched, hash):
             return self._found(hash)[:LONGEST_ANSWER]
-
-    def get_range(self, hash: str, offset: int, length: int) -> bytes:
-        with _Call(self, self.fetched, hash):
-            return self._found(hash)[offset : offset + length]
 
     def remove_stale_files(self) -> int:
         return 0

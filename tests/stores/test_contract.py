@@ -190,17 +190,6 @@ def test_what_asking_costs_is_told(opened: Opened) -> None:
     assert not (opened.go_away is not None and opened.store.properties.asking_is_free)
 
 
-def test_a_range_of_a_chunk(opened: Opened) -> None:
-    hash = put(opened, bytes(range(100)))
-    assert opened.store.get_range(hash, 10, 5) == bytes(range(10, 15))
-    assert opened.store.get_range(hash, 0, 1000) == bytes(range(100))
-    assert opened.store.get_range(hash, 95, 10) == bytes(range(95, 100))
-    assert opened.store.get_range(hash, 100, 10) == b""
-    with pytest.raises(StoreFailure) as raised:
-        opened.store.get_range(digest(b"absent"), 0, 5)
-    assert raised.value.code is ErrorCode.CHUNK_NOT_FOUND
-
-
 def test_the_length_of_a_chunk(opened: Opened) -> None:
     assert opened.store.length(put(opened, noise(5000))) == 5000
     with pytest.raises(StoreFailure) as raised:

@@ -36,12 +36,6 @@ if TYPE_CHECKING:
             What is not there is `CHUNK_NOT_FOUND`.
             """
 
-        def get_range(self, hash: str, offset: int, length: int) -> bytes:
-            """At most `length` bytes from `offset` on, fewer where the chunk ends before.
-
-            A store that serves no ranges fetches the whole chunk for it.
-            """
-
         def close(self) -> None:
             """Let go of what the store holds, and remove what it has under way.
 
@@ -81,36 +75,15 @@ LONGEST_ANSWER = LARGEST_CHUNK + 1
 
 
 class Properties:
-    """What a kind of store can do.
+    """What a kind of store can do: a field for each fact that the workers act on.
 
-    `asking_is_free`: does `has` cost next to nothing, or a round trip? `verifies_content`: does
-    the store compare what it stores with its hash? `conditional_put`: can it store a chunk only
-    where there is none? `serves_ranges`: does `get_range` fetch no more than it gives?
-    `longest_object`: the bytes of the longest chunk that it takes, None without a limit.
+    `asking_is_free`: does `has` cost next to nothing, or a round trip?
     """
 
-    __slots__ = (
-        "asking_is_free",
-        "conditional_put",
-        "longest_object",
-        "serves_ranges",
-        "verifies_content",
-    )
+    __slots__ = ("asking_is_free",)
 
-    def __init__(
-        self,
-        *,
-        asking_is_free: bool = False,
-        verifies_content: bool = False,
-        conditional_put: bool = False,
-        serves_ranges: bool = False,
-        longest_object: int | None = None,
-    ) -> None:
+    def __init__(self, *, asking_is_free: bool = False) -> None:
         self.asking_is_free = asking_is_free
-        self.verifies_content = verifies_content
-        self.conditional_put = conditional_put
-        self.serves_ranges = serves_ranges
-        self.longest_object = longest_object
 
 
 class Chunk:

@@ -58,9 +58,6 @@ class ListedStore:
     def get(self, hash: str) -> bytes:
         return self.store.get(hash)
 
-    def get_range(self, hash: str, offset: int, length: int) -> bytes:
-        return self.store.get_range(hash, offset, length)
-
     def remove_stale_files(self) -> int:
         return self.store.remove_stale_files()
 

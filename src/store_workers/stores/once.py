@@ -50,7 +50,6 @@ class PutOnce:
         self.properties = store.properties
         self.length = store.length
         self.get = store.get
-        self.get_range = store.get_range
         self.close = store.close
         self.remove_stale_files = store.remove_stale_files
 

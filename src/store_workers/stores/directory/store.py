@@ -44,7 +44,7 @@ class DirectoryStore:
     root must exist.
     """
 
-    properties = Properties(asking_is_free=True, serves_ranges=True)
+    properties = Properties(asking_is_free=True)
 
     def __init__(
         self, root: str, *, create: bool = True, rate_limit: RateLimit | None = None
@@ -94,12 +94,7 @@ class DirectoryStore:
 
     def get(self, hash: str) -> bytes:
         with self._reading(hash) as descriptor:
-            return self._read(descriptor, LONGEST_ANSWER)
-
-    def get_range(self, hash: str, offset: int, length: int) -> bytes:
-        with self._reading(hash) as descriptor:
-            os.lseek(descriptor, offset, os.SEEK_SET)
-            return self._read(descriptor, length)
+            return self._read(descriptor)
 
     def close(self) -> None:
         """Remove what was written and has not got its name; nothing gets one any more."""
@@ -158,14 +153,16 @@ class DirectoryStore:
         for piece in self._rate_limit.pieces(pieces):
             write_all(descriptor, [piece])
 
-    def _read(self, descriptor: int, most: int) -> bytes:
-        """The file's bytes, up to `most`; the usual chunk takes two calls and no copy."""
-        size = min(os.fstat(descriptor).st_size + 1, most)
+    def _read(self, descriptor: int) -> bytes:
+        """The file's bytes, up to the longest answer; the usual chunk takes two calls, no copy."""
+        size = min(os.fstat(descriptor).st_size + 1, LONGEST_ANSWER)
         if self._rate_limit is None:
             data = os.read(descriptor, size)
         else:
             data = b"".join(self._read_pieces(descriptor, size, self._rate_limit))
-        while len(data) < most and (more := os.read(descriptor, most - len(data))):
+        while left := LONGEST_ANSWER - len(data):
+            if not (more := os.read(descriptor, left)):
+                break
             data += more
         return data
 

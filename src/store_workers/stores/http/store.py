@@ -103,16 +103,6 @@ class HttpStore:
             return answer.body
         raise self._no_chunk(answer)
 
-    def get_range(self, hash: str, offset: int, length: int) -> bytes:
-        answer = self._get(hash, {"Range": f"bytes={offset}-{offset + length - 1}"}, _longest)
-        if answer.status == PARTIAL:
-            return answer.body[:length]
-        if answer.status == OK:  # a server that serves no ranges
-            return answer.body[offset : offset + length]
-        if answer.status == BEYOND_THE_END:
-            return b""
-        raise self._no_chunk(answer)
-
     def remove_stale_files(self) -> int:
         """What is under way at a server is the server's to remove."""
         return 0
@@ -193,4 +183,4 @@ class HttpStore:
 
 
 def _longest(status: int) -> int:
-    return LONGEST_ANSWER if status in (OK, PARTIAL) else LONGEST_REFUSAL
+    return LONGEST_ANSWER if status == OK else LONGEST_REFUSAL

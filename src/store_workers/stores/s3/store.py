@@ -39,11 +39,7 @@ if TYPE_CHECKING:
             """End what is asked under way."""
 
 
-OK, PARTIAL = 200, 206
-BEYOND_THE_END = 416
-LONGEST_OBJECT = 5 << 30
-"""Bytes that one PUT may carry."""
-
+OK = 200
 STORED = frozenset({200, 201, 204})
 HEAD_CANNOT_SAY = frozenset({400, 401, 403, 405, 501}) | REDIRECTS
 """Answers to HEAD, which has no body to explain them, that leave the word to the PUT.
@@ -85,12 +81,7 @@ class S3Store:
     store in messages.
     """
 
-    properties = Properties(
-        verifies_content=True,
-        conditional_put=True,
-        serves_ranges=True,
-        longest_object=LONGEST_OBJECT,
-    )
+    properties = Properties()
 
     def __init__(
         self,
@@ -187,17 +178,6 @@ class S3Store:
             return answer.body
         raise self._no_chunk(answer, error)
 
-    def get_range(self, hash: str, offset: int, length: int) -> bytes:
-        asked = f"bytes={offset}-{offset + length - 1}"
-        answer, error = self._request("GET", hash, byte_range=asked)
-        if answer.status == PARTIAL:
-            return answer.body[:length]
-        if answer.status == OK:  # a server that serves no ranges
-            return answer.body[offset : offset + length]
-        if answer.status == BEYOND_THE_END:
-            return b""
-        raise self._no_chunk(answer, error)
-
     def remove_stale_files(self) -> int:
         """An object is there or not: nothing is left of what was cut off."""
         return 0
@@ -224,17 +204,16 @@ class S3Store:
         chunk: Chunk | None = None,
         condition: str | None = None,
         *,
-        byte_range: str | None = None,
         checksum: bool = True,
     ) -> tuple[Response, S3Error]:
         """Make a signed request, with renewed keys a second time if they were found expired."""
         checksum = checksum and self._checksums_work
         keys = self._keyring.current()
-        answer = self._send(method, hash, keys, chunk, condition, byte_range, checksum)
+        answer = self._send(method, hash, keys, chunk, condition, checksum)
         error = _error_in(method, answer)
         if error.code in EXPIRED and self._keyring.renew(keys):
             keys = self._keyring.current()
-            answer = self._send(method, hash, keys, chunk, condition, byte_range, checksum)
+            answer = self._send(method, hash, keys, chunk, condition, checksum)
             error = _error_in(method, answer)
         return answer, error
 
@@ -245,14 +224,11 @@ class S3Store:
         keys: Keys,
         chunk: Chunk | None,
         condition: str | None,
-        byte_range: str | None,
         checksum: bool,
     ) -> Response:
         path = f"{self._base}/{hash}"
         if chunk is None:
             headers = self._signer.headers(method, path, NO_BODY, keys) | UNCACHED
-            if byte_range is not None:
-                headers["range"] = byte_range
             return self._transport.request(method, path, headers, longest=_longest)
         digest = b2a_base64(bytes.fromhex(hash), newline=False).decode("ascii")
         headers = self._signer.headers(
@@ -281,7 +257,7 @@ _NO_ERROR = S3Error({})
 
 
 def _longest(status: int) -> int:
-    return LONGEST_ANSWER if status in (OK, PARTIAL) else LONGEST_REFUSAL
+    return LONGEST_ANSWER if status == OK else LONGEST_REFUSAL
 
 
 def _error_in(method: str, answer: Response) -> S3Error:
