@@ -19,22 +19,21 @@ if TYPE_CHECKING:
     from store_workers.wire.writer import Observer
 
 LOG_VARIABLE = "STORE_WORKERS_LOG"
-FLAGS = ("--help", "--version", "--schema")
 VERBS = ("upload", "download", "verify")
 
 
 def run(arguments: list[str]) -> int:
     """Do what the command line and standard input ask for; the exit status."""
-    if arguments and arguments[0] in FLAGS:
-        from store_workers.people.flags import answer
-
-        return answer(*arguments[:2])
     if arguments and arguments[0] in VERBS:
         return run_verb(arguments)
+    if arguments:
+        from store_workers.people.flags import answer
+
+        return answer(arguments)
     if sys.stdout is None:  # closed: nobody would hear how it went
         return FAILURE
     pipe = OwnerPipe(take_standard_output())
-    problem = no_message(arguments)
+    problem = no_message()
     if problem:
         return refuse(pipe, problem)
     pipe.observer = find_observer(os.environ, pipe)
@@ -67,11 +66,8 @@ def run_verb(arguments: list[str]) -> int:
     return invocation.status(run_messages(invocation.messages, pipe))
 
 
-def no_message(arguments: list[str]) -> str:
-    """Why there is no message to be had; "" where there may be one."""
-    if arguments:
-        words = ", ".join((*VERBS, *FLAGS))
-        return f"expected {words}, or no argument: then the work comes on standard input"
+def no_message() -> str:
+    """Why standard input has no message; "" if it may have one."""
     if sys.stdin is None:
         return "expected one JSON object on standard input, which is closed"
     if os.isatty(sys.stdin.fileno()):

@@ -119,13 +119,36 @@ def test_reader_that_goes_away_gets_no_traceback(flag: str) -> None:
     assert said.stdout in {"0\n", "1\n"}
 
 
-@pytest.mark.parametrize("arguments", [["-h"], ["--upload"], ["file"], ["--Help"]])
-def test_anything_else_is_refused(arguments: list[str]) -> None:
+@pytest.mark.parametrize(
+    ("words", "beginning"),
+    [
+        (["-h"], "store-workers puts files into a chunk store"),
+        (["--help", "settings"], "Options of upload, download and verify."),
+        (["--help", "verify"], "usage: store-workers.pyz verify MANIFEST [options]\n"),
+    ],
+)
+def test_more_help(words: list[str], beginning: str) -> None:
+    said = ask(*words)
+    assert (said.returncode, said.stderr) == (0, "")
+    assert said.stdout.startswith(beginning)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (["--upload"], "--upload: unknown command: expected upload, download, verify, --help"),
+        (["uplaod", "file"], "uplaod: unknown command: expected upload, download, verify"),
+        (["a\nb\033c"], r"a\nb\x1bc: unknown command: "),
+        (["--help", "nonsense"], "nonsense: unknown topic: expected --help with upload, "),
+        (["--help", "settings", "x"], "x: unexpected argument after --help"),
+        (["--version", "x"], "x: unexpected argument after --version"),
+    ],
+)
+def test_anything_else_is_one_line_for_people(arguments: list[str], problem: str) -> None:
     said = ask(*arguments)
-    assert said.returncode == 2
-    event = json.loads(said.stdout)
-    assert event["code"] == "BAD_MESSAGE"
-    assert "--help, --version, --schema" in event["message"]
+    assert (said.returncode, said.stdout) == (2, "")
+    (line,) = said.stderr.splitlines()
+    assert line.startswith(f"store-workers.pyz: {problem}")
 
 
 def test_terminal_on_stdin_gets_the_help_at_once() -> None:

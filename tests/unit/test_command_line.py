@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 
 from store_workers.errors import ErrorCode
-from store_workers.people.command_line import WrongCommandLine, parse
+from store_workers.people.command_line import WrongCommandLine, option, parse
+from store_workers.people.flags import VERBS, help_on
 from store_workers.people.verbs import Printer, checksum_line, failure_line, session
 from store_workers.wire.events import ErrorEvent, FileUploaded, FileVerified
-from store_workers.wire.messages import Settings, decode_message
+from store_workers.wire.messages import Settings, Tls, decode_message
 from tests.unit.test_progress_bar import Screen
 
 HASH = "0123456789abcdef" * 4
@@ -79,6 +80,26 @@ def test_every_setting_is_an_option() -> None:
         (message,) = parse(["upload", "f", "--json", *words]).messages
         assert message["settings"] == {name: wanted}
         decode_message(message)
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_the_help_of_a_verb_fits_on_a_screen(verb: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    lines = help_on(verb).splitlines()
+    assert len(lines) <= 40
+    assert max(map(len, lines)) < 80
+    assert lines[-1].endswith('--help settings" explains all settings and TLS files.')
+
+
+def test_the_help_on_settings_has_all() -> None:
+    lines = help_on("settings").splitlines()
+    assert max(map(len, lines)) < 80
+    for name in (*Settings.FIELDS, *Tls.FIELDS):
+        assert any(line.startswith(f"  {option(name)}") for line in lines), name
+    assert "  --concurrency 0..256 (default 0)" in lines
+    assert "  --chunk-size 512K|1M|2M|4M|8M (default 512K)" in lines
+    assert "  --boundaries fixed|content (default fixed)" in lines
+    assert "`" not in "".join(lines)
 
 
 def test_files_are_a_session() -> None:

@@ -13,7 +13,7 @@ import sys
 from itertools import takewhile
 
 from store_workers.wire.messages import Settings
-from store_workers.wire.records import Boolean, Choice, Integer
+from store_workers.wire.records import Boolean, Choice, OneOf
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,11 +23,47 @@ if TYPE_CHECKING:
 
     Message = dict[str, Any]
 
-VERBS = ("upload", "download", "verify")
 STANDARD_STREAM = "-"
 UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 _QUANTITY = re.compile(r"([0-9]+)([KMGT]?)(?:i?B)?", re.IGNORECASE)
 TLS_FILES = ("ca_file", "cert_file", "key_file")
+
+UPLOAD = """\
+Put files into a store, and print <manifest>  <path> for each.
+
+  {program} upload --store /srv/chunks backup.tar
+  {program} upload --store /srv/chunks --command -- pg_dump -Fc db"""
+
+DOWNLOAD = """\
+Get a file back. It appears under its name when it is complete and checked.
+
+  {program} download --store /srv/chunks MANIFEST backup.tar
+  {program} download --store /srv/chunks MANIFEST - | tar -x"""
+
+VERIFY = """\
+Fetch and check every chunk of a file, and write nothing.
+
+  {program} verify --store /srv/chunks MANIFEST"""
+
+TRANSFER_SETTINGS = {
+    "concurrency": "requests in flight; 0: adapted while running",
+    "rate_limit": "bytes per second, such as 10M; 0: no limit",
+    "max_attempts": "tries per chunk",
+    "timeout_ms": "the longest silence of the store",
+}
+COMMON_SETTINGS = {
+    "upload": {
+        **TRANSFER_SETTINGS,
+        "boundaries": "content: versions of a file share chunks",
+        "chunk_size": "the largest chunk: 512K, 1M, 2M, 4M or 8M",
+        "compression_level": "the zstd level, 1 to 19",
+        "overwrite": "send every chunk, to repair a damaged store",
+        "create_store": "fail if the store's directory does not exist",
+    },
+    "download": TRANSFER_SETTINGS,
+    "verify": TRANSFER_SETTINGS,
+}
+"""What the help of a verb says about the settings that it lists. A verb accepts all settings."""
 
 
 class WrongCommandLine(Exception):
@@ -65,7 +101,9 @@ def parse(arguments: list[str]) -> Command:
     if "--command" in typed and len(typed) < len(arguments):
         command = arguments[len(typed) + 1 :]
         arguments = typed
-    given = _parser().parse_args(arguments)
+    given, unknown = _parsers()[0].parse_known_args(arguments)
+    if unknown:
+        raise WrongCommandLine(f"unrecognized arguments: {' '.join(unknown)}", given.usage)
     build = {"upload": _uploads, "download": _downloads, "verify": _verifications}[given.verb]
     if command is not None:
         given.files += command
@@ -132,78 +170,117 @@ class _Parser(argparse.ArgumentParser):
         raise WrongCommandLine(message, self.format_usage().strip())
 
 
-def _parser() -> argparse.ArgumentParser:
+def help_of(verb: str) -> str:
+    """Return what `VERB --help` prints: at most a screen of 40 lines."""
+    return _parsers()[1][verb].format_help()
+
+
+def _parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser]]:
+    """Return the parser of a command line, and those of its verbs by name."""
     parser = _Parser(prog=program_name(), add_help=False, usage="%(prog)s upload|download|verify …")
     verbs = parser.add_subparsers(dest="verb", required=True, parser_class=_Parser)
-    upload = _add(verbs, "upload", "FILE... [--store URL]", "Put files into a store.")
+    upload = _add(verbs, "upload", "FILE... [options]", UPLOAD)
     upload.add_argument("files", metavar="FILE", nargs="*", help="a file, or - for standard input")
-    upload.add_argument(
+    _add_upload_options(upload)
+    download = _add(verbs, "download", "MANIFEST FILE [options]", DOWNLOAD)
+    download.add_argument("manifest", metavar="MANIFEST", help="what upload printed: 64 digits")
+    download.add_argument("file", metavar="FILE", help="the target, or - for standard output")
+    _add_download_options(download)
+    verify = _add(verbs, "verify", "MANIFEST [options]", VERIFY)
+    verify.add_argument("manifest", metavar="MANIFEST", help="what upload printed: 64 digits")
+    verify.add_argument(
+        "--quick", action="store_true", help="check only presence and length of each chunk"
+    )
+    return parser, {**verbs.choices}
+
+
+def _add_upload_options(group: Any) -> None:
+    group.add_argument(
         "--command",
         action="store_true",
-        help="run the command after -- and store its output",
+        help="store the output of the program after --, if it ends with status 0",
     )
-    upload.add_argument(
-        "--sha256", action="store_true", help="also compute the SHA-256 of the file"
+    group.add_argument("--sha256", action="store_true", help="also compute the file's SHA-256")
+    group.add_argument(
+        "--verify", action="store_true", help="decode and compare each frame before it is sent"
     )
-    upload.add_argument(
-        "--verify", action="store_true", help="decode and compare every frame before it is stored"
+    group.add_argument(
+        "--size", type=_quantity, metavar="N", help="the expected bytes: fewer or more fail"
     )
-    upload.add_argument("--size", type=_quantity, help="the expected size in bytes")
-    download = _add(verbs, "download", "MANIFEST FILE [--store URL]", "Get a file back.")
-    download.add_argument("manifest", metavar="MANIFEST", help="the manifest that upload printed")
-    download.add_argument("file", metavar="FILE", help="the target, or - for standard output")
-    download.add_argument("--resume", action="store_true", help="continue an interrupted download")
-    download.add_argument(
+
+
+def _add_download_options(group: Any) -> None:
+    group.add_argument(
+        "--resume",
+        action="store_true",
+        help="keep a partial file; continue from it if there is one",
+    )
+    group.add_argument(
         "--range", type=_range, metavar="OFFSET:LENGTH", help="write only these bytes of the file"
     )
-    verify = _add(verbs, "verify", "MANIFEST [--store URL]", "Check a file in its store.")
-    verify.add_argument("manifest", metavar="MANIFEST", help="the manifest that upload printed")
-    verify.add_argument(
-        "--quick",
-        action="store_true",
-        help="check only that each chunk is present and how long it is",
-    )
-    return parser
 
 
 def _add(verbs: Any, name: str, usage: str, text: str) -> argparse.ArgumentParser:
     """Add a verb with the options that all have."""
-    line = f"{program_name()} {name} {usage} [options]"
+    line = f"{program_name()} {name} {usage}"
     verb: argparse.ArgumentParser = verbs.add_parser(
-        name, usage=line, description=text, allow_abbrev=False
+        name,
+        usage=line,
+        description=text.format(program=program_name()),
+        epilog=f'"{program_name()} --help settings" explains all settings and TLS files.',
+        allow_abbrev=False,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     verb.set_defaults(usage=f"usage: {line}")
     verb.add_argument(
         "--store", metavar="URL", help="a directory, http://..., https://... or s3://bucket/prefix"
     )
     verb.add_argument("--json", action="store_true", help="print the events, one per line")
-    tls = verb.add_argument_group("https")
-    for option in TLS_FILES:
-        tls.add_argument(_option(option), metavar="FILE", help=argparse.SUPPRESS)
+    for file in TLS_FILES:
+        verb.add_argument(option(file), metavar="FILE", help=argparse.SUPPRESS)
     settings = verb.add_argument_group("settings")
-    for field, spec in Settings.FIELDS.items():
-        _add_setting(settings, field, spec)
+    for field in {**COMMON_SETTINGS[name], **Settings.FIELDS}:
+        _add_setting(settings, field, COMMON_SETTINGS[name].get(field, ""))
     return verb
 
 
-def _add_setting(group: Any, name: str, spec: Field) -> None:
-    sentence = spec.doc.partition(". ")[0].rstrip(".").replace("`", "")
-    brief = sentence[:1].lower() + sentence[1:]
-    options: dict[str, Any] = {"default": None, "help": brief.replace("%", "%%")}
+def _add_setting(group: Any, name: str, text: str) -> None:
+    """Add the option of a setting; its help is `text`, or none if that is empty."""
+    spec = Settings.FIELDS[name]
+    default = default_of(spec)
     if isinstance(spec.kind, Boolean):
-        group.add_argument(_option(name), action=argparse.BooleanOptionalAction, **options)
+        for on in (True, False):
+            group.add_argument(
+                option(name, on=on),
+                dest=name,
+                action="store_const",
+                const=on,
+                help=text if text and on != spec.default else argparse.SUPPRESS,
+            )
         return
-    options["metavar"] = "N" if isinstance(spec.kind, Integer) else "WORD"
+    options: dict[str, Any] = {"help": f"{text} ({default})" if text else argparse.SUPPRESS}
     if isinstance(spec.kind, Choice):
         options["choices"] = [str(word.value) for word in spec.kind.words]
-        del options["metavar"]
-    elif type(spec.default) is int:
-        options["type"] = _quantity
-    group.add_argument(_option(name), **options)
+    else:
+        options |= {"metavar": "N", "type": _quantity}
+    group.add_argument(option(name), **options)
 
 
-def _option(name: str) -> str:
-    return "--" + name.replace("_", "-")
+def default_of(spec: Field) -> str:
+    """Return the default of a setting, as it can be typed."""
+    if isinstance(spec.kind, OneOf):
+        return size(spec.default)
+    return str(getattr(spec.default, "value", spec.default))
+
+
+def size(number: int) -> str:
+    """Return a number of bytes, a multiple of 1024, as it can be typed."""
+    return f"{number >> 20}M" if number >= 1 << 20 else f"{number >> 10}K"
+
+
+def option(name: str, *, on: bool = True) -> str:
+    """Return the option for a field of the wire; `on=False`: the one that sets it to false."""
+    return ("--" if on else "--no-") + name.replace("_", "-")
 
 
 def _quantity(text: str) -> int:

@@ -1,8 +1,10 @@
-"""The three flags: what the worker says about itself, on standard output."""
+"""`--help`, `--version` and `--schema`: what the worker says about itself."""
 
 from __future__ import annotations
 
 import sys
+
+from store_workers.wire.records import printable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -11,24 +13,66 @@ if TYPE_CHECKING:
 BUNDLED = ("urllib3", "truststore", "botocore", "tqdm")
 """Modules with a `__version__`, reported beside the codec."""
 
+VERBS = ("upload", "download", "verify")
+FLAGS = ("--help", "--version", "--schema")
+TOPICS = (*VERBS, "settings", "protocol")
+"""The words that `--help` explains."""
 
-PROTOCOL = "protocol"
-"""The argument of `--help` that prints the protocol."""
+NOT_ACCEPTED = 2
+"""The exit status for a command line that is wrong."""
 
 
-def answer(flag: str, topic: str = "") -> int:
-    """Print what `flag` asks for; the exit status: 0, or 1 where nobody reads it to the end.
+def answer(arguments: list[str]) -> int:
+    """Print what the command line asks for on standard output. Return the exit status.
 
-    `topic` is the word behind `--help`.
+    It is 0; 1 if standard output cannot be written; 2, with one line on standard error, if the
+    command line is not one of those that `--help` shows.
     """
-    texts = {"--help": help_text, "--version": version_text, "--schema": schema_text}
-    text = protocol_text() if flag == "--help" and topic == PROTOCOL else texts[flag]()
+    flag, *words = ["--help" if word == "-h" else word for word in arguments]
+    problem = problem_of(flag, words)
+    if problem:
+        return refuse(problem)
+    text = {"--help": help_on, "--version": version_text, "--schema": schema_text}[flag](*words)
     try:
         sys.stdout.write(text + "\n")
         sys.stdout.flush()
     except (OSError, AttributeError):
         return 1
     return 0
+
+
+def problem_of(flag: str, words: list[str]) -> str:
+    """Return what is wrong with a command line that does not begin with a verb, or ""."""
+    if flag not in FLAGS:
+        known = ", ".join((*VERBS, *FLAGS))
+        return f"{printable(flag)}: unknown command: expected {known}, or a message on stdin"
+    if len(words) > (flag == "--help"):
+        return f"{printable(words[-1])}: unexpected argument after {flag}"
+    if words and words[0] not in TOPICS:
+        return f"{printable(words[0])}: unknown topic: expected --help with {', '.join(TOPICS)}"
+    return ""
+
+
+def refuse(problem: str) -> int:
+    """Write one line on standard error. Return the exit status."""
+    from store_workers.people.command_line import program_name
+    from store_workers.people.standard_error import StandardError
+
+    StandardError().write(f"{program_name()}: {problem}\n")
+    return NOT_ACCEPTED
+
+
+def help_on(topic: str = "") -> str:
+    """Return the help on one of `TOPICS`, or the overview."""
+    if topic in VERBS:
+        from store_workers.people.command_line import help_of
+
+        return help_of(topic).rstrip()
+    if topic == "settings":
+        from store_workers.people.settings_help import settings_text
+
+        return settings_text()
+    return protocol_text() if topic == "protocol" else help_text()
 
 
 def help_text() -> str:
@@ -42,18 +86,18 @@ store-workers puts files into a chunk store and gets them back.
   store-workers.pyz verify MANIFEST
 
 A store is a directory, http://..., https://... or s3://bucket/prefix.
-STORE_WORKERS_STORE is the default. "upload --help" lists all options.
+Default: STORE_WORKERS_STORE, else a directory in the user's data directory.
 Programs send the same as one JSON message on stdin. Events are JSON lines:
-
   echo '{"type":"UPLOAD_START","path":"big.tar","store":"chunks",
       "manifest":true}' | store-workers.pyz | tee events.jsonl
   echo '{"type":"DOWNLOAD_START","path":"copy.tar","store":"chunks",
       "manifest":"..."}' | store-workers.pyz
 
 Exit status: 0 success, 1 failure, 2 message or command line not accepted,
-128 + n stopped by signal n. The ERROR event has a code and the reason.
+128 + n stopped by signal n. A failure is one line: the code and the reason.
 
   --help           this text
+  --help WORD      upload, download, verify, settings: their options
   --help protocol  the reference: every message, field, event and code
   --version        versions of this program, its libraries and Python
   --schema         the JSON Schema of every message and event"""

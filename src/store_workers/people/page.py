@@ -40,7 +40,7 @@ def as_text(markdown: str) -> str:
 def _paragraph(text: str) -> list[str]:
     bullet = _BULLET.match(text)
     indent = " " * len(bullet[0]) if bullet else ""
-    return _wrapped(text, "", indent) or [""]
+    return wrapped(text, "", indent) or [""]
 
 
 def _item(head: list[str], cells: list[str]) -> list[str]:
@@ -55,12 +55,13 @@ def _item(head: list[str], cells: list[str]) -> list[str]:
         name, rest = cells[0], cells[1:]
         if len(rest) > 1:
             rest = [f"{title}: {cell}" for title, cell in zip(head[1:], rest, strict=True)]
-    return _wrapped(name, "  ", "    ") + [
-        line for cell in rest for line in _wrapped(cell, "    ", "    ")
+    return wrapped(name, "  ", "    ") + [
+        line for cell in rest for line in wrapped(cell, "    ", "    ")
     ]
 
 
-def _wrapped(text: str, first: str, indent: str) -> list[str]:
+def wrapped(text: str, first: str, indent: str) -> list[str]:
+    """Return the lines of a paragraph of at most `WIDTH` columns; no word is broken."""
     return textwrap.wrap(
         text,
         WIDTH,

@@ -16,6 +16,7 @@ from store_workers.errors import ErrorCode, shown
 from store_workers.people.command_line import (
     STANDARD_STREAM,
     WrongCommandLine,
+    option,
     parse,
     program_name,
 )
@@ -237,12 +238,8 @@ def checksum_line(digest: str, path: str) -> str:
 def failure_line(event: ErrorEvent, path: str) -> str:
     """What failed, and what to do about it, in one line."""
     message = re.sub(r"/dev/fd/[0-9]+", STANDARD_STREAM, event.message)
-    message = re.sub(r"^settings\.([a-z_]+)", lambda found: _option(found[1]), message)
+    message = re.sub(r"^settings\.([a-z_]+)", lambda found: option(found[1]), message)
     if path and event.code is not ErrorCode.BAD_MESSAGE and not message.startswith(shown(path)):
         message = f"{shown(path)}: {message}"
     notes = [event.code.value, HINTS.get(event.code, "")]
     return f"{program_name()}: {message} ({'; '.join(note for note in notes if note)})\n"
-
-
-def _option(name: str) -> str:
-    return "--" + name.replace("_", "-")
