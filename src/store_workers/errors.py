@@ -143,8 +143,9 @@ class StoreFailure(WorkerError):
 
     `transient`: may the same request, repeated in this run, succeed? `retry_after`: seconds the
     store asked to wait, where it did. `slow_down`: are fewer requests at once the answer?
-    `unanswered`: did not one byte of an answer come? Such a try may have failed only because the
-    store serves fewer connections than it is asked for.
+    `most_tries`: how many tries are worth it, where it is fewer than usual. `unanswered`: did not
+    one byte of an answer come? Such a try may have failed only because the store serves fewer
+    connections than it is asked for.
     """
 
     def __init__(
@@ -156,6 +157,7 @@ class StoreFailure(WorkerError):
         retry_after: float | None = None,
         slow_down: bool = False,
         unanswered: bool = False,
+        most_tries: int | None = None,
         http_status: int | None = None,
     ) -> None:
         super().__init__(code, message, http_status=http_status)
@@ -163,6 +165,7 @@ class StoreFailure(WorkerError):
         self.transient = transient
         self.retry_after = retry_after
         self.slow_down = slow_down
+        self.most_tries = most_tries
 
 
 class ChunkFailure(WorkerError):

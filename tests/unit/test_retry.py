@@ -85,6 +85,14 @@ def test_what_cannot_change_is_not_tried_again() -> None:
     assert RetryPolicy(1, 0.2, 1.0).pause_after(failure(1), 0.5) is None
 
 
+@pytest.mark.parametrize(("most", "tries"), [(2, 2), (3, 3), (10, 3)])
+def test_failure_may_be_worth_fewer_tries(most: int, tries: int) -> None:
+    policy = RetryPolicy(most, 0.2, 1.0)
+    damage = StoreFailure(ErrorCode.CHUNK_CORRUPT, "no", transient=True, most_tries=3)
+    pauses = [policy.pause_after(ChunkFailure(damage, 0, HASH, n), 0.5) for n in (tries - 1, tries)]
+    assert [pause is None for pause in pauses] == [False, True]
+
+
 @given(
     st.integers(1, 100),
     st.floats(0, 86_400),

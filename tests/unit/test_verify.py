@@ -106,6 +106,16 @@ def test_only_reading_finds_other_bytes_of_the_same_length(kept: Kept) -> None:
     assert [f.attempt for f, _ in run.retries] == [1, 2]
 
 
+@pytest.mark.parametrize("allowed", [2, 10])
+def test_damage_of_a_medium_is_read_three_times_at_most(kept: Kept, allowed: int) -> None:
+    kept.store.properties.damage_lasts = True
+    struck = kept.hashes[2]
+    kept.store.chunks[struck] = b"other bytes"
+    failure = failed(start(kept.store, kept.manifest, settings={"max_attempts": allowed}))
+    assert (failure.code, failure.attempts) == (ErrorCode.CHUNK_CORRUPT, min(allowed, 3))
+    assert kept.store.fetched.count(struck) == min(allowed, 3)
+
+
 def test_every_chunk_is_bad(kept: Kept) -> None:
     run = start(MemoryStore(), kept.hashes)
     assert failed(run).bad_chunks == len(kept.hashes)

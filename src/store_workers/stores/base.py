@@ -77,13 +77,15 @@ LONGEST_ANSWER = LARGEST_CHUNK + 1
 class Properties:
     """What a kind of store can do: a field for each fact that the workers act on.
 
-    `asking_is_free`: does `has` cost next to nothing, or a round trip?
+    `asking_is_free`: does `has` cost next to nothing, or a round trip? `damage_lasts`: will a chunk
+    that was read damaged be read damaged again, since no network lies between?
     """
 
-    __slots__ = ("asking_is_free",)
+    __slots__ = ("asking_is_free", "damage_lasts")
 
-    def __init__(self, *, asking_is_free: bool = False) -> None:
+    def __init__(self, *, asking_is_free: bool = False, damage_lasts: bool = False) -> None:
         self.asking_is_free = asking_is_free
+        self.damage_lasts = damage_lasts
 
 
 class Chunk:

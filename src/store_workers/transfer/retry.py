@@ -50,7 +50,8 @@ class RetryPolicy:
         delay. `counted` is how many tries use up the attempts, where not all do.
         """
         tries = failure.attempt if counted is None else counted
-        if not failure.cause.transient or tries >= self.max_attempts:
+        most = min(self.max_attempts, failure.cause.most_tries or self.max_attempts)
+        if not failure.cause.transient or tries >= most:
             return None
         doublings = max(0, min(tries - 1, 60))
         pause = (0.5 + fraction / 2) * min(self.delay * (1 << doublings), self.longest_delay)

@@ -35,6 +35,9 @@ the limiter allows within a few round trips.
 """
 
 
+TRIES_OF_LASTING_DAMAGE = 3
+"""How often a damaged chunk is read of a medium that will hardly give other bytes."""
+
 FEW = 8
 """Chunks of a list up to which a quick store is asked on the thread that wants them."""
 
@@ -67,6 +70,8 @@ class Fetcher:
         self._under_way = Stragglers(len(self._wanted))
         self._places = context.places
         self._get = get or context.store.get
+        lasting = context.store.properties.damage_lasts
+        self._most_tries = TRIES_OF_LASTING_DAMAGE if lasting else None
         self._retrier = context.retrier
         self._group = context.group
         self._arrived = context.group.condition()  # its lock guards all below
@@ -199,19 +204,21 @@ class Fetcher:
         """One try: the chunk, whose length and digest are right."""
         chunk = self._get(hash)
         if not 0 < len(chunk) <= LARGEST_CHUNK:
-            raise _corrupt(f"it has {_length(chunk)} bytes, which no chunk has")
+            raise self._corrupt(f"it has {_length(chunk)} bytes, which no chunk has")
         found = sha256(chunk).hexdigest()
         if found != hash:
-            raise _corrupt(f"its {len(chunk)} bytes have the SHA-256 {found}")
+            raise self._corrupt(f"its {len(chunk)} bytes have the SHA-256 {found}")
         return chunk
+
+    def _corrupt(self, problem: str) -> StoreFailure:
+        # The bytes may have been damaged on the way, so another try has a chance.
+        return StoreFailure(
+            ErrorCode.CHUNK_CORRUPT,
+            f"the store's chunk is damaged: {problem}",
+            transient=True,
+            most_tries=self._most_tries,
+        )
 
 
 def _length(chunk: bytes) -> str:
     return f"more than {LARGEST_CHUNK}" if len(chunk) > LARGEST_CHUNK else str(len(chunk))
-
-
-def _corrupt(problem: str) -> StoreFailure:
-    # The bytes may have been damaged on the way, so another try has a chance.
-    return StoreFailure(
-        ErrorCode.CHUNK_CORRUPT, f"the store's chunk is damaged: {problem}", transient=True
-    )

@@ -44,7 +44,7 @@ class DirectoryStore:
     root must exist.
     """
 
-    properties = Properties(asking_is_free=True)
+    properties = Properties(asking_is_free=True, damage_lasts=True)
 
     def __init__(
         self, root: str, *, create: bool = True, rate_limit: RateLimit | None = None
