@@ -178,6 +178,7 @@ def test_a_first_upload_by_content_asks_seldom(count: int, most: int) -> None:
     assert len(first.asked) <= most
 
 
+@settings(max_examples=50)
 @given(
     st.data(),
     st.lists(st.tuples(st.integers(0, 990), st.integers(1, 5)), max_size=12),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import sys
+from functools import cache
 from random import Random
 from typing import TYPE_CHECKING
 
@@ -73,12 +74,18 @@ def test_spans_by_content_are_the_content(size: int) -> None:
     assert all(SHORTEST <= len(span) <= LONGEST for span in found[:-1])
 
 
-LINES = b"".join(b"line %d\n" % number for number in range(700_000))
+@cache
+def lines() -> bytes:
+    return b"".join(b"line %d\n" % number for number in range(700_000))
 
 
-@pytest.mark.parametrize("content", [NOISE, bytes(20 * MIB), LINES, NOISE[:70_001] * 200])
+@pytest.mark.parametrize(
+    "content",
+    [lambda: NOISE, lambda: bytes(20 * MIB), lines, lambda: NOISE[:70_001] * 200],
+    ids=["noise", "zeros", "lines", "repeated noise"],
+)
 def test_how_much_is_read_at_once_decides_nothing(
-    content: bytes, monkeypatch: pytest.MonkeyPatch
+    content: Callable[[], bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Every boundary is that of the whole, cut at once by the library."""
     from pyfastcdc.cy.fastcdc import FastCDC
@@ -89,10 +96,10 @@ def test_how_much_is_read_at_once_decides_nothing(
         max_size=LONGEST,
         normalized_chunking=boundaries.NORMALIZATION,
     )
-    whole = [span.length for span in kernel.cut_buf(content)]
+    whole = [span.length for span in kernel.cut_buf(content())]
     for block in (LONGEST, BLOCK, 3 * BLOCK + 1):
         monkeypatch.setattr(spans, "BLOCK", block)
-        assert list(map(len, by_content(content))) == whole
+        assert list(map(len, by_content(content()))) == whole
 
 
 def test_boundaries_stay_where_they_are() -> None:
@@ -100,7 +107,7 @@ def test_boundaries_stay_where_they_are() -> None:
     lengths = [len(span) for span in by_content(NOISE)]
     digest = hashlib.sha256(repr(lengths).encode()).hexdigest()
     assert (lengths[:4], digest[:16]) == GOLDEN_NOISE
-    assert [len(span) for span in by_content(LINES)] == GOLDEN_LINES
+    assert [len(span) for span in by_content(lines())] == GOLDEN_LINES
 
 
 GOLDEN_NOISE = ([824382, 698445, 854605, 1917001], "f78424e466253582")
@@ -171,16 +178,16 @@ def test_an_insertion_touches_two_spans_of_real_length() -> None:
 
 
 DEGENERATE = {
-    "zeros": bytes(20 * MIB),
-    "ones": b"\xff" * (20 * MIB),
-    "one block repeated": NOISE[:4096] * (20 * 256),
-    "a short period": b"abcdefg" * (3 * MIB),
+    "zeros": lambda: bytes(20 * MIB),
+    "ones": lambda: b"\xff" * (20 * MIB),
+    "one block repeated": lambda: NOISE[:4096] * (20 * 256),
+    "a short period": lambda: b"abcdefg" * (3 * MIB),
 }
 
 
 @pytest.mark.parametrize("name", DEGENERATE)
 def test_degenerate_data_has_few_distinct_spans(name: str) -> None:
-    found = by_content(DEGENERATE[name])
+    found = by_content(DEGENERATE[name]())
     assert len(set(found)) <= 3 or len(found) <= 8
 
 

@@ -6,6 +6,7 @@ import hashlib
 import os
 import sys
 import threading
+from functools import cache
 from random import Random
 from typing import TYPE_CHECKING
 
@@ -259,7 +260,11 @@ def test_a_far_store_that_takes_nothing_more_makes_the_reader_wait(tmp_path: Pat
 # Content boundaries.
 
 CONTENT = {"boundaries": "content"}
-LINES = b"".join(b"line %d of a file that has versions\n" % (n * n) for n in range(300_000))
+
+
+@cache
+def lines() -> bytes:
+    return b"".join(b"line %d of a file that has versions\n" % (n * n) for n in range(300_000))
 
 
 @pytest.fixture
@@ -276,7 +281,7 @@ def version(tmp_path: Path) -> Callable[[bytes], Path]:
 
 @pytest.mark.parametrize("chunk_size", [512 * 1024, 4 * MIB])
 def test_each_frame_is_cut_anew(version: Callable[[bytes], Path], chunk_size: int) -> None:
-    content = Random(8).randbytes(9 * MIB) + LINES
+    content = Random(8).randbytes(9 * MIB) + lines()
     store = MemoryStore()
     run = start(version(content), store, settings={**CONTENT, "chunk_size": chunk_size})
     end = run.finish()
@@ -303,7 +308,7 @@ def test_short_files_with_content_boundaries(version: Callable[[bytes], Path], s
 
 def test_hashes_of_both_boundaries_stay_what_they_are(version: Callable[[bytes], Path]) -> None:
     """They are part of the stored form: with others nothing that was stored is found again."""
-    path = version(LINES + Random(8).randbytes(3 * MIB) + bytes(5 * MIB) + LINES[:999_999])
+    path = version(lines() + Random(8).randbytes(3 * MIB) + bytes(5 * MIB) + lines()[:999_999])
     for boundaries, golden in (("content", GOLDEN_CONTENT), ("fixed", GOLDEN_FIXED)):
         for threads in (1, 2, 5):
             settings = {"boundaries": boundaries}
@@ -342,7 +347,7 @@ def test_versions_share_their_chunks(
 
 
 def test_a_first_upload_by_content_makes_few_requests(version: Callable[[bytes], Path]) -> None:
-    path = version(LINES * 3 + Random(9).randbytes(24 * MIB))
+    path = version(lines() * 3 + Random(9).randbytes(24 * MIB))
     requests = {}
     for boundaries in ("fixed", "content"):
         store = MemoryStore()
