@@ -42,6 +42,7 @@ def main(arguments: Sequence[str]) -> int:
         give_up("start", f"needs CPython {OLDEST[0]}.{OLDEST[1]} or newer, not {sys.version}")
     os.chdir(ROOT)
     python = environment()
+    environment("site", [PINS / "site.txt"])
     bare_environment()
     run("build", sys.executable, "tools/build.py")
     run("lint", python, "-m", "ruff", "check", "--quiet")

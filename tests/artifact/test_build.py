@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 import zipfile
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -65,74 +66,85 @@ def copied(folder: Path, *, cached: bool = True) -> Path:
     return folder
 
 
-@pytest.fixture(scope="module")
-def one(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the project."""
-    return copied(tmp_path_factory.mktemp("project") / "one")
-
-
-@pytest.fixture(scope="module")
-def two(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Another copy, at a place that is hard to quote."""
-    return copied(tmp_path_factory.mktemp("project") / "the other, with spaces")
-
-
 def oldest_and_newest() -> tuple[str, str]:
     """Return two Pythons to build with: the same one where there is no other."""
     names = sorted(supported_pythons(), key=lambda name: int(version(name).partition(".")[2]))
     return pythons()[names[0]], pythons()[names[-1]]
 
 
-@pytest.mark.timeout(300)
-def test_the_same_bytes_from_another_folder_python_and_umask(one: Path, two: Path) -> None:
-    oldest, newest = oldest_and_newest()
-    first = build(one, oldest, umask=0o077, path="/usr/bin:/bin")
-    second = build(two, newest, umask=0o002)
-    assert first.returncode == 0, first.stderr
-    assert second.returncode == 0, second.stderr
-    compiled = [line for line in first.stdout.splitlines() if "compiled" in line]
-    assert compiled == [line for line in second.stdout.splitlines() if "compiled" in line]
-    for name in PRODUCTS:
-        assert (one / "dist" / name).read_bytes() == (two / "dist" / name).read_bytes(), name
-    check_product(one / "dist", first.stdout, LARGEST)
+@dataclass(frozen=True)
+class Project:
+    """A copy of the project, and what builds it: under which umask, with which PATH."""
+
+    folder: Path
+    python: str
+    umask: int
+    path: str | None
+
+    def build(self, *options: str) -> str:
+        """Build, and return what was told."""
+        done = build(self.folder, self.python, *options, umask=self.umask, path=self.path)
+        assert (done.returncode, done.stderr) == (0, "")
+        return done.stdout
 
 
-@pytest.mark.timeout(300)
-def test_two_at_once_and_nowhere_to_download_from(one: Path, tmp_path: Path) -> None:
-    python, _ = oldest_and_newest()
-    assert build(one, python).returncode == 0  # it downloads what no test before has
-    offline = {**os.environ, "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(tmp_path)}
-    command = [python, str(one / "tools/build.py"), "--dist", str(tmp_path / "dist")]
-    shutil.rmtree(one / "build" / "artifact" / "code", ignore_errors=True)
-    builds = [
-        subprocess.Popen(command, env=offline, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-        for _ in range(2)
-    ]
-    assert [each.communicate()[1] for each in builds] == [b""] * 2
-    assert [each.returncode for each in builds] == [0] * 2
-    assert sorted(path.name for path in (tmp_path / "dist").iterdir()) == sorted(PRODUCTS)
-    for name in PRODUCTS:
-        assert (tmp_path / "dist" / name).read_bytes() == (one / "dist" / name).read_bytes(), name
-    kept = {path.name.partition("-")[0] for path in (one / "build" / "artifact").iterdir()}
-    assert kept - {"pip"} == {"code", "tools", "wheels"}
+@pytest.fixture(scope="module")
+def one(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """A copy of the project, built by the oldest Python."""
+    folder = copied(tmp_path_factory.mktemp("project") / "one")
+    return Project(folder, oldest_and_newest()[0], 0o077, "/usr/bin:/bin")
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """Another copy, at a place that is hard to quote, built by the newest Python."""
+    folder = copied(tmp_path_factory.mktemp("project") / "the other, with spaces")
+    return Project(folder, oldest_and_newest()[1], 0o002, None)
 
 
 @pytest.mark.timeout(300)
 def test_sources_alone_are_the_same_whatever_compiles(
-    one: Path, two: Path, trip: RoundTrip, hashes: list[str]
+    one: Project, two: Project, trip: RoundTrip, hashes: list[str]
 ) -> None:
     """And every Python runs them: the way of one that nobody compiled for."""
-    oldest, newest = oldest_and_newest()
-    told = [
-        build(one, oldest, "--sources-only", "--dist", str(one / "sources")),
-        build(two, newest, "--sources-only", "--dist", str(two / "sources")),
-    ]
-    assert [each.stderr for each in told] == ["", ""]
-    assert all("compiled  none" in each.stdout for each in told)
+    for each in (one, two):
+        told = each.build("--sources-only", "--dist", str(each.folder / "sources"))
+        assert "compiled  none" in told
+    made = [each.folder / "sources" for each in (one, two)]
     for name in PRODUCTS:
-        assert (one / "sources" / name).read_bytes() == (two / "sources" / name).read_bytes(), name
+        assert (made[0] / name).read_bytes() == (made[1] / name).read_bytes(), name
     for name in supported_pythons():
-        assert trip.run([pythons()[name], str(one / "sources" / PRODUCTS[0])]) == hashes, name
+        assert trip.run([pythons()[name], str(made[0] / PRODUCTS[0])]) == hashes, name
+
+
+@pytest.mark.timeout(300)
+def test_the_same_bytes_from_anywhere_two_at_once_and_offline(
+    one: Project, two: Project, tmp_path: Path
+) -> None:
+    """From another folder, by another Python, under another umask; downloaded is nothing twice."""
+    told = one.build()
+    two.build("--sources-only", "--dist", str(tmp_path / "sources"))  # downloads what is missing
+    offline = {**os.environ, "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(tmp_path)}
+    dist = tmp_path / "dist"
+    command = [two.python, str(two.folder / "tools/build.py"), "--dist", str(dist)]
+    builds = [
+        subprocess.Popen(
+            command, env=offline, umask=two.umask, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
+        for _ in range(2)
+    ]
+    said = [each.communicate() for each in builds]
+    assert [each.returncode for each in builds] == [0] * 2
+    assert [stderr for _, stderr in said] == [b""] * 2
+    compiled = [line for line in told.splitlines() if "compiled" in line]
+    for stdout, _ in said:
+        assert compiled == [line for line in stdout.decode().splitlines() if "compiled" in line]
+    assert sorted(path.name for path in dist.iterdir()) == sorted(PRODUCTS)
+    for name in PRODUCTS:
+        assert (one.folder / "dist" / name).read_bytes() == (dist / name).read_bytes(), name
+    check_product(one.folder / "dist", told, LARGEST)
+    kept = {path.name.partition("-")[0] for path in (two.folder / "build/artifact").iterdir()}
+    assert kept - {"pip"} == {"code", "tools", "wheels"}
 
 
 def check_product(dist: Path, told: str, most: int) -> None:
@@ -207,12 +219,11 @@ def test_each_python_has_its_code_and_each_host_its_libraries() -> None:
     assert re.fullmatch(rf"native/{running}-[\w-]+/zstandard/backend_c[\w.-]+\.(so|pyd)", library)
 
 
-def test_a_failure_names_its_step_and_reason(one: Path) -> None:
-    pins = one / "tools/requirements/runtime.txt"
+def test_a_failure_names_its_step_and_reason(one: Project) -> None:
+    pins = one.folder / "tools/requirements/runtime.txt"
     kept = pins.read_text()
     pins.write_text(kept.replace("urllib3==2.8.0", "urllib3==0.0.1"))
-    python, _ = oldest_and_newest()
-    answer = build(one, python)
+    answer = build(one.folder, one.python)
     pins.write_text(kept)
     assert answer.returncode == 1
     assert answer.stderr.startswith("build: wheels failed: ")

@@ -221,7 +221,7 @@ def test_frames_of_several_tools_and_skippable_ones_between(target: Path, tmp_pa
     """As `pzstd` writes them, or `cat` puts them together; in chunks of any length."""
     zstd = shutil.which("zstd")
     assert zstd
-    parts = [CONTENT[start : start + MIB] for start in range(0, 3 * MIB, MIB)]
+    parts = [CONTENT[start : start + 128 * KIB] for start in range(0, 384 * KIB, 128 * KIB)]
     frames = [
         subprocess.run(
             [zstd, "--stdout", "-"], input=part, stdout=subprocess.PIPE, check=True
