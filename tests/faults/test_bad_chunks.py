@@ -7,6 +7,7 @@ import shutil
 import signal
 import struct
 import subprocess
+import threading
 import time
 from typing import TYPE_CHECKING
 
@@ -17,12 +18,13 @@ from tests.faults.states import bomb_chunk
 from tests.faults.test_disk import small_disk
 from tests.support.data import KIB, MIB, mixed
 from tests.support.reference import LONGEST, digest
-from tests.support.worker import Worker, download, run_worker, upload
+from tests.support.worker import STALL, Worker, download, run_worker, upload
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.faults.conftest import Stored
+    from tests.support.faulty_server import Exchange
 
 MAGIC = b"\x28\xb5\x2f\xfd"
 FLAT = 150 * MIB
@@ -178,7 +180,7 @@ def test_streams_behind_each_other(small: Stored, target: Path, tmp_path: Path) 
     assert target.read_bytes() == content, run
 
 
-CONTENT = mixed(12 * MIB)
+CONTENT = mixed(5 * MIB)
 TOOLS = {
     "level 1": ["zstd", "-1"],
     "level 19": ["zstd", "-19"],
@@ -252,22 +254,29 @@ def test_verify_finds_nothing_and_changes_nothing(medium: Stored, tmp_path: Path
 )
 def test_a_file_that_changes_while_it_is_read(change: str, tmp_path: Path) -> None:
     """The store holds the first chunk back meanwhile, and so the reader."""
-    from tests.support import faulty_server as faults
     from tests.support.faulty_server import FaultyServer, Rule
     from tests.support.reference import stream_of, zstd_decode
 
     path = tmp_path / "file"
-    content = os.urandom(40 * MIB)
+    content = os.urandom(20 * MIB)
     path.write_bytes(content)
     settings = {"concurrency": 1, "compression_threads": 1}
     for more in ({}, {"size": len(content)}):
         path.write_bytes(content)
-        with FaultyServer(Rule(faults.honest_after(1.0), "PUT", nth={1})) as server:
+        changed = threading.Event()
+
+        def held_back(exchange: Exchange, changed: threading.Event = changed) -> None:
+            exchange.receive()
+            changed.wait(STALL)
+            exchange.send(exchange.honest())
+
+        with FaultyServer(Rule(held_back, "PUT", nth={1})) as server:
             with Worker(upload(path, server.url, settings=settings, **more)) as worker:
                 while not server.requests("PUT"):
                     time.sleep(0.005)
                 time.sleep(0.2)
                 change_file(path, change)
+                changed.set()
                 run = worker.finish()
             if more and change in {"truncated", "shorter", "longer"}:
                 assert run.terminal["code"] == "FILE_MISMATCH", run
@@ -281,7 +290,7 @@ def test_a_file_that_changes_while_it_is_read(change: str, tmp_path: Path) -> No
 
 def change_file(path: Path, change: str) -> None:
     if change in {"truncated", "shorter"}:
-        os.truncate(path, 0 if change == "truncated" else 30 * MIB + 1)
+        os.truncate(path, 0 if change == "truncated" else 17 * MIB + 1)
     elif change == "longer":
         with path.open("ab") as file:
             file.write(bytes(MIB))

@@ -117,7 +117,9 @@ def test_no_home(home: str | None, small: Stored, open_folder: Path) -> None:
     shutil.copy(small.path, open_folder / "file")
     who = ["setpriv", "--reuid", "54321", "--regid", "54321", "--clear-groups"]
     environ: dict[str, str | None] = {"HOME": home, "XDG_DATA_HOME": None}
-    run = run_as(who, upload(open_folder / "file", None), env=environ, cwd=open_folder)
+    once = {"max_attempts": 1}
+    message = upload(open_folder / "file", None, settings=once)
+    run = run_as(who, message, env=environ, cwd=open_folder)
     if home is None:
         assert run.terminal["code"] == "BAD_MESSAGE", run
         assert "store" in run.terminal["message"]

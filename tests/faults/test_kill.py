@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 CONCURRENCY = 4
 SETTINGS = {"concurrency": CONCURRENCY, "progress_interval_ms": 0, "retry_delay_ms": 10}
-FEW = 15
+FEW = 8
 MANY = pytest.param(200, marks=pytest.mark.by_command("kills"), id="200")
 DAY = 24 * 60 * 60
 

@@ -20,8 +20,8 @@ from tests.support.data import KIB, noise, text
 if TYPE_CHECKING:
     from pathlib import Path
 
-PROFILE = settings(max_examples=250, deadline=None, suppress_health_check=list(HealthCheck))
-FEWER = settings(PROFILE, max_examples=100)
+PROFILE = settings(max_examples=120, deadline=None, suppress_health_check=list(HealthCheck))
+FEWER = settings(PROFILE, max_examples=50)
 
 INPUTS = [
     pytest.param(name, path, id=f"{name}-{path.name}")

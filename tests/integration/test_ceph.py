@@ -49,7 +49,7 @@ def source(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
 
 
 def stored(ceph: Ceph, prefix: str, wanted: str) -> bytes:
-    answer = ceph.client().get_object(Bucket=ceph.bucket, Key=f"{prefix}/{wanted}")
+    answer = ceph.client.get_object(Bucket=ceph.bucket, Key=f"{prefix}/{wanted}")
     return bytes(answer["Body"].read())
 
 
@@ -115,7 +115,7 @@ def test_writers_of_the_same_chunks_at_once(ceph: Ceph, source: Path) -> None:
 def test_a_cut_object_is_replaced_in_spite_of_the_condition(ceph: Ceph, source: Path) -> None:
     url = ceph.store("cut")
     told = run_worker(upload(source, url), env=ceph.environ).terminal
-    client = ceph.client()
+    client = ceph.client
     for wanted in (told["hashes"][0], told["hashes"][5]):  # one is asked for, one is not
         client.put_object(Bucket=ceph.bucket, Key=f"cut/{wanted}", Body=b"cut")
     again = run_worker(upload(source, url), env=ceph.environ)

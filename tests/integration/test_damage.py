@@ -33,11 +33,25 @@ class Uploaded:
         self.folder.mkdir()
         self.target = self.folder / "target"
         self.target.write_bytes(OLD)
+        self._bodies = {name: store.read(name) for name in self.hashes}
 
     def fetch(self, hashes: list[str] | None = None, /, **more: Any) -> Run:
         """Download over the old target."""
         wanted = self.hashes if hashes is None else hashes
         return run_worker(download(self.target, self.store.url, wanted, settings=QUICK, **more))
+
+    def replace(self, name: str, body: bytes | None) -> None:
+        """Put another body in a chunk's place, or none at all."""
+        path = self.store.path(name)
+        path.unlink(missing_ok=True)
+        if body is not None:
+            path.write_bytes(body)
+
+    def mend(self) -> None:
+        """Put back every chunk, and the old target."""
+        for name, body in self._bodies.items():
+            self.replace(name, body)
+        self.target.write_bytes(OLD)
 
     def assert_refused(self, run: Run, code: str) -> None:
         """The run failed with a code, and nothing is different from before."""
@@ -47,17 +61,35 @@ class Uploaded:
         assert list(self.folder.iterdir()) == [self.target], "something was left beside the target"
 
 
-@pytest.fixture(params=list(STORES))
-def uploaded(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Uploaded]:
-    content = mixed(9 * MIB) + noise(3 * MIB, seed=5)
-    with STORES[request.param](tmp_path) as store:
-        yield Uploaded(store, tmp_path, content)
+@pytest.fixture(scope="module", params=list(STORES))
+def made(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Uploaded]:
+    content = mixed(5 * MIB) + noise(2 * MIB, seed=5)
+    folder = tmp_path_factory.mktemp("damage")
+    with STORES[request.param](folder) as store:
+        yield Uploaded(store, folder, content)
+
+
+@pytest.fixture
+def uploaded(made: Uploaded) -> Uploaded:
+    """In each kind of store in turn, undamaged."""
+    made.mend()
+    return made
+
+
+@pytest.fixture(scope="module")
+def listed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Uploaded]:
+    """A file whose chunks and frames are all different, in a directory."""
+    folder = tmp_path_factory.mktemp("listed")
+    with STORES["directory"](folder) as store:
+        yield Uploaded(store, folder, noise(9 * MIB))
 
 
 @pytest.mark.parametrize("place", [0, 3, -1])
 def test_missing_chunk(uploaded: Uploaded, place: int) -> None:
     missing = uploaded.hashes[place]
-    uploaded.store.path(missing).unlink()
+    uploaded.replace(missing, None)
     run = uploaded.fetch()
     uploaded.assert_refused(run, "CHUNK_NOT_FOUND")
     index = place % len(uploaded.hashes)
@@ -84,10 +116,7 @@ def flip(body: bytes) -> bytes:
 @pytest.mark.parametrize("place", [0, -1])
 def test_damaged_chunk(uploaded: Uploaded, place: int, damage: Callable[[bytes], bytes]) -> None:
     damaged = uploaded.hashes[place]
-    path = uploaded.store.path(damaged)
-    body = damage(path.read_bytes())
-    path.unlink()
-    path.write_bytes(body)
+    uploaded.replace(damaged, damage(uploaded.store.read(damaged)))
     run = uploaded.fetch()
     uploaded.assert_refused(run, "CHUNK_CORRUPT")
     assert run.terminal["hash"] == damaged
@@ -113,12 +142,10 @@ EDITS: dict[str, Callable[[list[str]], list[str]]] = {
 
 
 @pytest.mark.parametrize("edit", EDITS.values(), ids=EDITS.keys())
-def test_list_out_of_order(tmp_path: Path, edit: Callable[[list[str]], list[str]]) -> None:
-    with STORES["directory"](tmp_path) as store:
-        uploaded = Uploaded(store, tmp_path, noise(9 * MIB))
-        run = uploaded.fetch(edit(uploaded.hashes))
-        uploaded.assert_refused(run, "STREAM_CORRUPT")
-        assert run.terminal["retryable"] is False
+def test_list_out_of_order(listed: Uploaded, edit: Callable[[list[str]], list[str]]) -> None:
+    run = listed.fetch(edit(listed.hashes))
+    listed.assert_refused(run, "STREAM_CORRUPT")
+    assert run.terminal["retryable"] is False
 
 
 @pytest.mark.parametrize("count", [1, 2, 3])
@@ -134,10 +161,8 @@ def test_every_list_of_a_file_of_equal_frames(tmp_path: Path, count: int) -> Non
 @pytest.mark.parametrize(
     "claim", [{"size": 1}, {"size": 2**40}, {"sha256": "0" * 64}], ids=["short", "long", "sha256"]
 )
-def test_other_file_than_promised(tmp_path: Path, claim: dict[str, Any]) -> None:
-    with STORES["directory"](tmp_path) as store:
-        uploaded = Uploaded(store, tmp_path, noise(2 * MIB))
-        uploaded.assert_refused(uploaded.fetch(**claim), "FILE_MISMATCH")
+def test_other_file_than_promised(listed: Uploaded, claim: dict[str, Any]) -> None:
+    listed.assert_refused(listed.fetch(**claim), "FILE_MISMATCH")
 
 
 def test_damaged_chunk_is_replaced_by_an_upload(tmp_path: Path) -> None:

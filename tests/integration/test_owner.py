@@ -73,11 +73,11 @@ def test_progress_is_a_heartbeat(directory: Store, tmp_path: Path) -> None:
         assert worker.finish().terminal["size"] == 1000
 
 
-@pytest.mark.parametrize(("interval", "expected"), [(0, False), (20, True)])
+@pytest.mark.parametrize(("interval", "expected"), [(0, False), (1, True)])
 def test_progress_interval(
     interval: int, expected: bool, nginx: Store, inputs: Inputs, tmp_path: Path
 ) -> None:
-    source = inputs.path("24 MiB of text")
+    source = inputs.path("9 MiB of text")
     settings = {"progress_interval_ms": interval}
     run = run_worker(upload(source, nginx.url, settings=settings))
     assert bool(run.of("PROGRESS")) is expected

@@ -8,6 +8,7 @@ about 35 MB a process, and is ended by process id.
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import shutil
@@ -157,8 +158,9 @@ class Ceph(Server):
             "AWS_EC2_METADATA_DISABLED": "true",
         }
 
+    @functools.cached_property
     def client(self) -> Any:
-        """Return botocore's own client: an independent look at what is stored."""
+        """Botocore's own client: an independent look at what is stored."""
         import botocore.config
         import botocore.session
 
@@ -173,7 +175,7 @@ class Ceph(Server):
 
     def keys(self, prefix: str) -> dict[str, int]:
         """Return the objects under a prefix, by the last part of their key, with their sizes."""
-        pages = self.client().get_paginator("list_objects_v2")
+        pages = self.client.get_paginator("list_objects_v2")
         found = pages.paginate(Bucket=self.bucket, Prefix=prefix)
         objects = [item for page in found for item in page.get("Contents", [])]
         return {item["Key"].rpartition("/")[2]: item["Size"] for item in objects}
@@ -330,7 +332,7 @@ class Ceph(Server):
         self.admin("user", "create", f"--uid={self.user}", "--display-name=Tester", *keys)
 
     def _make_bucket(self) -> None:
-        self.client().create_bucket(Bucket=self.bucket)
+        self.client.create_bucket(Bucket=self.bucket)
 
     def _run(self, name: str, *arguments: str) -> str:
         command = [self._programs[name], "-c", str(self.folder / "ceph.conf"), *arguments]

@@ -52,7 +52,7 @@ INPUTS: dict[str, Callable[[], bytes]] = {
     "4096 bytes": lambda: noise(4096),
     "600 KiB": lambda: noise(600 * KIB),
     "9 MiB of zeros": lambda: bytes(9 * MIB),
-    "24 MiB of text": lambda: text(24 * MIB),
+    "9 MiB of text": lambda: text(9 * MIB),
     "15 MiB mixed": lambda: mixed(15 * MIB),
 }
 
