@@ -150,6 +150,10 @@ class _small_stack:  # noqa: N801 - used like a function
         self._changing.release()
 
 
+def _say_nothing(_failure: BaseException) -> None:
+    """What a group does with its failure where nobody asked for it."""
+
+
 _working_for = threading.local()
 """`group` is the one that the calling thread works for."""
 
@@ -166,7 +170,7 @@ class ThreadGroup:
 
     def __init__(
         self,
-        on_failure: Callable[[BaseException], None] = lambda _failure: None,
+        on_failure: Callable[[BaseException], None] = _say_nothing,
         *,
         pool: ThreadPool | None = None,
         parent: ThreadGroup | None = None,
@@ -244,8 +248,9 @@ class ThreadGroup:
 
     def fail(self, failure: BaseException) -> None:
         """End the group with `failure`, unless it is over already."""
+        report = self._on_failure
         if self._end(failure):
-            self._on_failure(failure)
+            report(failure)
 
     def when_over(self, undo: Callable[[], None]) -> None:
         """Call `undo`, which raises nothing, once the group is over and no thread of it works.
@@ -318,6 +323,10 @@ class ThreadGroup:
             if self._under_way or self.failure is None:
                 return
             undo, self._undo = self._undo, []
+        # What refers to the message, and to the group by way of it, would live on until a
+        # collection of garbage: nobody waits or fails any more.
+        self._conditions.clear()
+        self._on_failure = _say_nothing
         while undo:
             undo.pop()()
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import select
 import signal
 import threading
+from contextlib import contextmanager
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
@@ -92,6 +94,56 @@ def test_one_at_a_time_goes_in_the_order_of_arrival(files: list[Path], tmp_path:
         owner.finish()
         ends = [event["id"] for event in owner.events if event["type"] == "FILE_UPLOADED"]
     assert ends == [str(number) for number in range(len(files))]
+
+
+def test_nothing_of_a_finished_message_waits_for_a_collection_of_garbage(
+    files: list[Path], fifo: Path, tmp_path: Path
+) -> None:
+    """What is in a cycle stays until then: a hundred thousand messages would fill the memory."""
+    path, back = files[3], str(tmp_path / "back")
+    with Owner(start(tmp_path / "store", max_files=2)) as owner, without_collections():
+        owner.send(upload(path, "first", manifest=True))
+        manifest = owner.wait_for(ended("first"))["manifest"]
+        download = {"type": "DOWNLOAD_START", "manifest": manifest, "path": back}
+        messages = [
+            upload(path, "again"),
+            upload("/nonexistent/file", "missing"),
+            download,
+            {**download, "manifest": "ab" * 32},
+            {**download, "resume": True},
+            {**download, "range": {"offset": 5}},
+            {"type": "VERIFY_START", "manifest": manifest},
+            upload(fifo, "cancelled"),
+        ]
+        for number, message in enumerate(messages):
+            owner.send({**message, "id": f"{number}"})
+        owner.send({"type": "CANCEL", "id": f"{len(messages) - 1}"})
+        owner.send(upload(fifo, "waits"))
+        until(lambda: len(owner.ends()) == 1 + len(messages))
+        owner.send({"type": "CANCEL", "id": "waits"})
+        owner.wait_for(ended("waits"))
+        until(lambda: alive() == set())
+        assert owner.finish()[0] == 1
+
+
+KEPT_BY_A_MESSAGE = ("Job", "MessageRun", "ThreadGroup", "Upload", "Download", "Saver", "Fetcher")
+
+
+def alive() -> set[str]:
+    """The kinds of objects of messages that are still there; the run has a group of its own."""
+    found = [type(each).__name__ for each in gc.get_objects()]
+    most = {"ThreadGroup": 1}
+    return {name for name in KEPT_BY_A_MESSAGE if found.count(name) > most.get(name, 0)}
+
+
+@contextmanager
+def without_collections() -> Iterator[None]:
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
 
 
 def test_small_files_do_not_wait_behind_a_large_one(

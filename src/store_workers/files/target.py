@@ -40,8 +40,8 @@ if TYPE_CHECKING:
         `spent`: were bytes written to what cannot be written again from its beginning?
         """
 
-        write_at: WriteAt | None
-
+        @property
+        def write_at(self) -> WriteAt | None: ...
         @property
         def spent(self) -> bool: ...
         def write(self, data: bytes) -> None: ...
@@ -66,7 +66,11 @@ class ReplacedFile:
         self._position = 0
         self._lock = threading.Lock()
         self._end = 0  # of the holes that may be the file's last bytes; guarded by the lock
-        self.write_at: WriteAt | None = self._write_at if hasattr(os, "pwrite") else None
+
+    @property
+    def write_at(self) -> WriteAt | None:
+        """Write bytes at an offset; None where the system has no call for it."""
+        return self._write_at if hasattr(os, "pwrite") else None
 
     @property
     def directory(self) -> str:
@@ -79,8 +83,8 @@ class ReplacedFile:
 
     def write(self, data: bytes) -> None:
         """Append bytes; raises `WorkerError`."""
-        if self.write_at is not None:
-            self.write_at(data, self._position)
+        if hasattr(os, "pwrite"):
+            self._write_at(data, self._position)
             self._position += len(data)
             return
         try:

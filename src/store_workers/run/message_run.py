@@ -7,6 +7,7 @@ from contextlib import suppress
 from store_workers.errors import BadMessage, StoreFailure, WarningCode, WorkerError
 from store_workers.run.failures import as_worker_error
 from store_workers.run.supervisor import Heartbeat
+from store_workers.threads import Abandoned
 from store_workers.wire.events import ChunkRetry, EventType, Warning, error_event
 from store_workers.wire.messages import DownloadStart, VerifyStart
 
@@ -48,11 +49,12 @@ class MessageRun:
         self._shared = shared
         self._events = events
         self._group = group
-        self._open_store = open_store
+        self._open_store: Callable[[], tuple[Store, bool]] | None = open_store
         self._slow_store = SlowStore(message.settings.timeout_ms / 1000)
         self._files: TemporaryFiles | None = None
         self._heartbeat: Heartbeat | None = None
         self._worker: Worker | None = None
+        self._spent = False
 
     def work(self) -> Event:
         """Do the work, on a thread of the group; returns the event of success.
@@ -72,20 +74,26 @@ class MessageRun:
     @property
     def spent(self) -> bool:
         """Were bytes taken from, or written to, what cannot be rewound?"""
-        return self._worker is not None and self._worker.spent
+        worker = self._worker
+        return self._spent if worker is None else worker.spent
 
     def close(self) -> None:
         """Let go of all that is the message's: threads, heartbeat, files without a name."""
-        if self._heartbeat is not None:
-            self._shared.heartbeats.remove(self._heartbeat)
+        self._open_store = None
+        heartbeat, self._heartbeat = self._heartbeat, None
+        if heartbeat is not None:
+            self._shared.heartbeats.remove(heartbeat)
         self._group.close()
         if self._files is not None:
             self._files.close()
 
     def _close_worker(self) -> None:
-        if self._worker is not None:
+        """Let go of the worker too: it knows this run, so neither would go by itself."""
+        worker = self._worker
+        if worker is not None:
+            self._spent, self._worker = worker.spent, None
             with suppress(WorkerError):  # an error that counts was met before
-                self._worker.close()
+                worker.close()
 
     def _make_worker(self) -> Worker:
         from store_workers.files.atomic_file import TemporaryFiles
@@ -129,8 +137,11 @@ class MessageRun:
 
     def _store(self) -> tuple[Store, bool]:
         """The store, opened; what it needs of this host may be missing."""
+        open_store, self._open_store = self._open_store, None
+        if open_store is None:  # closed before it began
+            raise Abandoned
         try:
-            return self._open_store()
+            return open_store()
         except StoreFailure as failure:
             raise WorkerError(failure.code, failure.message) from failure
 

@@ -240,6 +240,7 @@ class Session:
         job.run.close()
         if job.borrowed is not None:
             self._stores.give_back(job.borrowed, fit=not _shows_unfit(job.group.failure))
+        _forget_frames(job.group.failure)
         with self._changed:
             self._free += 1
             self._changed.notify()
@@ -274,3 +275,10 @@ class Session:
 def _shows_unfit(failure: BaseException | None) -> bool:
     """Does a message's failure say that the next one should open the store anew?"""
     return getattr(failure, "code", None) is ErrorCode.STORE_UNAVAILABLE
+
+
+def _forget_frames(failure: BaseException | None) -> None:
+    """Let go of what the calls held that a failure came through: all that was the message's."""
+    while failure is not None:
+        failure.__traceback__ = None
+        failure = failure.__cause__ or failure.__context__

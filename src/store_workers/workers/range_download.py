@@ -23,7 +23,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from store_workers.files.target import Target
+    from store_workers.files.target import Target, WriteAt
     from store_workers.stream.chunk_list import ChunkList
     from store_workers.wire.messages import DownloadStart, Range
     from store_workers.workers.context import Context
@@ -205,7 +205,11 @@ class Window:
         self._target = target
         self._position = 0
         self._counting = threading.Lock()
-        self.write_at = None if target.write_at is None else self._write_at
+
+    @property
+    def write_at(self) -> WriteAt | None:
+        """Take content at an offset of the file; None where the target cannot."""
+        return None if self._target.write_at is None else self._write_at
 
     def start_at(self, offset: int) -> None:
         """Say where in the file the content begins that is given to `write`."""

@@ -43,6 +43,11 @@ class ResumedDownload(Download):
         self._noted: deque[Piece | None] = deque()
         return partial
 
+    def close(self) -> None:
+        """Let go of the target, and of what knows this download."""
+        super().close()
+        self._fetcher = self._output = None
+
     def _list_digest(self) -> bytes:
         """What the list is known by: its manifest's hash, or the digest of its hashes."""
         message = self._message

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from hashlib import sha256
 
@@ -15,8 +16,9 @@ from store_workers.workers.lookup import Lookup
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
+    from store_workers.wire.events import Event
     from store_workers.wire.messages import VerifyStart
     from store_workers.workers.context import Context
     from store_workers.workers.listing import Listing
@@ -36,17 +38,15 @@ class Verify:
         self._context = context
         self._listing: Listing | None = None
         self._work: Fetcher | Lookup | None = None
-        self._guard = context.group.condition()  # for both below
-        self._bad_chunks = 0
-        self._first_bad: ChunkFailure | None = None
+        self._bad = BadChunks(context.emit)
         self._started = time.monotonic()
 
     def run(self) -> FileVerified:
         """Look at the whole file; returns the terminal event. Raises if a chunk is bad."""
         listing = self._listing = find_listing(self._message, self._context)
         size = self._decode(listing) if self._message.content else self._look(listing)
-        if self._first_bad is not None:
-            raise self._failure(self._first_bad, len(listing.hashes))
+        if self._bad.first is not None:
+            raise self._failure(self._bad.first, len(listing.hashes))
         return FileVerified(
             store=self._context.store_name,
             size=size,
@@ -76,7 +76,7 @@ class Verify:
             output = Output(_drop, listing.size, _drop)
         else:
             output = Output(digest.update, listing.size)
-        fetcher = self._work = Fetcher(listing.hashes, self._context, on_bad=self._note)
+        fetcher = self._work = Fetcher(listing.hashes, self._context, on_bad=self._bad.note)
         fetched = fetcher.chunks()
         stream = ChunkStream(listing.checked(up_to_a_hole(fetched)))
         try:
@@ -97,27 +97,12 @@ class Verify:
 
     def _look(self, listing: Listing) -> int | None:
         """Ask for every chunk's presence and length; the file's size where that is known."""
-        lookup = self._work = Lookup(listing.hashes, listing.chunks, self._context, self._note)
+        lookup = self._work = Lookup(listing.hashes, listing.chunks, self._context, self._bad.note)
         lookup.run()
         return listing.size
 
-    def _note(self, failure: ChunkFailure) -> None:
-        """Report that a chunk is bad."""
-        with self._guard:
-            self._bad_chunks += 1
-            if self._first_bad is None or (failure.index or 0) < (self._first_bad.index or 0):
-                self._first_bad = failure
-        self._context.emit(
-            ChunkBad(
-                index=failure.index or 0,
-                hash=failure.hash or "",
-                code=failure.code,
-                message=failure.message,
-            )
-        )
-
     def _failure(self, first: ChunkFailure, chunks: int) -> WorkerError:
-        count = self._bad_chunks
+        count = self._bad.count
         return WorkerError(
             first.code,
             f"{count} of {chunks} chunks {'is' if count == 1 else 'are'} bad, the first one"
@@ -127,6 +112,34 @@ class Verify:
             attempts=first.attempts,
             http_status=first.http_status,
             bad_chunks=count,
+        )
+
+
+class BadChunks:
+    """The bad chunks of a file: reports each, and keeps their number and the first of the list.
+
+    Safe from many threads.
+    """
+
+    def __init__(self, emit: Callable[[Event], None]) -> None:
+        self._emit = emit
+        self._lock = threading.Lock()  # for both below
+        self.count = 0
+        self.first: ChunkFailure | None = None
+
+    def note(self, failure: ChunkFailure) -> None:
+        """Report that a chunk is bad."""
+        with self._lock:
+            self.count += 1
+            if self.first is None or (failure.index or 0) < (self.first.index or 0):
+                self.first = failure
+        self._emit(
+            ChunkBad(
+                index=failure.index or 0,
+                hash=failure.hash or "",
+                code=failure.code,
+                message=failure.message,
+            )
         )
 
 
