@@ -171,6 +171,22 @@ def test_kept_chunks(tmp_path: Path) -> None:
     os.close(descriptor)
 
 
+def test_end_that_fails_leaves_no_large_file_but_the_partial_one(tmp_path: Path) -> None:
+    file = opened(tmp_path / "file")
+    file.go_on_behind(0, 0)
+    ((piece, content),) = pieces([10])
+    file.append(piece, content)
+    file.kept.put(hashlib.sha256(content).hexdigest(), content)
+    (tmp_path / "file").mkdir()  # nothing can take its place
+    with pytest.raises(WorkerError):
+        file.commit()
+    file.close()
+    endings = {name.rpartition(".")[2] for name in os.listdir(tmp_path) if name != "file"}
+    assert endings == {"part", "jrnl"}
+    (tmp_path / "file").rmdir()
+    assert found(tmp_path / "file") == [content]
+
+
 # Downloads.
 
 

@@ -3,6 +3,10 @@
 The journal has a record for each frame whose content was written, in order, and each record has
 the digest of that content and one of itself. So whatever a crash, a full disk or anybody's hand
 left in either file shows, and nothing has to be synced on the way.
+
+There are three files. The partial file becomes the file by a rename, so it can hold nothing else.
+The digests are kept because nothing else says that content is right: the stream has 32 bits for
+each frame, at its far end. The chunks lie by themselves so that a full disk can have their space.
 """
 
 from __future__ import annotations
@@ -210,6 +214,7 @@ class PartialFile:
                 with suppress(OSError):
                     os.fchmod(self._descriptor, OPEN & ~_umask())
             sync_file(self._descriptor)
+            _unlink(self._others[1])  # large: a run that dies now leaves no more than the journal
             self._files.rename(self._part, self._target)
         except OSError as error:
             raise self._failure(error) from None
