@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import os
+import signal
+import threading
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from store_workers.errors import BadMessage, ErrorCode, StoreFailure
+from store_workers.stores.s3.key_process import KeyProcesses, _has_terminal
 from store_workers.stores.s3.location import S3Location, read_s3_url
 from store_workers.wire.messages import Auth, Settings, Tls
 from tests.stores.messages import start
 from tests.stores.scripted_server import Reply, ScriptedServer
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from store_workers.stores.s3.store import S3Store
@@ -260,13 +265,101 @@ def test_no_credentials(
     assert "topsecret" not in caught.value.message
 
 
-def test_a_silent_source_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("store_workers.stores.s3.aws.SHORTEST_LOOK_UP", 0.3)
-    environment = profile(tmp_path, "[default]\ncredential_process = sleep 3\n")
+GROUPED = pytest.mark.skipif(
+    os.name == "nt" or _has_terminal(),
+    reason="a program that may ask a person at a terminal is in no group of its own",
+)
+ROLE_BY_A_PROGRAM = """[default]
+role_arn = arn:aws:iam::123456789012:role/backup
+source_profile = other
+[profile other]
+"""
+
+
+def hanging_program(folder: Path, stubborn: bool) -> Path:
+    """Write a program that hangs in a child of its own, once it has said which group it is."""
+    script = folder / "hang.sh"
+    deaf = "trap '' TERM" if stubborn else ":"
+    script.write_text(
+        f"#!/bin/sh\n{deaf}\necho $$ >{folder}/new\nmv {folder}/new {folder}/group\n"
+        "sleep 600 &\nwait\n"
+    )
+    script.chmod(0o700)
+    return script
+
+
+def until(condition: Callable[[], bool]) -> None:
+    """Wait until something is so, for as long as a busy machine may take."""
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def has_ended(group: int) -> bool:
+    """Tell whether no process of a group is left."""
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return True
+    return False
+
+
+@GROUPED
+@pytest.mark.parametrize(
+    ("before", "stubborn"),
+    [("[default]\n", False), (ROLE_BY_A_PROGRAM, True)],
+    ids=["profile", "role, and no signal ends it"],
+)
+def test_a_program_that_hangs_is_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: str, stubborn: bool
+) -> None:
+    monkeypatch.setattr("store_workers.stores.s3.aws.SHORTEST_LOOK_UP", 0.5)
+    script = hanging_program(tmp_path, stubborn)
+    environment = profile(tmp_path, f"{before}credential_process = {script}\n")
     location = read_s3_url(f"s3://bucket{AT}", "store", start(), environment)
-    with pytest.raises(StoreFailure, match="did not answer") as caught:
-        opened(location, timeout_ms=1)._keyring.current()
-    assert caught.value.code is ErrorCode.STORE_UNAVAILABLE
+    keyring = opened(location, timeout_ms=1)._keyring
+
+    def is_given_up() -> bool:
+        with pytest.raises(StoreFailure, match=r"did not (answer|end) within 0\.5 s") as caught:
+            keyring.current()
+        assert (caught.value.code, caught.value.transient) == (ErrorCode.STORE_UNAVAILABLE, True)
+        return (tmp_path / "group").exists()  # on a busy machine it may not have begun
+
+    until(is_given_up)
+    group = int((tmp_path / "group").read_text())
+    until(lambda: has_ended(group))
+
+
+@GROUPED
+def test_a_program_ends_with_the_run(tmp_path: Path) -> None:
+    processes = KeyProcesses(600)
+    process = processes.start([str(hanging_program(tmp_path, stubborn=False))])
+    until((tmp_path / "group").exists)
+    waiting = threading.Thread(target=process.communicate)
+    waiting.start()
+    processes.close()
+    waiting.join(60)
+    group = int((tmp_path / "group").read_text())
+    until(lambda: has_ended(group))
+    assert process.returncode == -signal.SIGTERM
+    with pytest.raises(StoreFailure, match="over"):
+        processes.start(["true"])
+
+
+def test_a_program_reads_no_messages() -> None:
+    before = os.dup(0)
+    reading, writing = os.pipe()
+    os.write(writing, b"message")
+    os.close(writing)
+    os.dup2(reading, 0)
+    try:
+        assert KeyProcesses(600).start(["cat"]).communicate() == (b"", b"")
+        assert os.read(reading, 10) == b"message"
+    finally:
+        os.dup2(before, 0)
+        os.close(before)
+        os.close(reading)
 
 
 def test_authorities() -> None:

@@ -11,6 +11,7 @@ import os
 import botocore
 from botocore.config import Config
 from botocore.configprovider import ConfiguredEndpointProvider
+from botocore.credentials import ProcessProvider
 from botocore.exceptions import (
     ClientError,
     ConfigNotFound,
@@ -28,6 +29,7 @@ from botocore.session import Session
 from botocore.utils import ContainerMetadataFetcher
 
 from store_workers.errors import ErrorCode, StoreFailure, WorkerError, shown
+from store_workers.stores.s3.key_process import KeyProcesses
 from store_workers.stores.s3.key_sources import KeySources
 from store_workers.stores.s3.keyring import ChainKeys
 from store_workers.stores.s3.signing import Keys
@@ -75,6 +77,7 @@ class AwsProfile:
         self._sources = KeySources(trust, environment or {}, self._timeout)
         # As in AWS's own tools, no proxy leads to the container's endpoint.
         self._container = KeySources(trust, {}, self._timeout)
+        self._processes = KeyProcesses(self._timeout)
         self._session = self._new_session()
 
     def region(self) -> str | None:
@@ -118,7 +121,8 @@ class AwsProfile:
         return ChainKeys(self._look_up, _freeze, self._longest_look_up(), self.close)
 
     def close(self) -> None:
-        """End every request for keys that is under way."""
+        """End all that is asked for keys: requests and programs."""
+        self._processes.close()
         self._sources.close()
         self._container.close()
 
@@ -138,6 +142,7 @@ class AwsProfile:
 
         def look_up() -> Any:
             self._ask_container_by_the_worker(session)
+            self._start_programs_by_the_worker(session)
             return session.get_credentials()
 
         found = _told(look_up)
@@ -159,6 +164,19 @@ class AwsProfile:
         provider = session.get_component("credential_provider").get_provider("container-role")
         # The provider is shared with roles whose source is the container: no other way reaches it.
         provider._fetcher = ContainerMetadataFetcher(session=self._container)  # noqa: SLF001
+
+    def _start_programs_by_the_worker(self, session: Session) -> None:
+        """Have each `credential_process` bounded, also that of a role's source profile."""
+        chain = session.get_component("credential_provider")
+
+        def provider(profile_name: str) -> ProcessProvider:
+            return ProcessProvider(
+                profile_name, lambda: session.full_config, popen=self._processes.start
+            )
+
+        chain.get_provider("custom-process")._popen = self._processes.start  # noqa: SLF001
+        builder = chain.get_provider("assume-role")._profile_provider_builder  # noqa: SLF001
+        builder._create_process_provider = provider  # noqa: SLF001
 
 
 class BundledData(Loader):  # type: ignore[misc]  # botocore has no types
