@@ -302,7 +302,20 @@ class Range(Record):
     )
 
 
-class DownloadStart(Start):
+class ReadStart(Start):
+    """What the messages that read a stored file have in common: which file that is."""
+
+    hashes: tuple[str, ...] | None = field(
+        Array(Digest(), least=1),
+        default=None,
+        doc="The chunks of the file, in order. Exactly one of `hashes` and `manifest` is required.",
+    )
+    manifest: str | None = field(
+        Digest(), default=None, doc="In place of `hashes`: the hash of the file's manifest."
+    )
+
+
+class DownloadStart(ReadStart):
     """Get the file back from the store and write it to `path`."""
 
     path: str = field(Path(), doc="The file to write.")
@@ -311,14 +324,6 @@ class DownloadStart(Start):
         default=None,
         doc="The expected size of the file in bytes. If it differs, the result is "
         "`FILE_MISMATCH` and the file does not appear.",
-    )
-    hashes: tuple[str, ...] | None = field(
-        Array(Digest(), least=1),
-        default=None,
-        doc="The chunks of the file, in order. Exactly one of `hashes` and `manifest` is required.",
-    )
-    manifest: str | None = field(
-        Digest(), default=None, doc="In place of `hashes`: the hash of the file's manifest."
     )
     sha256: str | None = field(
         Digest(),
@@ -336,17 +341,9 @@ class DownloadStart(Start):
     )
 
 
-class VerifyStart(Start):
+class VerifyStart(ReadStart):
     """Check that a file can be got back, and write nothing."""
 
-    hashes: tuple[str, ...] | None = field(
-        Array(Digest(), least=1),
-        default=None,
-        doc="The chunks of the file, in order. Exactly one of `hashes` and `manifest` is required.",
-    )
-    manifest: str | None = field(
-        Digest(), default=None, doc="In place of `hashes`: the hash of the file's manifest."
-    )
     content: bool = field(
         Boolean(),
         default=True,
@@ -443,7 +440,7 @@ def _record_for(value: Any, records: dict[MessageType, type[Any]]) -> type[Any]:
 def _message(value: Any, record: type[Message], inherited: dict[str, Any] | None = None) -> Message:
     message = record.decode(value, inherited=inherited)
     _check_common(message)
-    if isinstance(message, (DownloadStart, VerifyStart)):
+    if isinstance(message, ReadStart):
         _check_list(message)
     if isinstance(message, DownloadStart):
         _check_range(message)
@@ -464,7 +461,7 @@ def message_id(value: Any) -> str | None:
     return found if isinstance(found, str) else None
 
 
-def _check_list(message: DownloadStart | VerifyStart) -> None:
+def _check_list(message: ReadStart) -> None:
     if message.hashes is None and message.manifest is None:
         raise BadMessage("hashes", "required field is missing (or manifest in its place)")
     if message.hashes is not None and message.manifest is not None:

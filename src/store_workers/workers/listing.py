@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from store_workers.stream.chunk_list import ChunkList
-    from store_workers.wire.messages import DownloadStart, VerifyStart
+    from store_workers.wire.messages import ReadStart
     from store_workers.workers.context import Context
     from store_workers.workers.fetcher import Hashes
 
@@ -47,7 +47,7 @@ class Listing:
         return sized(fetched, self.chunks, first)
 
 
-def find_listing(message: DownloadStart | VerifyStart, context: Context) -> Listing:
+def find_listing(message: ReadStart, context: Context) -> Listing:
     """The listing that a message means; a manifest is fetched and read to its end."""
     if message.manifest is None:
         return Listing(message.hashes or ())
