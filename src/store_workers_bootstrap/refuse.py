@@ -54,6 +54,10 @@ def main(reason):
     other = suitable_python()
     advice = "this host has one: %s" % other if other else "there is none on the PATH"
     message = "%s (%s); %s" % (reason or NEEDED, found, advice)
+    if len(sys.argv) > 1:  # a command line: a person reads this
+        name = os.path.basename(sys.argv[0])
+        sys.stderr.write("%s: %s (HOST_UNSUPPORTED)\n" % (name, message))
+        sys.exit(1)
     line = {"type": "ERROR", "code": "HOST_UNSUPPORTED", "message": message, "retryable": False}
     sys.stdout.write(json.dumps(line) + "\n")
     sys.stdout.flush()

@@ -66,6 +66,15 @@ def test_an_old_python_is_told(name: str, trip: RoundTrip) -> None:
 
 
 @pytest.mark.parametrize("name", too_old_pythons())
+def test_a_person_with_an_old_python_gets_a_line(name: str) -> None:
+    answer = start([pythons()[name], str(ARTIFACT), "upload", "file"])
+    assert (answer.status, answer.lines) == (1, [])
+    (line,) = answer.stderr.splitlines()
+    assert line.startswith("store-workers.pyz: CPython 3.10 or newer is needed")
+    assert line.endswith("(HOST_UNSUPPORTED)")
+
+
+@pytest.mark.parametrize("name", too_old_pythons())
 def test_an_old_python_is_pointed_to_a_better_one(name: str, tmp_path: Path) -> None:
     better = tmp_path / "python3.12"
     better.symlink_to(pythons()[supported_pythons()[0]])

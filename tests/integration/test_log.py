@@ -116,7 +116,7 @@ def test_unknown_word_counts_as_info_and_says_so(path: Path) -> None:
     _, lines = logged(upload(path, path.parent / "store"), "verbose")
     assert [line["event"] for line in lines] == ["LOG", "UPLOAD_START", "FILE_UPLOADED"]
     assert lines[0]["message"] == (
-        "STORE_WORKERS_LOG is none of debug, info, warning: taken as info"
+        "STORE_WORKERS_LOG is not one of debug, info, warning: using info"
     )
 
 

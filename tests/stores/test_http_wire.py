@@ -125,7 +125,7 @@ CREATED = b"HTTP/1.1 201 Created\r\nContent-Length: 0\r\n\r\n"
 def test_a_success_before_the_body_was_sent_is_not_believed(opener: Opener, close: bool) -> None:
     failure = put_fails(opener, Rule(raw(CREATED, close=close, read=False), "PUT"))
     assert (failure.code, failure.transient) == (UNAVAILABLE, True)
-    assert "cannot have stored it" in failure.message or "connection" in failure.message
+    assert "did not receive all of it" in failure.message or "connection" in failure.message
 
 
 def test_a_small_body_that_nobody_read_is_told_by_the_reset(plain: Opener) -> None:
@@ -468,7 +468,7 @@ def test_a_folder_that_cannot_be_made_is_named(plain: Opener) -> None:
         with pytest.raises(StoreFailure) as raised:
             plain(server).put(chunk())
         assert raised.value.code is REJECTED
-        assert "make the folder /chunks on the server" in raised.value.message
+        assert "create the directory /chunks on the server" in raised.value.message
         assert "no parent" in raised.value.message
 
 

@@ -166,7 +166,7 @@ def test_failures_are_one_line() -> None:
     away = failure_line(error(ErrorCode.STORE_UNAVAILABLE, "refused"), "f")
     assert ": f: refused (STORE_UNAVAILABLE; try again later" in away
     bad = failure_line(error(ErrorCode.BAD_MESSAGE, "settings.chunk_size: expected x, got 5"), "f")
-    assert ": --chunk-size: expected x, got 5 (BAD_MESSAGE; --help" in bad
+    assert ": --chunk-size: expected x, got 5 (BAD_MESSAGE; see --help)" in bad
     stream = failure_line(error(ErrorCode.FILE_MISMATCH, "/dev/fd/7: ended"), "-")
     assert ": -: ended (FILE_MISMATCH)" in stream
 

@@ -134,7 +134,7 @@ def test_what_is_no_manifest_is_told_in_a_sentence(name: str) -> None:
         (b"hello", "not a zstd frame"),
         (compressed(text_of(), sealed=False), "does not end in a seek table"),
         (compressed(text_of())[:-20], "ends in the middle"),
-        (compressed(text_of())[:-30] + b"x" * 30, "does not decode"),
+        (compressed(text_of())[:-30] + b"x" * 30, "cannot be decoded"),
         (compressed(bytes(5 << 20)), "not a JSON object"),
         (zstandard.compress(bytes(5 << 20)), "larger than any"),
     ],

@@ -173,7 +173,7 @@ class AtomicFile:
         self.descriptor = -1
         replaced = replaced_file(target)
         if replaced is not None and is_mount_point(target):
-            raise OSError(errno.EBUSY, "is mounted by itself, so no file can take its place")
+            raise OSError(errno.EBUSY, "is a mount point and cannot be replaced")
         self._names = SyncedDirectory(self._directory)
         try:
             self._create(OPEN if replaced is None else CLOSED)

@@ -262,7 +262,7 @@ class PartialFile:
                 os.close(descriptor)
                 raise
             os.close(descriptor)
-        raise OSError(errno.EBUSY, "other runs keep resuming the same")
+        raise OSError(errno.EBUSY, "other runs keep using its partial file")
 
     def _read(self, piece: Piece) -> bytes:
         """The content at a piece's place; short where the file ends before it does."""
@@ -311,7 +311,7 @@ def _check_target(target: str) -> None:
     if not stat.S_ISREG(mode):
         raise OSError(errno.EINVAL, "is not a regular file: writing to it cannot be resumed")
     if is_mount_point(target):
-        raise OSError(errno.EBUSY, "is mounted by itself, so no file can take its place")
+        raise OSError(errno.EBUSY, "is a mount point and cannot be replaced")
 
 
 def _open_own(path: str) -> int:
@@ -349,7 +349,7 @@ def _lock(descriptor: int) -> None:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        raise OSError(errno.EBUSY, "another run is downloading it, and resumes the same") from None
+        raise OSError(errno.EBUSY, "another run is using its partial file") from None
     except OSError:
         pass
 

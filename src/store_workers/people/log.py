@@ -58,7 +58,7 @@ class Log:
         handler.setFormatter(Logfmt())
         self._logger.addHandler(handler)
         if word not in CHOICES:
-            told = f"{VARIABLE} is none of {', '.join(CHOICES)}: taken as info"
+            told = f"{VARIABLE} is not one of {', '.join(CHOICES)}: using info"
             self._log(WARNING, "LOG", {"message": told})
 
     def begin(self, message: Message, store: str, progress: Callable[[], Event]) -> None:

@@ -35,14 +35,14 @@ if TYPE_CHECKING:
     from store_workers.wire.writer import Observer
 
 HINTS = {
-    ErrorCode.BAD_MESSAGE: "--help shows how it is written",
-    ErrorCode.STORE_UNAVAILABLE: "try again later: what is stored stays stored",
+    ErrorCode.BAD_MESSAGE: "see --help",
+    ErrorCode.STORE_UNAVAILABLE: "try again later: stored chunks are not sent again",
     ErrorCode.STORE_ACCESS_DENIED: "check the credentials",
-    ErrorCode.STORE_REJECTED: "look at the store: trying again will not help",
-    ErrorCode.CHUNK_NOT_FOUND: "check the store; an upload of the original puts it there again",
-    ErrorCode.CHUNK_CORRUPT: "an upload of the original with --overwrite repairs the store",
+    ErrorCode.STORE_REJECTED: "check the store: trying again will not help",
+    ErrorCode.CHUNK_NOT_FOUND: "check the store, or upload the original again",
+    ErrorCode.CHUNK_CORRUPT: "upload the original with --overwrite to repair the store",
     ErrorCode.STREAM_CORRUPT: "check that the manifest is the one that the upload printed",
-    ErrorCode.CANCELLED: "the same command goes on from there",
+    ErrorCode.CANCELLED: "run the same command again to continue",
     ErrorCode.INTERNAL: "please report it, with what STORE_WORKERS_DEBUG=1 shows",
 }
 """What a person can do about a failure, where its sentence does not say it."""

@@ -30,8 +30,8 @@ def _not_importable(failure: ImportError) -> str:
     name = (failure.name or "").partition(".")[0]
     what = f"the library {name}" if name else "a library"
     return (
-        f"{what} cannot be loaded on this host: it lacks memory or a folder that programs may be"
-        " loaded from, or this copy was not built for its platform"
+        f"{what} cannot be loaded on this host: there is too little memory, no"
+        " directory from which programs may be loaded, or this copy was not built for the platform"
     )
 
 

@@ -182,4 +182,4 @@ def _decoded(work: Callable[[], bytes]) -> bytes:
     try:
         return work()
     except CodecError as error:
-        raise StreamCorrupt(f"a frame does not decode: {error}") from None
+        raise StreamCorrupt(f"a frame cannot be decoded: {error}") from None

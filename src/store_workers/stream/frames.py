@@ -41,16 +41,16 @@ LARGEST_LISTED = (1 << 32) - 1
 """Bytes of a frame, or of its content, up to which a seek table can list it."""
 
 NO_TABLE = (
-    "the stream has no seek table at its end: its last chunks are missing, or it is another"
-    " tool's, and then needs size or sha256 in the message"
+    "the stream has no seek table at its end: its last chunks are missing, or another tool"
+    " made it: then the message needs size or sha256"
 )
 FRAMES_UNLISTED = (
     "the stream has frames that no seek table lists: chunks are missing, repeated or out of place,"
-    " or it is another tool's, and then needs size or sha256 in the message"
+    " or another tool made it: then the message needs size or sha256"
 )
 REPEATED = (
-    "the list holds a whole stream twice: chunks are repeated, or if that is meant, the message"
-    " needs size or sha256"
+    "the list holds a whole stream twice: chunks are repeated. If that is intended, the"
+    " message needs size or sha256"
 )
 
 
@@ -201,8 +201,8 @@ def frames_at(stream: ChunkStream, places: Iterable[FramePlace]) -> Iterator[Fra
 
 def _other_frame(place: FramePlace) -> StreamCorrupt:
     return StreamCorrupt(
-        f"the seek table lists a frame at byte {place.offset} of the stream, and another one lies"
-        " there"
+        f"the seek table lists a frame at byte {place.offset} of the stream, but the frame"
+        " there is another one"
     )
 
 

@@ -101,7 +101,7 @@ def _read_text(chunks: Iterable[bytes]) -> _Text:
         try:
             content = decompress(b"".join(frame.pieces), frame.content_size or 0)
         except CodecError as error:
-            raise StreamCorrupt(f"a frame does not decode: {error}") from None
+            raise StreamCorrupt(f"a frame cannot be decoded: {error}") from None
         for start in range(0, len(content), PARSED_AT_ONCE):
             text.feed(content[start : start + PARSED_AT_ONCE])
     if reader.doubt is not None:

@@ -266,7 +266,7 @@ class Connection:
             if self._has_ended(0.0 if head.keeps_connection() else _LAST_LOOK):
                 self.reusable = False
         except OSError:
-            raise NotSent(f"answered {head.status} and broke the connection off") from None
+            raise NotSent(f"answered {head.status} and closed the connection") from None
 
     def _has_ended(self, seconds: float) -> bool:
         """Does the server close, or say what nobody asked for, within that time?
@@ -296,7 +296,7 @@ class Connection:
                 return head
             self._interim += 1
             if head.status == 101 or self._interim > _MOST_INTERIM:
-                raise NotHttp("nothing but interim answers")
+                raise NotHttp("only interim answers")
 
     def _read_body(self, head: Head, method: str, most: int) -> tuple[bytes, bool]:
         """The body, at most so many bytes of it, and whether that is all."""
@@ -343,7 +343,7 @@ class Connection:
             blocks.append(self._read_exactly(min(size, most - total)))
             total += len(blocks[-1])
             if len(blocks[-1]) == size and self._read_line():
-                raise NotHttp("a chunk longer than it says")
+                raise NotHttp("a part of the body that is longer than declared")
         return b"".join(blocks), False
 
     def _skip_trailer(self) -> None:

@@ -77,7 +77,7 @@ class Resolver:
             with self._lock:
                 if self._under_way is look_up:
                     self._under_way = None  # the next try does not wait for this one
-            raise TimeoutError("the look-up of the host's name")
+            raise TimeoutError("the lookup of the host's name")
         if look_up.failure is not None:
             raise UnknownHost(look_up.failure.errno, look_up.failure.strerror)
         return look_up.addresses

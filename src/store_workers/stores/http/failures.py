@@ -20,7 +20,7 @@ _DISAGREEMENTS = (
 )
 """Words of OpenSSL's reasons why two sides will never come together; the others are accidents."""
 
-_MENDS_TRUST = "if it is the right server, name its authority in tls.ca_file (or SSL_CERT_FILE)"
+_MENDS_TRUST = "if it is the right server, name its CA in tls.ca_file (or SSL_CERT_FILE)"
 
 
 def failure_of(
@@ -57,14 +57,14 @@ def is_tls_error(error: Exception) -> bool:
 def _trouble(error: Exception, connected: bool) -> str:
     """What went wrong on the way, in words that hold no address but the server's."""
     if isinstance(error, TimeoutError):
-        silent = "silent or too slow for the whole timeout"
+        silent = "silent, or slower than 1 KiB/s, for longer than the timeout"
         return silent if connected else "no connection within the timeout"
     if is_tls_error(error):
-        return "the secure connection broke off"
+        return "the TLS connection was closed"
     for kind, words in (
         (UnknownHost, "the host's name cannot be resolved"),
-        (NotSent, f"the server {error}: it cannot have stored it"),
-        (NotHttp, f"the answer was no HTTP ({error})"),
+        (NotSent, f"the server {error}: it did not receive all of it"),
+        (NotHttp, f"the answer is not valid HTTP ({error})"),
     ):
         if isinstance(error, kind):
             return words
@@ -104,9 +104,9 @@ def _no_trust(error: Exception, beginning: str) -> StoreFailure:
     if isinstance(error, ssl.SSLCertVerificationError):
         message = f"{message}; {_MENDS_TRUST}"
     elif "HTTP_REQUEST" in found or "WRONG_VERSION" in found:
-        message = f"{message}; the server may speak plain http there"
+        message = f"{message}; the server may use plain http on this port"
     elif "ALERT" in found and "CERTIFICATE" in found:
-        message = f"{message}; the server wants another client certificate (tls.cert_file)"
+        message = f"{message}; the server requires another client certificate (tls.cert_file)"
     return StoreFailure(ErrorCode.STORE_REJECTED, message)
 
 

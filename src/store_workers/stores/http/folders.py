@@ -33,10 +33,10 @@ class Folders:
 
     def _make(self, path: str) -> str:
         if not path:
-            return "the server has no place for chunks at its root: name a folder in the URL"
+            return "the server does not accept files at its root: name a directory in the URL"
         status = self._mkcol(path)
         if status in NO_PARENT and not self._make(path.rpartition("/")[0]):
             status = self._mkcol(path)
         if status in MADE or status == EXISTS:
             return ""
-        return f"make the folder {path} on the server (it refused MKCOL with {status})"
+        return f"create the directory {path} on the server (it refused MKCOL with {status})"

@@ -75,7 +75,7 @@ class Head:
             return TO_THE_END
         length = content_length(self.headers)
         if length is None:
-            raise NotHttp("a length that is none")
+            raise NotHttp("an invalid length")
         return length
 
 

@@ -107,7 +107,7 @@ def _advice(answer: Response, redactor: Redactor) -> str:
         return _advice_on_credentials(answer)
     if status in REDIRECTS:
         place = redactor.clean(answer.headers.get("Location", "").partition("?")[0])
-        return f"it is redirected to {place}: name that server as the store" if place else ""
+        return f"it is redirected to {place}: use that server as the store" if place else ""
     return _ADVICE.get(status, "")
 
 
@@ -117,23 +117,23 @@ def _advice_on_credentials(answer: Response) -> str:
     if scheme and "basic" not in offered and "bearer" not in offered:
         name = {"digest": "Digest", "negotiate": "Negotiate", "ntlm": "NTLM"}.get(scheme, "another")
         return (
-            f"the server asks for {name} authentication, which is not spoken: have it take Basic"
+            f"the server requires {name} authentication, which is not supported: configure Basic"
             " over https, or a token"
         )
-    return "give credentials in auth, or other ones"
+    return "give credentials in auth, or correct them"
 
 
 _ADVICE = {
-    400: "a header may be missing that the server wants (headers in the message)",
-    403: "these credentials, if any, may not do this: give others in auth, or allow it there",
-    404: "what the store's URL names is not there: correct it, or make the folder or container",
-    405: "the server takes no such request here: allow PUT, GET and HEAD, or correct the URL",
-    407: "the proxy wants credentials: put user and password into the proxy's variable",
-    409: "make the folder that the store's URL names",
-    411: "the server, or a proxy before it, does not take the body's length as it is sent",
-    413: "the server's limit for a body is smaller than a chunk: raise it",
+    400: "the server may require a header: give it in headers",
+    403: "the credentials, if any, do not permit this: give others in auth, or grant access",
+    404: "the store's URL does not exist: correct it, or create the directory or container",
+    405: "the server does not allow this request here: allow PUT, GET and HEAD, or correct the URL",
+    407: "the proxy requires credentials: put user and password into the proxy variable",
+    409: "create the directory that the store's URL names",
+    411: "the server, or a proxy in front of it, requires another form of Content-Length",
+    413: "the server's limit for a request body is smaller than a chunk: raise it",
     423: "another writer has locked it",
-    501: "the server does not know this request: it needs PUT, GET and HEAD",
-    505: "the server does not speak HTTP/1.1",
-    507: "the disk or the quota there is full: make room",
+    501: "the server does not implement this request: PUT, GET and HEAD are required",
+    505: "the server does not support HTTP/1.1",
+    507: "the disk or the quota of the store is full: free space",
 }

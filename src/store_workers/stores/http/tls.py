@@ -97,7 +97,7 @@ def _private_trust(files: TlsFiles) -> ssl.SSLContext | None:
         try:
             context.load_verify_locations(cafile=system_path(files.ca_file))
         except ssl.SSLError:
-            raise _no_pem(files.ca_file, "holds no certificate in PEM form") from None
+            raise _no_pem(files.ca_file, "contains no certificate in PEM format") from None
         except OSError as error:
             raise file_error(error, files.ca_file, ErrorCode.FILE_READ_FAILED) from None
     return context

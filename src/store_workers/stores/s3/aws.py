@@ -291,7 +291,7 @@ def _words(error: Exception) -> str:
         code = str(error.response.get("Error", {}).get("Code", ""))
         return f"{shown(str(error.operation_name))} was refused: {shown(code[:64])}"
     if isinstance(error, SSLError):
-        return "no secure connection to the server that hands them out"
+        return "no TLS connection to the server that provides them"
     name, provider = type(error).__name__, evidence.get("provider")
     if provider == "custom-process":
         name = "the profile's credential_process failed"

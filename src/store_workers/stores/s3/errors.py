@@ -46,24 +46,24 @@ _DECISIVE = (_PASSING | _DAMAGED | _REJECTED | _DENIED) - {"AccessDenied"} | {
     "TemporaryRedirect",
 }
 _WORDS = {
-    "AccessDenied": "these credentials may not do this",
-    "EntityTooLarge": "the store takes no object as large as this chunk",
-    "ExpiredToken": "the session token has expired, and no other one was to be had",
+    "AccessDenied": "the credentials do not permit this",
+    "EntityTooLarge": "the store does not accept objects as large as this chunk",
+    "ExpiredToken": "the session token has expired, and no new one is available",
     "InvalidAccessKeyId": "the store does not know this access key",
     "InvalidObjectState": "the object is archived: restore it first",
-    "InvalidToken": "the session token is none of this store's",
+    "InvalidToken": "the session token is not valid for this store",
     "QuotaExceeded": "the quota is used up",
-    "SignatureDoesNotMatch": "the secret access key is not the right one",
+    "SignatureDoesNotMatch": "the secret access key is wrong",
     "UserSuspended": "the user is suspended",
-    "XAmzContentSHA256Mismatch": "the chunk was damaged on its way",
+    "XAmzContentSHA256Mismatch": "the chunk was damaged in transit",
 }
 _ADVICE = {
     "AccessDenied": "allow s3:PutObject and s3:GetObject below the prefix, or use other keys",
-    "InvalidAccessKeyId": "correct auth, or what AWS_ACCESS_KEY_ID or the profile says",
-    "NoSuchBucket": "make it, or correct the store's URL",
-    "QuotaExceeded": "raise the quota, or remove what is not needed",
+    "InvalidAccessKeyId": "correct auth, AWS_ACCESS_KEY_ID or the profile",
+    "NoSuchBucket": "create it, or correct the store's URL",
+    "QuotaExceeded": "raise the quota, or free space",
     "SignatureDoesNotMatch": "correct the secret key, the region and the endpoint",
-    "StorageFull": "make room there",
+    "StorageFull": "free space in the store",
 }
 """What would mend it, where the words above do not say so."""
 
@@ -187,8 +187,8 @@ def _detail(answer: Response, error: S3Error, bucket: str, redactor: Redactor) -
     if answer.status in (301, 307, 400) and region.replace("-", "").isalnum() and region.isascii():
         region = region[:_LONGEST_CODE]
         return (
-            f"{error.code or 'Redirect'}: the bucket is in the region {region}: put"
-            f" ?region={region} behind the store's URL"
+            f"{error.code or 'Redirect'}: the bucket is in the region {region}: append"
+            f" ?region={region} to the store's URL"
         )
     words = _WORDS.get(error.code) or redactor.clean(error.text, _LONGEST_TEXT)
     return f"{error.code}: {words}" if error.code and words else error.code or words
@@ -205,4 +205,4 @@ def _skew(answer: Response) -> str:
         return "this host's clock and the store's are too far apart"
     seconds = round(time.time() - theirs)
     side = "ahead of" if seconds > 0 else "behind"
-    return f"this host's clock is {abs(seconds)} s {side} the store's: set it right"
+    return f"this host's clock is {abs(seconds)} s {side} the store's: correct it"

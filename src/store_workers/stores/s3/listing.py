@@ -55,7 +55,7 @@ def read_page(body: bytes, prefix: str, after: str) -> Page:
     last = after
     for name, _ in names:
         if name <= last:
-            raise _no_list("is not in the order of the keys")
+            raise _no_list("is not sorted by key")
         last = name
     chunks = [(name, size) for name, size in names if _is_hash(name)]
     return Page(after, chunks, last, more=reader.truncated == "true")
