@@ -9,7 +9,6 @@ and writes what was captured as text in an SVG image.
 
 from __future__ import annotations
 
-import json
 import sys
 import tempfile
 from html import escape
@@ -43,28 +42,18 @@ def captured(folder: Path) -> str:
     rules = [
         Rule(status(503), "PUT", tries={1}, nth={7}),
         Rule(honest_after(0.25), "PUT"),
-        Rule(honest_after(0.6), "GET"),
+        Rule(honest_after(0.1), "GET"),
     ]
     worker = folder / "store-workers.pyz"
-    worker.write_text(f"#!/bin/sh\nexec {bare_python()} {ARTIFACT}\n")
+    worker.write_text(f'#!/bin/sh\nexec {bare_python()} {ARTIFACT} "$@"\n')
     worker.chmod(0o755)
     with FaultyServer(*rules) as server, Terminal(folder, columns=COLUMNS, rows=12) as terminal:
-        terminal.enter("PATH=$PWD:$PATH; clear")
-        upload = {"type": "UPLOAD_START", "path": "backup.tar", "store": server.url}
-        (folder / "upload.json").write_text(json.dumps(upload))
-        terminal.enter("store-workers.pyz < upload.json > events.jsonl")
+        terminal.enter(f"PATH=$PWD:$PATH STORE_WORKERS_STORE={server.url}")
+        terminal.enter("export PATH STORE_WORKERS_STORE; clear")
+        terminal.enter("store-workers.pyz upload backup.tar > kept.txt")
         terminal.wait_for("uploaded backup.tar", 60)
-        events = (folder / "events.jsonl").read_text().splitlines()
-        download = {
-            "type": "DOWNLOAD_START",
-            "path": "copy.tar",
-            "store": server.url,
-            "hashes": json.loads(events[-1])["hashes"],
-            "size": 64 * MIB,
-            "settings": {"concurrency": 3},
-        }
-        (folder / "download.json").write_text(json.dumps(download))
-        terminal.enter("store-workers.pyz < download.json > events.jsonl")
+        manifest = "$(cut -c 1-64 kept.txt)"
+        terminal.enter(f"store-workers.pyz download --rate-limit 3M {manifest} copy.tar")
         return terminal.wait_for(lambda screen: any(f" {n}% |" in screen for n in range(45, 85)))
 
 
