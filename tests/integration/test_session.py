@@ -95,8 +95,8 @@ def test_cancel_of_a_message_that_waits_for_a_silent_store(tmp_path: Path) -> No
                 time.sleep(0.01)
             worker.send({"type": "CANCEL", "id": "silent"})
             worker.send(upload(path, None, id="after"), close=True)
-            stopped = worker.wait_for(lambda e: e.get("id") == "silent", timeout=5)
-            assert stopped["code"] == "CANCELLED"
+            stopped = worker.wait_for("ERROR", timeout=STALL)
+            assert (stopped["id"], stopped["code"]) == ("silent", "CANCELLED")
             run = worker.finish()
     assert [e["id"] for e in run.of("FILE_UPLOADED")] == ["after"]
 

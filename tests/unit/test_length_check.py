@@ -58,19 +58,29 @@ def test_right_length_or_none_leaves_no_doubt(length: int | None, right: bool) -
     assert not store.check.doubts(HASHES[0])
 
 
-def test_store_that_does_not_store_is_refused_each_time() -> None:
-    store = Store(5, 0, 0)
+@pytest.mark.parametrize(("length", "transient"), [(0, True), (4, True), (6, False)])
+def test_store_that_does_not_store_is_refused_each_time(length: int, transient: bool) -> None:
+    """What is shorter may be the beginning of what another worker sends: it is tried again."""
+    store = Store(5, length, length)
     store.check.after_put(chunk())
     store.check.is_right(HASHES[1], 5, 3)
     for _ in range(2):
         with pytest.raises(StoreFailure) as caught:
             store.check.after_put(chunk(HASHES[1]))
         assert caught.value.code is ErrorCode.STORE_REJECTED
-        assert not caught.value.transient
+        assert (caught.value.transient, caught.value.most_tries) == (transient, 3)
         assert caught.value.message == (
-            "the store does not store chunks: it accepted 5 bytes, and reports 0 bytes under the"
-            " same name; is it a store?"
+            "the store does not store chunks: it accepted 5 bytes, and reports"
+            f" {length} bytes under the same name; is it a store?"
         )
+
+
+def test_first_chunk_that_was_not_right_is_asked_for_again() -> None:
+    store = Store(3, 5)
+    with pytest.raises(StoreFailure):
+        store.check.after_put(chunk())
+    store.check.after_put(chunk())
+    assert store.asked == [HASHES[0]] * 2
 
 
 def test_question_that_failed_is_asked_with_the_next_chunk() -> None:

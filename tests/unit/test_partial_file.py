@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import stat
@@ -11,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from store_workers.errors import ErrorCode, StoreFailure, WorkerError
+from store_workers.files import partial_file
 from store_workers.files.atomic_file import TemporaryFiles
 from store_workers.files.kept_chunks import SLOTS, KeptChunks
-from store_workers.files.partial_file import PartialFile, Piece
+from store_workers.files.partial_file import JOURNAL, PART, PartialFile, Piece
 from tests.stores.memory_store import MemoryStore
 from tests.unit.in_process import InProcess, download, upload
 
@@ -184,6 +186,31 @@ def test_end_that_fails_leaves_no_large_file_but_the_partial_one(tmp_path: Path)
     endings = {name.rpartition(".")[2] for name in os.listdir(tmp_path) if name != "file"}
     assert endings == {"part", "jrnl"}
     (tmp_path / "file").rmdir()
+    assert found(tmp_path / "file") == [content]
+
+
+@pytest.mark.parametrize("full", [PART, JOURNAL])
+def test_kept_chunks_make_room_for_what_was_written(
+    full: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whichever of the files meets the full disk, its journal's next page as well."""
+    file = opened(tmp_path / "file")
+    file.go_on_behind(0, 0)
+    ((piece, content),) = pieces([10])
+    file.kept.put(hashlib.sha256(content).hexdigest(), content)
+    (ring,) = tmp_path.glob("*.chnk")
+    (struck,) = tmp_path.glob(f"*{full}")
+    number = struck.stat().st_ino
+
+    def write(descriptor: int, data: memoryview, place: int) -> None:
+        if os.fstat(descriptor).st_ino == number and ring.stat().st_size:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        os.pwrite(descriptor, data, place)
+
+    monkeypatch.setattr(partial_file, "write_all_at", write)
+    file.append(piece, content)
+    assert ring.stat().st_size == 0
+    file.close()
     assert found(tmp_path / "file") == [content]
 
 

@@ -35,7 +35,7 @@ from store_workers.files.syncing import SyncedDirectory, sync_file
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from store_workers.files.target import WriteAt
 
@@ -166,15 +166,18 @@ class PartialFile:
 
     def write(self, data: bytes) -> None:
         """Append bytes; a run that follows will not know of them."""
+        self._make_room_for(lambda: self._write_at_end(data))
+        self._position += len(data)
+
+    def _make_room_for(self, write: Callable[[], None]) -> None:
+        """Write; where the disk is full, once more without the kept chunks."""
         try:
-            self._write_at_end(data)
+            write()
         except OSError as error:
             full = error.errno in (errno.ENOSPC, getattr(errno, "EDQUOT", None))
             if not full or not self.kept.give_up():
                 raise self._failure(error) from None
-            self.write(data)
-            return
-        self._position += len(data)
+            self._make_room_for(write)
 
     def _write_at_end(self, data: bytes) -> None:
         # What was behind the end is gone, so zeros need not be written.
@@ -195,11 +198,9 @@ class PartialFile:
             piece.chunk_offset,
             sha256(content).digest(),
         )
-        record = body + self._check(body)
-        try:
-            write_all_at(self._journal, memoryview(record), self._pieces * _RECORD_SIZE)
-        except OSError as error:
-            raise self._failure(error) from None
+        record = memoryview(body + self._check(body))
+        place = self._pieces * _RECORD_SIZE
+        self._make_room_for(lambda: write_all_at(self._journal, record, place))
         self._pieces += 1
 
     def commit(self) -> None:

@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from store_workers.stores.base import Chunk
 
 
+TRIES_WHERE_SHORTER = 3
+"""A server that writes in place shows, for a moment, what another worker's PUT of the chunk has."""
+
+
 class LengthCheck:
     """Asks for a chunk that was just stored, where there is reason to doubt it.
 
@@ -60,9 +64,12 @@ class LengthCheck:
                 self._any_checked = self._any_checked and not first
             raise
         if length is not None and length != chunk.size:
+            self._doubtful.add(chunk.hash)
             raise StoreFailure(
                 ErrorCode.STORE_REJECTED,
                 f"{self._shown} does not store chunks: it accepted {chunk.size} bytes, and reports"
                 f" {length} bytes under the same name; {self._question}",
+                transient=length < chunk.size,
+                most_tries=TRIES_WHERE_SHORTER,
             )
         self._doubtful.discard(chunk.hash)
