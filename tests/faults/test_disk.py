@@ -19,7 +19,15 @@ import pytest
 from tests.support.data import KIB, MIB, noise
 from tests.support.faulty_server import FaultyServer
 from tests.support.reference import check_stored, in_folder
-from tests.support.worker import ARTIFACT, Worker, bare_python, download, run_worker, upload
+from tests.support.worker import (
+    ARTIFACT,
+    Worker,
+    bare_python,
+    download,
+    run_worker,
+    session,
+    upload,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -94,6 +102,30 @@ def test_a_full_disk_under_the_store_is_no_matter_of_trying_again(
         assert not run.of("CHUNK_RETRY")
         assert run.terminal["attempts"] == 1
         assert not [name for name in names(disk) if name.startswith(".store-workers")]
+
+
+def test_a_full_disk_fails_only_the_files_that_go_to_it(small: Stored, tmp_path: Path) -> None:
+    """Of four files that are worked at together."""
+    (tmp_path / "other").write_bytes(noise(560 * KIB, seed=5))
+    stored = small.path.parent / "store"
+    with small_disk(tmp_path) as disk:
+        run = run_worker(
+            session(
+                None,
+                upload(small.path, disk / "store", id="full store"),
+                download(disk / "back", stored, small.hashes, id="full disk"),
+                upload(tmp_path / "other", tmp_path / "store", id="up"),
+                download(tmp_path / "back", stored, small.hashes, id="down"),
+                settings=QUICK,
+            )
+        )
+        assert not [path for path in disk.rglob("*") if path.is_file() and path.parent == disk]
+    codes = {event["id"]: event["code"] for event in run.of("ERROR")}
+    assert codes == {"full store": "STORE_REJECTED", "full disk": "FILE_WRITE_FAILED"}, run
+    assert not run.of("CHUNK_RETRY")
+    assert (tmp_path / "back").read_bytes() == small.content
+    (up,) = run.of("FILE_UPLOADED")
+    check_stored(in_folder(tmp_path / "store"), up["hashes"], noise(560 * KIB, seed=5))
 
 
 def test_a_store_without_inodes(small: Stored, tmp_path: Path) -> None:

@@ -7,10 +7,11 @@ artifact, and the server's own record is the witness of the tries.
 
 from __future__ import annotations
 
+import shutil
 import time
 from dataclasses import dataclass
 from email.utils import formatdate
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -280,6 +281,71 @@ def check_outcome(
     elif run.status == 0:
         assert run.terminal["hashes"] == stored.hashes
         check_stored(lambda name: server.chunks[name], stored.hashes, stored.content)
+
+
+def telling(method: str, *names: str) -> list[Any]:
+    """Return the cells of some rows for one method."""
+    wanted = {f"{method} {name}, {place}" for name in names for place in ("first", "every")}
+    return [cell for cell in CELLS if cell.id in wanted]
+
+
+@pytest.mark.parametrize(
+    ("row", "method", "place"), telling("PUT", "503", "reset in body", "silent before answer")
+)
+def test_a_command_over_a_store_that_fails(
+    row: Row, method: str, place: int, small: Stored, target: Path
+) -> None:
+    """What a chunk needs for another try is kept: the command's output comes only once."""
+    assert row.put is not None
+    command = ["cat", str(small.path)]
+    with faulty(row, method, every=bool(place)) as server:
+        message = {"type": "UPLOAD_START", "command": command, "store": server.url}
+        run = run_worker({**message, "settings": SETTINGS})
+        check_end(run, row.put[place], server, method)
+        check_outcome(run, server, method, small, target)
+    if run.status:
+        assert run.terminal["retryable"] is True, "a command can be run again"
+    else:
+        assert run.terminal["command"] == command
+
+
+@pytest.fixture(scope="module")
+def half_done(medium: Stored, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with what a download to `file` keeps that failed in the middle."""
+    folder = tmp_path_factory.mktemp("half-done")
+    refused = Rule(faults.status(403), "GET", key=medium.hashes[len(medium.hashes) // 2])
+    with FaultyServer(refused) as server:
+        server.chunks.update(medium.chunks)
+        message = download(folder / "file", server.url, medium.hashes, resume=True)
+        run = run_worker({**message, "settings": SETTINGS})
+    assert run.terminal["code"] == "STORE_ACCESS_DENIED", run
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("row", "method", "place"),
+    telling("GET", "503", "reset in body", "silent in body", "flips a bit"),
+)
+def test_a_resumed_download_over_a_store_that_fails(
+    row: Row, method: str, place: int, medium: Stored, half_done: Path, target: Path
+) -> None:
+    """It keeps what it has, whatever comes, and fetches none of that again."""
+    assert row.get is not None
+    shutil.copytree(half_done, target.parent, dirs_exist_ok=True)
+    target.write_bytes(b"the old one")
+    with faulty(row, method, every=bool(place)) as server:
+        server.chunks.update(medium.chunks)
+        message = download(target, server.url, medium.hashes, resume=True, settings=SETTINGS)
+        run = run_worker(message)
+        check_end(run, row.get[place], server, method)
+        if run.status:
+            assert target.read_bytes() == b"the old one"
+            assert list(target.parent.glob("*.part"))
+            server.rules.clear()
+            run = run_worker(message)
+        assert run.status == 0, run
+        assert server.tries("GET", medium.hashes[0]) == 0, "it was there"
+        check_outcome(run, server, method, medium, target)
 
 
 @pytest.mark.parametrize("method", ["PUT", "GET"])
