@@ -31,7 +31,7 @@ def process(command: list[str], log: Path) -> Iterator[subprocess.Popen[str]]:
             yield running
         finally:
             running.kill()
-            running.wait()
+            running.communicate()  # waits, and closes the pipe
 
 
 @contextlib.contextmanager

@@ -58,10 +58,13 @@ type piece struct {
 
 var pieces = sync.Pool{New: func() any { return make([]byte, pieceSize) }}
 
-// carry moves all bytes from one end to the other.
+// carry moves all bytes from one end to the other, and returns when the last one has come out.
 func carry(to, from *net.TCPConn, way *direction, delay time.Duration) {
 	line := make(chan piece, onTheWay)
+	out := make(chan struct{})
+	defer func() { <-out }()
 	go func() {
+		defer close(out)
 		for next := range line {
 			time.Sleep(time.Until(next.due))
 			if next.bytes == nil {
