@@ -53,8 +53,8 @@ def captured(folder: Path) -> str:
         terminal.enter("store-workers.pyz upload backup.tar > kept.txt")
         terminal.wait_for("uploaded backup.tar", 60)
         manifest = "$(cut -c 1-64 kept.txt)"
-        terminal.enter(f"store-workers.pyz download --rate-limit 3M {manifest} copy.tar")
-        return terminal.wait_for(lambda screen: any(f" {n}% |" in screen for n in range(45, 85)))
+        terminal.enter(f"store-workers.pyz download --rate-limit 2M {manifest} copy.tar")
+        return terminal.wait_for(lambda screen: any(f" {n}%|" in screen for n in range(30, 90)))
 
 
 def drawn(lines: list[str]) -> str:

@@ -23,14 +23,14 @@ VERBS = ("upload", "download", "verify")
 
 
 def run(arguments: list[str]) -> int:
-    """Do what the command line and standard input ask for; the exit status."""
+    """Carry out the command line or the messages on standard input. Return the exit status."""
     if arguments and arguments[0] in VERBS:
         return run_verb(arguments)
     if arguments:
         from store_workers.people.flags import answer
 
         return answer(arguments)
-    if sys.stdout is None:  # closed: nobody would hear how it went
+    if sys.stdout is None:  # closed: the result could not be reported
         return FAILURE
     pipe = OwnerPipe(take_standard_output())
     problem = no_message()
@@ -41,17 +41,17 @@ def run(arguments: list[str]) -> int:
 
 
 def run_messages(messages: int, pipe: OwnerPipe) -> int:
-    """Do what the messages ask for that come from a descriptor; the exit status."""
+    """Carry out the messages that come from a descriptor. Return the exit status."""
     process_run = ProcessRun(messages, pipe, os.environ)
     with Signals(process_run.mailbox):
         status = process_run.status()
-        # Threads that are held up in a silent store must not hold the exit up.
+        # Threads that wait for a silent store must not delay the exit.
         process_run.close(0)
     return status
 
 
 def run_verb(arguments: list[str]) -> int:
-    """Do what a person asks for on the command line; the exit status."""
+    """Carry out a verb. Return the exit status."""
     from store_workers.people.standard_error import StandardError
     from store_workers.people.verbs import prepare
 
@@ -67,7 +67,7 @@ def run_verb(arguments: list[str]) -> int:
 
 
 def no_message() -> str:
-    """Why standard input has no message; "" if it may have one."""
+    """Return why standard input has no message, or ""."""
     if sys.stdin is None:
         return "expected one JSON object on standard input, which is closed"
     if os.isatty(sys.stdin.fileno()):
@@ -76,7 +76,7 @@ def no_message() -> str:
 
 
 def refuse(pipe: OwnerPipe, problem: str) -> int:
-    """Report that there is no message; a person at a terminal is shown how to give one."""
+    """Report that there is no message. A person at a terminal gets the help."""
     typed = pipe.is_on_screen()
     if typed or (sys.stdin is not None and os.isatty(sys.stdin.fileno())):
         from store_workers.people.flags import help_text
@@ -99,9 +99,9 @@ def find_observer(
     tells_files: bool = True,
     tells_failures: bool = True,
 ) -> Observer | None:
-    """Who is shown the events besides the owner: operators that ask for a log, else a person.
+    """Return the observer of the events: a log if requested, a progress bar on a terminal, or None.
 
-    Nothing is imported where nobody looks. What is reported is for a `ProgressBar`.
+    Imports only what is used. `tells_files` and `tells_failures` are for a `ProgressBar`.
     """
     level = environment.get(LOG_VARIABLE)
     if level:
@@ -123,14 +123,14 @@ def find_observer(
 
 
 def take_standard_output() -> int:
-    """Keep standard output for events alone: a descriptor of our own for it.
+    """Reserve standard output for events, on a descriptor of its own. Return that descriptor.
 
-    Whatever a library prints goes to standard error from here on.
+    Output of libraries goes to standard error from here on.
     """
     events = os.dup(1)
     try:
         os.fstat(2)
-    except OSError:  # closed: the next file to be opened must not be taken for it
+    except OSError:  # closed: the next file that is opened must not get this number
         null = os.open(os.devnull, os.O_WRONLY)
         if null != 2:
             os.dup2(null, 2)
@@ -140,7 +140,7 @@ def take_standard_output() -> int:
 
 
 def main() -> NoReturn:
-    """Run, and exit at once: threads that are held up must not hold the exit up."""
+    """Run, and exit at once, without waiting for threads that block."""
     status = run(sys.argv[1:])
     for stream in (sys.stdout, sys.stderr):
         try:

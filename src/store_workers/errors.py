@@ -63,7 +63,7 @@ class WarningCode(str, Enum):
 
 
 WORTH_SENDING_AGAIN = frozenset({ErrorCode.STORE_UNAVAILABLE, ErrorCode.CANCELLED})
-"""The codes after which the same message, sent again later, has a chance."""
+"""The codes after which the same message, sent again later, can succeed."""
 
 DENIED = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 MISSING = frozenset({errno.ENOENT, errno.ENOTDIR})
@@ -74,7 +74,7 @@ class WorkerError(Exception):
 
     `path` is the file concerned, as the message spelled it; `index` and `hash` the chunk;
     `attempts` how often it was tried; `http_status` what the store answered; `exit_status` how a
-    command ended (of a signal 128 + n); `bad_chunks` how many chunks are like it.
+    command ended (128 + n if signal n ended it); `bad_chunks` how many chunks are bad.
     """
 
     def __init__(
@@ -132,7 +132,7 @@ class Cancelled(WorkerError):
 
 
 class StreamCorrupt(WorkerError):
-    """The chunks are genuine, but together they are not one whole stream."""
+    """The chunks are genuine, but together they are not one complete stream."""
 
     def __init__(self, message: str) -> None:
         super().__init__(ErrorCode.STREAM_CORRUPT, message)
@@ -188,14 +188,14 @@ class ChunkFailure(WorkerError):
         self.attempt = attempt
 
     def of_manifest(self) -> ChunkFailure:
-        """The same failure, told as that of a manifest's chunk: it has no place in the file."""
+        """Return the same failure for a manifest's chunk, which has no index in the file."""
         self.message = f"the file's manifest: {self.message}"
         self.index = None
         return self
 
 
 class Try:
-    """How one try of one chunk ended, whether well or not.
+    """The result of one try of one chunk.
 
     `attempt` is its number, counted from 1; `seconds` is how long the request took, `moved` how
     many bytes it moved; `failure` is None where it succeeded.
@@ -233,10 +233,10 @@ def file_error(error: OSError, path: str, otherwise: ErrorCode) -> WorkerError:
 
 
 def reason(error: OSError) -> str:
-    """What the operating system said, in a few words."""
+    """Return the operating system's description of an error."""
     return error.strerror or type(error).__name__
 
 
 def shown(path: str) -> str:
-    """A path as it can stand in a sentence: one line, every character printable."""
+    """Return a path for use in a sentence: one line, every character printable."""
     return path if path.isprintable() else ascii(path)[1:-1]

@@ -1,7 +1,7 @@
 """Wait for descriptors, with a time limit.
 
-By poll(2): select(2) knows no descriptor beyond 1023. Where there is neither (Windows, for pipes)
-every descriptor counts as ready, and the call that follows waits.
+By poll(2), since select(2) is limited to descriptors below 1024. If there is no poll (Windows, for
+pipes), every descriptor counts as ready, and the call that follows blocks.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 LONGEST_WAIT = 0.25
-"""Seconds of silence after which it is looked up whether there is anything left to wait for."""
+"""Seconds between two calls of `check` while waiting."""
 
 ATOMIC_WRITE = 4096
-"""Bytes that a pipe which is ready for writing takes at once (PIPE_BUF of POSIX, on Linux)."""
+"""Bytes that a pipe that is ready for writing accepts at once (PIPE_BUF of POSIX, on Linux)."""
 
 
 def is_ready(descriptor: int, seconds: float, *, readable: bool) -> bool:
-    """Does a descriptor become ready within that time? One that is closed or broken is ready."""
+    """Return whether a descriptor becomes ready in time. A closed or broken one is ready."""
     try:
         from select import POLLIN, POLLOUT, poll
     except ImportError:
@@ -29,14 +29,14 @@ def is_ready(descriptor: int, seconds: float, *, readable: bool) -> bool:
 
 
 class Writable:
-    """Whether a descriptor takes a write now: asked again and again, by one thread at a time."""
+    """Tells whether a descriptor accepts a write. For repeated use by one thread at a time."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
         self._poll: Callable[[float], list[tuple[int, int]]] | None = None
 
     def within(self, seconds: float) -> bool:
-        """Does it become ready within that time? One that is closed or broken is ready."""
+        """Return whether it becomes ready within that time. A closed or broken one is ready."""
         if self._poll is None:
             try:
                 from select import POLLOUT, poll
@@ -49,7 +49,7 @@ class Writable:
 
 
 def is_hung_up(descriptor: int) -> bool:
-    """Has the other end of a pipe been closed? False where that cannot be known."""
+    """Return whether the other end of a pipe was closed; false if that cannot be determined."""
     try:
         from select import POLLERR, POLLHUP, POLLNVAL, poll
     except ImportError:
@@ -60,7 +60,7 @@ def is_hung_up(descriptor: int) -> bool:
 
 
 def wait_until_ready(descriptor: int, check: Callable[[], None], *, readable: bool) -> None:
-    """Wait for a descriptor; `check` is called all along, and what it raises ends the wait."""
+    """Wait for a descriptor. `check` is called repeatedly; an exception from it ends the wait."""
     check()
     while not is_ready(descriptor, LONGEST_WAIT, readable=readable):
         check()

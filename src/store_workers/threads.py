@@ -21,15 +21,15 @@ THREAD_STACK = 1024 * 1024
 """Bytes of address space for each thread's stack: the usual 8 MiB cost much of `ulimit -v`."""
 
 LONGEST_CLOSE = 1.0
-"""Seconds that closing waits for threads that are in a call which nobody can end."""
+"""Seconds that closing waits for threads in a system call that cannot be interrupted."""
 
 
 class Abandoned(Exception):
-    """The work is over; the thread that meets this has nothing left to do."""
+    """Raised in a waiting thread when its work is over: the thread then ends."""
 
 
 class NoThread(Exception):
-    """The host gives no further thread."""
+    """The host refuses to start another thread."""
 
 
 class Condition(threading.Condition):
@@ -39,10 +39,12 @@ class Condition(threading.Condition):
         self.lock = lock or threading.Lock()
         super().__init__(self.lock)
         self._group = group
-        self._waiting = 0  # threads; most notes go to nobody, and then cost nothing
+        self._waiting = (
+            0  # the number of waiting threads: if there are none, notifying costs nothing
+        )
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Wait for a note, holding the lock; false where the time is over."""
+        """Wait for a notification, holding the lock. Return false after a timeout."""
         self._waiting += 1
         try:
             return super().wait(timeout)
@@ -50,12 +52,12 @@ class Condition(threading.Condition):
             self._waiting -= 1
 
     def notify(self, n: int = 1) -> None:
-        """Wake so many of those who wait; the lock is held."""
+        """Wake so many waiting threads. The caller holds the lock."""
         if self._waiting:
             super().notify(n)
 
     def notify_all(self) -> None:
-        """Wake all who wait; the lock is held."""
+        """Wake all waiting threads. The caller holds the lock."""
         if self._waiting:
             super().notify_all()
 
@@ -70,19 +72,18 @@ class Condition(threading.Condition):
 class ThreadPool:
     """Threads of a process's run. One that has done its work waits for the next.
 
-    They are daemons: a thread that is held up in a call of the system that nobody can end must not
-    hold up the process's exit.
+    They are daemons: a thread that blocks in a system call must not delay the process's exit.
     """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()  # guards what follows
+        self._lock = threading.Lock()  # guards the attributes below
         self._threads: set[threading.Thread] = set()
         self._idle = 0
         self._closed = False
         self._work: SimpleQueue[tuple[Callable[[], None], str] | None] = SimpleQueue()
 
     def start(self, work: Callable[[], None], name: str) -> None:
-        """Do `work`, which raises nothing, on a thread that is free or new.
+        """Run `work`, which must not raise, on an idle or new thread.
 
         Raises `NoThread`, and `Abandoned` once the pool is closed.
         """
@@ -96,7 +97,7 @@ class ThreadPool:
             self._work.put((work, name))
 
     def close(self, seconds: float = LONGEST_CLOSE) -> bool:
-        """Let all threads end, and wait for them that long at most; have all of them ended?"""
+        """End all threads, and wait at most that long. Return whether all have ended."""
         deadline = time.monotonic() + seconds
         with self._lock:
             self._closed = True
@@ -109,7 +110,7 @@ class ThreadPool:
         return not any(thread.is_alive() for thread in threads)
 
     def _add_thread(self) -> None:
-        # The work comes by the queue: a thread keeps what it was made with as long as it lives.
+        # Work is passed through the queue: a thread keeps its arguments alive as long as it lives.
         thread = threading.Thread(target=self._serve, daemon=True)
         try:
             with _small_stack():
@@ -123,7 +124,7 @@ class ThreadPool:
         while (next_work := self._work.get()) is not None:
             work, this.name = next_work
             work()
-            del work, next_work  # or they live on until the next work comes
+            del work, next_work  # otherwise they stay alive until the next work arrives
             with self._lock:
                 if self._closed:
                     break
@@ -131,9 +132,9 @@ class ThreadPool:
 
 
 class _small_stack:  # noqa: N801 - used like a function
-    """A context in which threads get small stacks: none of ours calls deep.
+    """A context in which new threads get small stacks, since they do not recurse deeply.
 
-    The size is the process's, so one thread at a time changes it and puts it back.
+    The size is a setting of the process: one thread at a time changes and restores it.
     """
 
     _changing = threading.Lock()
@@ -141,7 +142,7 @@ class _small_stack:  # noqa: N801 - used like a function
     def __enter__(self) -> None:
         self._changing.acquire()
         self._before: int | None = None
-        with suppress(ValueError, RuntimeError):  # the system wants them as they are
+        with suppress(ValueError, RuntimeError):  # this platform does not allow another size
             self._before = threading.stack_size(THREAD_STACK)
 
     def __exit__(self, *_error: object) -> None:
@@ -151,21 +152,21 @@ class _small_stack:  # noqa: N801 - used like a function
 
 
 def _say_nothing(_failure: BaseException) -> None:
-    """What a group does with its failure where nobody asked for it."""
+    """The default `on_failure`: do nothing."""
 
 
 _working_for = threading.local()
-"""`group` is the one that the calling thread works for."""
+"""`group` is that of the calling thread."""
 
 
 class ThreadGroup:
     """The threads that work for one message, and their first failure.
 
-    `on_failure` is called with that, on the thread that met it. Groups form a tree: what ends a
-    group ends those below it, and a thread that waits at a condition of a group above its own
-    wakes when its own is over. So messages can share what is guarded by a condition of the run.
+    `on_failure` is called with that failure, on the thread in which it occurred. Groups form a
+    tree: ending a group ends its descendants. A thread that waits at a condition of an ancestor
+    wakes when its own group ends, so messages can share objects guarded by the run's conditions.
 
-    Without a `pool` the group has one of its own, which ends with it.
+    Without `pool`, the group creates its own, which ends with it.
     """
 
     def __init__(
@@ -180,7 +181,7 @@ class ThreadGroup:
         self._parent = parent
         self._own_pool = ThreadPool() if pool is None else None
         self._pool = pool or self._own_pool
-        self._lock = threading.Lock()  # guards what follows
+        self._lock = threading.Lock()  # guards the attributes below
         self._conditions: list[Condition] = []
         self._children: set[ThreadGroup] = set()
         self._napping: Condition | None = None
@@ -190,9 +191,9 @@ class ThreadGroup:
             parent.adopt(self)
 
     def condition(self, lock: threading.Lock | None = None) -> Condition:
-        """A lock with a condition for what threads of this group, and of those below it, share.
+        """Return a lock with a condition for objects shared by this group and its descendants.
 
-        `lock` is one that they share with others, too.
+        `lock`: an existing lock that the condition shares.
         """
         condition = Condition(self, lock)
         self._conditions.append(condition)
@@ -205,7 +206,7 @@ class ThreadGroup:
             raise Abandoned
 
     def sleep(self, seconds: float) -> None:
-        """Let that time pass; raise `Abandoned` as soon as the group is over."""
+        """Sleep that long. Raise `Abandoned` as soon as the group is over."""
         with self._lock:
             if self._napping is None:
                 self._napping = Condition(self)
@@ -218,10 +219,10 @@ class ThreadGroup:
                 self.check()
 
     def start(self, work: Callable[[], None], name: str, *, spare: bool = False) -> bool:
-        """Do `work` on another thread; what it raises fails the group.
+        """Run `work` on another thread. If it raises, the group fails.
 
-        False where the host gives no further thread and a `spare` one can be done without; one
-        that cannot be is `HOST_UNSUPPORTED`.
+        If the host refuses another thread: return false for a `spare` one, which is not
+        essential, and otherwise fail with `HOST_UNSUPPORTED`.
         """
         with self._lock:
             self._under_way += 1
@@ -241,7 +242,7 @@ class ThreadGroup:
         return True
 
     def run(self, work: Callable[[], None]) -> None:
-        """Do `work` here, as on a thread of the group; what it raises fails the group."""
+        """Run `work` on the calling thread. If it raises, the group fails."""
         with self._lock:
             self._under_way += 1
         self._guarded(work)
@@ -253,19 +254,19 @@ class ThreadGroup:
             report(failure)
 
     def when_over(self, undo: Callable[[], None]) -> None:
-        """Call `undo`, which raises nothing, once the group is over and no thread of it works.
+        """Call `undo`, which must not raise, when the group is over and all its threads are idle.
 
-        So what threads use, a descriptor say, is not taken from under them. The last one that was
-        asked for is called first.
+        So a descriptor, for example, is not closed while a thread uses it. The functions are called
+        in reverse order.
         """
         with self._lock:
             self._undo.append(undo)
         self._undo_if_over()
 
     def close(self, seconds: float = 0.0) -> bool:
-        """End the group, and wait that long at most for its threads; have all of them returned?
+        """End the group, and wait at most that long. Return whether all its threads have returned.
 
-        A group that had a pool of its own closes it.
+        A group that created its own pool closes it.
         """
         self._end(Abandoned())
         self._undo_if_over()
@@ -279,7 +280,7 @@ class ThreadGroup:
         return not self._under_way
 
     def adopt(self, child: ThreadGroup) -> None:
-        """Let `child` end with this group."""
+        """End `child` when this group ends."""
         with self._lock:
             self._children.add(child)
         if self.failure is not None:
@@ -291,7 +292,7 @@ class ThreadGroup:
             self._children.discard(child)
 
     def wake(self) -> None:
-        """Wake all who wait at a condition of this group, or of one above it."""
+        """Wake all threads that wait at a condition of this group or of an ancestor."""
         for condition in tuple(self._conditions):
             with condition:
                 condition.notify_all()
@@ -299,7 +300,7 @@ class ThreadGroup:
             self._parent.wake()
 
     def _end(self, failure: BaseException) -> bool:
-        """Note why the group is over and wake all who wait; is it news?"""
+        """Record why the group is over, and wake all threads. Return false if it was over."""
         with self._lock:
             if self.failure is not None:
                 return False
@@ -307,7 +308,7 @@ class ThreadGroup:
             children = tuple(self._children)
             nobody_waits = not self._under_way and not children
         if nobody_waits and isinstance(failure, Abandoned):
-            return True  # the usual end of a message: no other message's threads are woken
+            return True  # the normal end of a message: threads of other messages are not woken
         self.wake()
         for child in children:
             child.fail(Abandoned())
@@ -323,8 +324,8 @@ class ThreadGroup:
             if self._under_way or self.failure is None:
                 return
             undo, self._undo = self._undo, []
-        # What refers to the message, and to the group by way of it, would live on until a
-        # collection of garbage: nobody waits or fails any more.
+        # Callbacks refer to the message, and through it to the group. They would stay alive until a
+        # garbage collection, and are no longer needed.
         self._conditions.clear()
         self._on_failure = _say_nothing
         while undo:

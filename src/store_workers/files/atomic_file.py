@@ -1,7 +1,7 @@
-"""Files that appear whole, under their name, or not at all; and the removal of what was begun.
+"""Files that appear complete under their name or not at all, and removal of temporary files.
 
-The steps, each needed: write aside, fsync the file (or a crash leaves an empty one under the
-name), rename, fsync the directory (or a crash forgets the name).
+All steps are necessary: write a temporary file, fsync it (or a crash can leave an empty file under
+the name), rename, fsync the directory (or a crash can lose the name).
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 STALE_AFTER = 24 * 60 * 60
-"""Seconds after which a temporary file cannot belong to a running worker any more."""
+"""Seconds after which a temporary file cannot belong to a running worker."""
 
 TEMPORARY_PREFIX = ".store-workers-"
 TEMPORARY_SUFFIX = ".part"
 
 LONGEST_CLOSE = 1.0
-"""Seconds that closing waits for a call under way in another thread."""
+"""Seconds that closing waits for a system call in another thread."""
 
 OPEN, CLOSED = 0o666, 0o600
-"""Modes of a new file: what the umask leaves, or for its owner alone while it replaces another."""
+"""Modes of a new file: according to the umask, or owner only while it replaces another file."""
 
 _FLAGS = (
     os.O_RDWR
@@ -43,26 +43,26 @@ _FLAGS = (
     | getattr(os, "O_CLOEXEC", 0)
 )
 _UNNAMED = getattr(os, "O_TMPFILE", 0)
-_LONGEST_PATH = 4095  # Linux's PATH_MAX without the NUL; elsewhere nothing goes by it
+_LONGEST_PATH = 4095  # Linux's PATH_MAX without the NUL; not used elsewhere
 
 
 class TemporaryFiles:
-    """All files of a run that are not yet under their name; closing it removes them.
+    """All temporary files of a run; closing removes them.
 
-    Names are random and opened exclusively without following links, so that nobody can plant
-    something at them.
+    Names are random and opened exclusively without following links, so that nobody can prepare
+    another file there.
     """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()  # guards what follows, never held across I/O
+        self._lock = threading.Lock()  # guards the attributes below, never held during I/O
         self._quiet = threading.Condition(self._lock)
         self._paths: set[str] = set()
-        self._under_way = 0  # calls of the system that make or rename a file
+        self._under_way = 0  # running system calls that create or rename a file
         self._closed = False
-        self._forsaken = False  # closed, and what is added now nobody would remove
+        self._forsaken = False  # closed: nobody would remove what is added now
 
     def create(self, directory: str, mode: int = 0o666) -> tuple[int, str]:
-        """Create an empty file in `directory`: (its descriptor, its path). Raises `OSError`."""
+        """Create an empty file in `directory`. Return (descriptor, path). Raises `OSError`."""
         path = os.path.join(directory, temporary_name())
         self._begin()
         try:
@@ -78,7 +78,7 @@ class TemporaryFiles:
         return descriptor, path
 
     def name(self, descriptor: int, directory: str) -> str:
-        """Give a file that was opened without a name a temporary one in its directory."""
+        """Give an unnamed file a temporary name in its directory."""
         path = os.path.join(directory, temporary_name())
         self._begin()
         try:
@@ -90,7 +90,7 @@ class TemporaryFiles:
         return path
 
     def rename(self, path: str, target: str) -> None:
-        """Move a file to its name, replacing what is there."""
+        """Rename a file to its name, replacing an existing file."""
         self._begin()
         try:
             os.replace(path, target)
@@ -100,7 +100,7 @@ class TemporaryFiles:
         self._end(removed=path)
 
     def move_aside(self, path: str, directory: str) -> str:
-        """Give a file another temporary name; its path. Tries whether files can be renamed."""
+        """Give a file another temporary name, to check that renaming works. Return its path."""
         moved = os.path.join(directory, temporary_name())
         self._begin()
         try:
@@ -112,15 +112,15 @@ class TemporaryFiles:
         return moved
 
     def discard(self, path: str) -> None:
-        """Remove a file that is not wanted any more."""
+        """Remove a file."""
         _unlink(path)
         with self._lock:
             self._paths.discard(path)
 
     def close(self) -> None:
-        """Remove every file that has not got its name, and let none be made or renamed any more.
+        """Remove all temporary files, and prevent creating or renaming further ones.
 
-        A file system that hangs in another thread's call does not hold this up for long.
+        A file system that hangs in another thread's call delays this only briefly.
         """
         with self._lock:
             self._closed = True
@@ -132,16 +132,16 @@ class TemporaryFiles:
             _unlink(path)
 
     def _begin(self) -> None:
-        """Note a call of the system, which closing waits for."""
+        """Record a running system call, for which closing waits."""
         with self._lock:
             if self._closed:
                 raise Abandoned
             self._under_way += 1
 
     def _end(self, added: str | None = None, removed: str | None = None) -> None:
-        """Note that the call is over, and what became of a file by it.
+        """Record that the call has returned, and its effect on a file.
 
-        What closing did not wait for any longer is undone here.
+        If closing stopped waiting for it, its effect is undone here.
         """
         with self._lock:
             self._under_way -= 1
@@ -158,11 +158,11 @@ class TemporaryFiles:
 
 
 class AtomicFile:
-    """A file that is written aside and appears under `target` by one rename.
+    """A temporary file that appears under `target` by one rename.
 
-    Where the system can, it has no name at all until it is complete, so that even a killed worker
-    leaves nothing behind. Nobody can read it who could not read what it replaces (`permissions`).
-    Whatever the file system refuses shows when this is made, before there is anything to lose.
+    If the system supports it, the file has no name until it is complete, so that even a killed
+    worker leaves nothing. Nobody can read it who could not read the replaced file (`permissions`).
+    Functions that the file system refuses are detected on creation, before anything is written.
     """
 
     def __init__(self, target: str, files: TemporaryFiles) -> None:
@@ -184,7 +184,7 @@ class AtomicFile:
     def commit(self) -> None:
         """Make the content durable and give it its name.
 
-        Raises `OSError`, and then the target is what it was.
+        Raises `OSError`: the target is then unchanged.
         """
         replaced = replaced_file(self._target)
         if replaced is not None:
@@ -193,12 +193,12 @@ class AtomicFile:
         if self._path is None:
             self._path = self._files.name(self.descriptor, self._directory)
         self._files.rename(self._path, self._target)
-        # From here on the file is there, so nothing may say otherwise.
+        # From here on the file exists, so no error may be reported.
         self._names.sync(self.descriptor)
         self.close()
 
     def close(self) -> None:
-        """Let go of the file and of its directory, whatever became of it."""
+        """Close the file and its directory, whether it was completed or not."""
         self._names.close()
         descriptor, self.descriptor = self.descriptor, -1
         if descriptor >= 0:
@@ -212,7 +212,7 @@ class AtomicFile:
             self.descriptor, self._path = self._create_named(mode)
 
     def _directory_for_names(self) -> str:
-        """A path of the directory that is short enough for temporary names in it."""
+        """Return a path of the directory that is short enough for temporary names in it."""
         longest = os.path.join(self._directory, temporary_name())
         if len(os.fsencode(longest)) <= _LONGEST_PATH:
             return self._directory
@@ -222,7 +222,7 @@ class AtomicFile:
         return short
 
     def _create_unnamed(self, mode: int) -> int:
-        """Open a file without a name; -1 where the system or the file system has none."""
+        """Open a file without a name; return -1 if this is not supported."""
         if not _UNNAMED or not os.path.isdir(OWN_DESCRIPTORS):
             return -1
         flags = os.O_RDWR | _UNNAMED | os.O_CLOEXEC
@@ -236,7 +236,7 @@ class AtomicFile:
         return -1
 
     def _create_named(self, mode: int) -> tuple[int, str]:
-        """Create a file with a temporary name, where names can be changed: (descriptor, path)."""
+        """Create a file with a temporary name, if it can be renamed: (descriptor, path)."""
         descriptor, path = self._files.create(self._directory, mode)
         try:
             return descriptor, self._files.move_aside(path, self._directory)
@@ -247,7 +247,7 @@ class AtomicFile:
 
 
 def replaced_file(target: str) -> os.stat_result | None:
-    """The regular file that is read under this name, by way of links too; None where none is."""
+    """Return the regular file of this name, following links; None if there is none."""
     try:
         found = os.stat(target)
     except OSError:
@@ -256,14 +256,14 @@ def replaced_file(target: str) -> os.stat_result | None:
 
 
 def temporary_name() -> str:
-    """A name that nobody can foresee."""
+    """Return an unpredictable name."""
     return f"{TEMPORARY_PREFIX}{os.urandom(8).hex()}{TEMPORARY_SUFFIX}"
 
 
 def remove_stale_files(directory: str, now: float | None = None) -> int:
-    """Remove what killed workers left in a directory, once it is old enough; how many it was.
+    """Remove old temporary files of killed workers from a directory. Return their number.
 
-    What cannot be looked at or removed stays: tidying up is not worth failing for.
+    Errors are ignored: this cleanup must not fail a run.
     """
     oldest = (time.time() if now is None else now) - STALE_AFTER
     removed = 0
@@ -277,7 +277,7 @@ def remove_stale_files(directory: str, now: float | None = None) -> int:
 
 
 def temporary_files(directory: str) -> Iterator[os.DirEntry[str]]:
-    """The entries of a directory that have the name of a temporary file of ours."""
+    """Return the entries of a directory that have the name of a temporary file."""
     with os.scandir(directory) as entries:
         for entry in entries:
             if entry.name.startswith(TEMPORARY_PREFIX) and entry.name.endswith(TEMPORARY_SUFFIX):
@@ -285,12 +285,12 @@ def temporary_files(directory: str) -> Iterator[os.DirEntry[str]]:
 
 
 def directory_of(path: str) -> str:
-    """The directory that a path lies in."""
+    """Return the directory of a path."""
     return os.path.dirname(path) or os.curdir
 
 
 def write_all(descriptor: int, pieces: list[memoryview]) -> None:
-    """Write every byte of `pieces`, in as few calls as the system needs. Raises `OSError`."""
+    """Write all bytes of `pieces`, in as few calls as possible. Raises `OSError`."""
     if not hasattr(os, "writev"):
         for piece in pieces:
             rest = piece
@@ -304,7 +304,7 @@ def write_all(descriptor: int, pieces: list[memoryview]) -> None:
 
 
 def write_all_at(descriptor: int, data: memoryview, offset: int) -> None:
-    """Write every byte of `data` at a place of a file. Raises `OSError`."""
+    """Write all bytes of `data` at an offset of a file. Raises `OSError`."""
     while data:
         count = os.pwrite(descriptor, data, offset)
         data = data[count:]
@@ -315,7 +315,7 @@ _MOST_PIECES = 512
 
 
 def _without(pieces: list[memoryview], count: int) -> list[memoryview]:
-    """What is left of `pieces` behind their first `count` bytes."""
+    """Return the rest of `pieces` after their first `count` bytes."""
     for position, piece in enumerate(pieces):
         if count < len(piece):
             return [piece[count:], *pieces[position + 1 :]]
@@ -324,7 +324,7 @@ def _without(pieces: list[memoryview], count: int) -> list[memoryview]:
 
 
 def _can_link(descriptor: int, directory: str) -> bool:
-    """Can an unnamed file be given a name here? What is tried is a name that every folder has."""
+    """Return whether an unnamed file can be linked here, by trying a name that always exists."""
     try:
         _link_descriptor(descriptor, os.path.join(directory, os.curdir))
     except FileExistsError:
@@ -338,12 +338,12 @@ def _link_descriptor(descriptor: int, path: str) -> None:
     """Give an unnamed file a name (open(2), O_TMPFILE)."""
     folder = os.open(OWN_DESCRIPTORS, os.O_RDONLY)
     try:
-        # Only with a directory's descriptor does Python make the call that follows the link.
+        # Python makes the call that follows the link only if a directory's descriptor is given.
         os.link(str(descriptor), path, src_dir_fd=folder, follow_symlinks=True)
     finally:
         os.close(folder)
 
 
 def _unlink(path: str) -> None:
-    with suppress(OSError):  # gone already, or its directory is: nothing is left to remove
+    with suppress(OSError):  # the file or its directory is gone already
         os.unlink(path)

@@ -1,9 +1,9 @@
-"""The output of a command, read as a file is; and the command's end with the worker's.
+"""Reads the output of a command like a file, and ends the command with the worker.
 
-Whatever ends the run ends the command, also SIGKILL to the worker. Linux's parent-death signal
-would not do: it comes when the *thread* ends that started the command, and only to the command
-itself. So a second process watches a pipe of which the worker has the other end. Once that is
-closed without a word, it ends the command's process group: SIGTERM, two seconds, SIGKILL.
+The end of the run ends the command, even if the worker is killed by SIGKILL. Linux's parent-death
+signal is not suitable: it is sent when the *thread* that started the command ends, and only to the
+command itself. So a second process reads a pipe whose other end the worker holds. If that is closed
+without notice, it ends the command's process group: SIGTERM, two seconds, SIGKILL.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ GRACE = 2.0
 """Seconds between SIGTERM and SIGKILL."""
 
 LONGEST_CLOSE = 0.25
-"""Seconds that closing waits for a command to end; most do at once, and the watcher sees to it."""
+"""Seconds that closing waits for a command to end; after that, the watcher ends it."""
 
 LONGEST_NAP = 0.05
-"""Seconds between two looks at a command that has closed its output but not ended."""
+"""Seconds between two checks of a command that has closed its output but not ended."""
 
 _WATCHER = f"""\
 import os, signal, time
@@ -52,10 +52,10 @@ except OSError:
 
 
 class CommandSource(Source):
-    """What a command writes to its standard output; good only where it ends with status 0.
+    """The standard output of a command, which is complete only if the command ends with status 0.
 
-    Started without a shell, in a session of its own, with an empty standard input and this
-    process's standard error. It can be run again, so nothing is ever lost by reading it.
+    It is started without a shell, in a session of its own, with an empty standard input and this
+    process's standard error. It can be run again, so reading it loses nothing.
     """
 
     def __init__(
@@ -85,7 +85,7 @@ class CommandSource(Source):
             self._descriptor = os.dup(pipe.fileno())
 
     def close(self) -> None:
-        """Let go of the command: one that still runs is ended."""
+        """Release the command; if it still runs, end it."""
         super().close()
         if self._process.poll() is not None:
             self._guard.release()
@@ -96,7 +96,7 @@ class CommandSource(Source):
             self._process.wait(LONGEST_CLOSE)
 
     def _ended(self) -> None:
-        """Wait for the end of a command that has closed its output; raises unless it is good."""
+        """Wait for the end of a command that has closed its output. Raises unless it succeeded."""
         nap = 0.001
         while (status := self._process.poll()) is None:
             self._check()
@@ -115,14 +115,16 @@ class CommandSource(Source):
 
 
 class _Guard:
-    """The process that watches over a command, and the pipe to it.
+    """The process that ends the command with this process, and the pipe to it.
 
-    It is started before the command, and told of it at once.
+    It is started before the command, and gets its process group immediately.
     """
 
     def __init__(self) -> None:
         self._process: subprocess.Popen[bytes] | None = None
-        if os.name == "nt" or not sys.executable:  # no process groups; then `close` alone does it
+        if (
+            os.name == "nt" or not sys.executable
+        ):  # no process groups: only `close` ends the command
             return
         try:
             self._process = subprocess.Popen(
@@ -139,16 +141,16 @@ class _Guard:
             ) from None
 
     def watch(self, group: int) -> None:
-        """Say which process group is to end with this process."""
+        """Send the process group that has to end with this process."""
         self._write(str(group).encode())
 
     def release(self) -> None:
-        """Say that nothing is to be ended any more."""
+        """Send that nothing has to be ended any more."""
         self._write(b".")
         self.let_go()
 
     def let_go(self) -> bool:
-        """Let the watcher do its work, if it has any; False where there is none."""
+        """Let the watcher end the command, if there is one. Return false without a watcher."""
         if self._process is None:
             return False
         if self._process.stdin is not None:
@@ -159,12 +161,12 @@ class _Guard:
 
     def _write(self, word: bytes) -> None:
         if self._process is not None and self._process.stdin is not None:
-            with suppress(OSError, ValueError):  # it was killed, or has been informed
+            with suppress(OSError, ValueError):  # it was killed, or has been released
                 self._process.stdin.write(word)
 
 
 def _need_exit_status() -> None:
-    """Without SIGCHLD the system forgets how a command ended: it could fail unnoticed."""
+    """If SIGCHLD is ignored, the system discards exit statuses: a failure would not be noticed."""
     number = getattr(signal, "SIGCHLD", None)
     if number is not None and signal.getsignal(number) == signal.SIG_IGN:
         raise WorkerError(

@@ -1,4 +1,4 @@
-"""File descriptors that an owner hands over, named by a path such as `/dev/fd/3`; and waiting."""
+"""Descriptors that an owner passes on as a path such as `/dev/fd/3`, and waiting for them."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ if TYPE_CHECKING:
 _FOLDERS = ("/dev/fd/", "/proc/self/fd/", "/proc/thread-self/fd/")
 _NAMES = {"/dev/stdin": 0, "/dev/stdout": 1, "/dev/stderr": 2}
 _MOST_LINKS = 40
-"""Links that a path may lead through: Linux's own limit."""
+"""Maximum number of links in a path: Linux's limit."""
 
 MESSAGE_DESCRIPTOR = 0
 EVENTS_DESCRIPTOR = 1
 
 LONGEST_WAIT = 0.1
-"""Seconds of silence after which it is looked up whether the run is over."""
+"""Seconds between two calls of `check` while waiting."""
 
 ATOMIC_WRITE = 4096
-"""Bytes that a pipe which is ready takes without waiting (Linux's PIPE_BUF)."""
+"""Bytes that a pipe that is ready accepts without blocking (Linux's PIPE_BUF)."""
 
 
 def named_descriptor(path: str) -> int | None:
-    """The descriptor of this process that a path leads to, None for every other path.
+    """Return the descriptor of this process that a path names; None for any other path.
 
-    However it is spelt: `/dev//fd/3`, `/proc/<pid>/fd/3`, a link to one of them.
+    In any spelling: `/dev//fd/3`, `/proc/<pid>/fd/3`, a link to one of them.
     """
     if _is_plain_file(path):
         return None
@@ -41,7 +41,7 @@ def named_descriptor(path: str) -> int | None:
         if number is not None:
             return number
         folder, name = os.path.split(system_path(path))
-        # The last step is not followed: a descriptor's link leads to the file, not to the number.
+        # The last link is not followed: a descriptor's link leads to the file, not to the number.
         with suppress(OSError, ValueError):
             path = os.path.join(os.path.realpath(folder or os.curdir), name)
         number = _spelt_descriptor(path)
@@ -55,7 +55,7 @@ def named_descriptor(path: str) -> int | None:
 
 
 def _is_plain_file(path: str) -> bool:
-    """Is a path no link, as those to descriptors are on Linux, but a file's own name?"""
+    """Return whether a path is the name of a file and not a link, as descriptors are on Linux."""
     if not sys.platform.startswith("linux"):
         return False
     try:
@@ -69,7 +69,7 @@ def _spelt_descriptor(path: str) -> int | None:
         return _NAMES[path]
     folder, slash, number = path.rpartition("/")
     own = f"/proc/{os.getpid()}/"
-    # The last one is what /proc/thread-self leads to: /proc/<pid>/task/<thread>/fd
+    # The last one is the target of /proc/thread-self: /proc/<pid>/task/<thread>/fd
     thread = folder.removeprefix(f"{own}task/").removesuffix("/fd")
     if folder + slash in (*_FOLDERS, f"{own}fd/") or folder == f"{own}task/{thread}/fd":
         return int(number[:9]) if number.isascii() and number.isdigit() else None
@@ -77,10 +77,10 @@ def _spelt_descriptor(path: str) -> int | None:
 
 
 def reserved_descriptor(path: str, events: int) -> int | None:
-    """Which of the two that carry the message and the events a path opens; None for neither.
+    """Return which of standard input (0) and output (1) a path opens; None for neither.
 
-    Compared is what is opened, so that no spelling and no other name gets round it. `events` is
-    the descriptor that the events are written to, which need not be number 1 any more.
+    The opened file is compared, so that the spelling of the path does not matter. `events` is the
+    descriptor that events are written to, which may have been moved from number 1.
     """
     number = named_descriptor(path)
     if number in (MESSAGE_DESCRIPTOR, EVENTS_DESCRIPTOR):
@@ -99,7 +99,7 @@ def reserved_descriptor(path: str, events: int) -> int | None:
 
 
 def _is_null_device(found: os.stat_result) -> bool:
-    """Is it where everything is lost: then nothing of anybody's can be mixed up there."""
+    """Return whether it is the null device, where nothing can be mixed up."""
     try:
         return stat.S_ISCHR(found.st_mode) and os.path.samestat(found, os.stat(os.devnull))
     except OSError:
@@ -107,10 +107,10 @@ def _is_null_device(found: os.stat_result) -> bool:
 
 
 def take_over(number: int) -> int:
-    """A descriptor of our own for one that the owner handed over. Raises `OSError`.
+    """Return a duplicate of a descriptor that the owner passed on. Raises `OSError`.
 
-    What this process opened itself is not a file of the owner's, whatever its number: Python opens
-    everything so that children do not inherit it, and a hand-over is inherited by its nature.
+    Descriptors that this process opened itself are refused. Python opens them as not inheritable,
+    while those of the owner were inherited.
     """
     if not os.get_inheritable(number):
         raise OSError(errno.ENOENT, os.strerror(errno.ENOENT))
@@ -118,16 +118,15 @@ def take_over(number: int) -> int:
 
 
 def open_to_read(path: str, check: Callable[[], None]) -> int:
-    """Open a file to be read; a FIFO without waiting for whoever writes it. Raises `OSError`.
+    """Open a file for reading; a FIFO without waiting for its writer. Raises `OSError`.
 
-    `check` is called again and again while there is something to wait for; what it raises ends
-    the wait.
+    `check` is called repeatedly while waiting; an exception from it ends the wait.
     """
     return _open(path, os.O_RDONLY, check)
 
 
 def open_to_write(path: str, check: Callable[[], None]) -> int:
-    """Open a file that is not regular for writing; waits for a FIFO's reader. Raises `OSError`."""
+    """Open a file that is not regular for writing; wait for a FIFO's reader. Raises `OSError`."""
     return _open(path, os.O_WRONLY, check)
 
 
@@ -137,7 +136,7 @@ def _open(path: str, flags: int, check: Callable[[], None]) -> int:
         return take_over(number)
     place = system_path(path)
     flags |= getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOCTTY", 0)
-    # Elsewhere a FIFO that was opened like this looks as if its writer had gone.
+    # On other systems, a FIFO that was opened like this looks as if its writer had closed it.
     if not sys.platform.startswith("linux") or not stat.S_ISFIFO(os.stat(place).st_mode):
         return os.open(place, flags)
     while True:
@@ -145,17 +144,17 @@ def _open(path: str, flags: int, check: Callable[[], None]) -> int:
         try:
             return os.open(place, flags | os.O_NONBLOCK)
         except OSError as error:
-            if error.errno != errno.ENXIO:  # nobody reads it yet
+            if error.errno != errno.ENXIO:  # it has no reader yet
                 raise
         _pause()
 
 
 def wait_until(descriptor: int, check: Callable[[], None], *, readable: bool) -> None:
-    """Wait until something can be read or written, or has ended; `check` as for `open_to_read`."""
+    """Wait until a descriptor is ready or closed; `check` as for `open_to_read`."""
     check()
     try:
         from select import POLLIN, POLLOUT, poll
-    except ImportError:  # Windows, where pipes cannot be waited for
+    except ImportError:  # Windows, which cannot wait for pipes
         return
     poller = poll()
     poller.register(descriptor, POLLIN if readable else POLLOUT)

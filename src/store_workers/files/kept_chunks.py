@@ -1,7 +1,7 @@
-"""The last chunks that a download fetched, kept until their frames are written.
+"""The last chunks that a download fetched, kept on disk until their frames are written.
 
-They lie in a ring of slots, so that the disk need not write most of them. A slot says whose bytes
-it holds, and they are believed only where they have that SHA-256.
+They are in a ring of slots, which are overwritten before the system writes most of them to disk. A
+slot has the hash of its chunk, and its bytes are used only if they have that SHA-256.
 """
 
 from __future__ import annotations
@@ -13,25 +13,25 @@ from contextlib import suppress
 from hashlib import sha256
 
 SLOTS = 64
-"""More than a usual run has in flight and not yet written; beyond that the oldest are forgotten."""
+"""More than a usual run has in flight and not yet written. The oldest ones are overwritten."""
 
 MOST_BYTES = 32 * 1024 * 1024
-"""Bytes that the ring takes on the disk at most."""
+"""Maximum size of the ring on disk in bytes."""
 
-_HEAD = struct.Struct("<QQ32s")  # a slot's bytes, the chunk's, its hash
+_HEAD = struct.Struct("<QQ32s")  # the bytes of a slot, and of the chunk, and its hash
 _PAGE = 4096
 _LARGEST_SLOT = 16 * 1024 * 1024
 
 
 class KeptChunks:
-    """A ring of chunks in a file of this process's own. Safe from many threads.
+    """A ring of chunks in a file that only this process uses. Safe from many threads.
 
-    Nothing fails where the file cannot be read or written: the chunk is fetched then.
+    Errors of the file are ignored: the chunk is then fetched.
     """
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
-        self._lock = threading.Lock()  # for all below
+        self._lock = threading.Lock()  # guards the attributes below
         self._stride = 0
         self._next = 0
         self._places: dict[str, int] = {}
@@ -40,11 +40,11 @@ class KeptChunks:
             self._find()
 
     def is_empty(self) -> bool:
-        """Was no chunk ever kept?"""
+        """Return whether no chunk was ever kept."""
         return not self._stride
 
     def get(self, hash: str) -> bytes | None:
-        """The chunk of that hash, None where it is not there or not right."""
+        """Return the chunk of that hash; None if it is missing or damaged."""
         with self._lock:
             slot = self._places.get(hash)
         if slot is None:
@@ -58,7 +58,7 @@ class KeptChunks:
         return None
 
     def put(self, hash: str, data: bytes) -> None:
-        """Keep a chunk, in place of the oldest one."""
+        """Keep a chunk in place of the oldest one."""
         with self._lock:
             if not self._stride:
                 self._stride = -(-(_HEAD.size + len(data)) // _PAGE) * _PAGE
@@ -71,7 +71,7 @@ class KeptChunks:
             os.pwritev(self._descriptor, [head, data], slot * self._stride)
 
     def give_up(self) -> bool:
-        """Leave the space to others; False where that was done before."""
+        """Free the space. Return false if that was done before."""
         with self._lock:
             given_up, self._given_up = self._given_up, True
             self._places.clear()
@@ -83,7 +83,7 @@ class KeptChunks:
         return max(1, min(SLOTS, MOST_BYTES // self._stride))
 
     def _find(self) -> None:
-        """Look which chunks an earlier run has kept; the next ones take the places behind them."""
+        """Find the chunks that an earlier run kept. New ones are written after them."""
         head = os.pread(self._descriptor, _HEAD.size, 0)
         stride = _HEAD.unpack(head)[0] if len(head) == _HEAD.size else 0
         if not _PAGE <= stride <= _LARGEST_SLOT:

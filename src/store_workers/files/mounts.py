@@ -1,4 +1,4 @@
-"""Files that are mount points, as a container's bind mounts are: a rename cannot replace them."""
+"""Detects files that are mount points (bind mounts of containers): a rename cannot replace them."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import re
 from contextlib import suppress
 
 _TABLE = "/proc/self/mountinfo"
-_PLACE = 4  # the field of the mount point, counted from 0: proc(5)
+_PLACE = 4  # the field of the mount point, from 0: proc(5)
 
 
 def is_mount_point(path: str) -> bool:
-    """Is something mounted at this very name? False where the system does not tell."""
+    """Return whether this path is a mount point; false if the system does not tell."""
     folder, name = os.path.split(path)
     wanted = os.fsencode(os.path.join(os.path.realpath(folder or os.curdir), name))
     with suppress(OSError), open(_TABLE, "rb") as table:
@@ -20,6 +20,6 @@ def is_mount_point(path: str) -> bool:
 
 
 def _place(line: bytes) -> bytes:
-    """Where a line's mount is; blanks and the like stand in it as octal numbers."""
+    """Return the mount point of a line, in which spaces and similar are octal numbers."""
     fields = line.split(b" ", _PLACE + 1)
     return re.sub(rb"\\(\d{3})", lambda found: bytes([int(found[1], 8)]), fields[_PLACE])

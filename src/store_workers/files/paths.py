@@ -1,4 +1,4 @@
-"""File names, from the wire to the system."""
+"""Converts file names of messages to those of the system."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import os
 
 
 def system_path(path: str) -> str:
-    """A path from a message as this system takes it.
+    """Return a path from a message in the form that this system uses.
 
-    JSON is UTF-8, so a POSIX file name is the UTF-8 bytes of what the message says (with PEP 383
-    surrogates for bytes that are none), whatever the locale is.
+    JSON is UTF-8, so a POSIX file name is the UTF-8 bytes of the message's text (with PEP 383
+    surrogates for other bytes), whatever the locale.
     """
     if os.name == "nt":
         return path

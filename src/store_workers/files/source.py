@@ -1,4 +1,4 @@
-"""What an upload reads, once from its beginning to its end: any source, and a file."""
+"""The source of an upload, which is read once from beginning to end."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
 
 class Source:
-    """A stream of bytes with an end; what is read and checked alike whatever it comes from.
+    """A stream of bytes with an end: the part that is common to all sources.
 
-    `name` stands for it in sentences; `path` is in the errors where it has one. `total` is its
-    length in bytes where that is known. With `size` the stream must have exactly that many bytes;
-    with `digest` a `hashlib` object is fed with them. `check` is called again and again while the
-    stream gives nothing; what it raises ends the wait.
+    `name` is its name in messages; `path` is the path in errors, if it has one. `total` is its
+    length in bytes, if known. With `size`, the stream must have exactly that many bytes. `digest`,
+    a `hashlib` object, is updated with them. `check` is called repeatedly while waiting; an
+    exception from it ends the wait.
     """
 
     def __init__(
@@ -45,14 +45,14 @@ class Source:
 
     @property
     def spent(self) -> bool:
-        """Were bytes taken from what cannot be read again from its beginning?"""
+        """Return whether bytes were read from something that cannot be read again."""
         return False
 
     def fill(self, buffer: memoryview) -> int:
-        """Fill the buffer; a shorter count means that the stream has ended.
+        """Fill the buffer. A smaller count means that the stream has ended.
 
-        Raises `FILE_READ_FAILED`, and `FILE_MISMATCH` where the stream is not as long as it must
-        be: before its last bytes can be stored as if they were whole.
+        Raises `FILE_READ_FAILED`, and `FILE_MISMATCH` if the stream does not have the expected
+        length, before its last bytes can be stored.
         """
         filled = 0
         while filled < len(buffer):
@@ -68,11 +68,11 @@ class Source:
         return filled
 
     def changed(self) -> bool:
-        """Is what was read maybe no state that the source ever was in?"""
+        """Return whether the source may have changed while it was read."""
         return False
 
     def close(self) -> None:
-        """Let go of the stream; raises `FILE_READ_FAILED` where that tells of an error."""
+        """Close the stream. Raises `FILE_READ_FAILED` if that reports an error."""
         descriptor, self._descriptor = self._descriptor, -1
         if descriptor < 0:
             return
@@ -82,7 +82,7 @@ class Source:
             raise self._error(error) from None
 
     def _ended(self) -> None:
-        """Nothing more will come: raises what makes that no good end."""
+        """Check the end of the stream; raises if it is not a success."""
 
     def _read(self, buffer: memoryview) -> int:
         while True:
@@ -114,7 +114,7 @@ class Source:
 
 
 class FileSource(Source):
-    """A regular file, or anything else that can be read: a FIFO, a descriptor of the owner's."""
+    """A regular file or anything else that can be read: a FIFO, a descriptor of the owner."""
 
     def __init__(
         self,
@@ -142,13 +142,13 @@ class FileSource(Source):
 
     @property
     def spent(self) -> bool:
-        """Were bytes taken from what cannot be read again from its beginning?"""
+        """Return whether bytes were read from something that cannot be read again."""
         return self.read_bytes > 0 and not (self._always_ready and self._named)
 
     def changed(self) -> bool:
-        """Did the file's size or modification time move, or was it replaced, while it was read?
+        """Return whether the file's size or modification time changed, or the file was replaced.
 
-        Inodes are not compared: some mounts give a file another number at each look.
+        Inodes are not compared: on some mounts a file's number changes.
         """
         if not self._always_ready:
             return False

@@ -1,4 +1,4 @@
-"""Long runs of zeros, which a new file need not hold: what is never written reads as zeros."""
+"""Long runs of zeros, which become holes: parts of a file that were never written read as zeros."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 BLOCK = 4096
-"""Bytes that a hole's ends are multiples of: what most file systems give space by."""
+"""The ends of holes are multiples of this: the block size of most file systems, in bytes."""
 
 SHORTEST_HOLE = 64 * 1024
-"""Bytes below which a run of zeros is written: many small holes would scatter the file."""
+"""Shorter runs of zeros are written: many small holes would fragment the file."""
 
 _ZEROS = bytes(SHORTEST_HOLE)
 _BLOCK_OF_ZEROS = bytes(BLOCK)
 
 
 def stretches(data: bytes, offset: int) -> Iterator[tuple[int, int]]:
-    """The (begin, end) of all in `data` that has to be written at `offset` of a new file."""
+    """Yield (begin, end) of the parts of `data` to write at `offset` of a new file."""
     begin = 0
     block = -offset % BLOCK
     while block + SHORTEST_HOLE <= len(data):

@@ -1,4 +1,4 @@
-"""Making files and names durable, also on file systems that lack some of the calls for it."""
+"""Makes files and names durable, also on file systems without some of the calls for it."""
 
 from __future__ import annotations
 
@@ -12,32 +12,32 @@ UNSYNCABLE = frozenset(
     for name in ("EINVAL", "ENOTSUP", "EOPNOTSUPP", "ENOSYS", "EBADF", "EISDIR", "ENOTTY")
     if hasattr(errno, name)
 )
-"""What a sync says where there is nothing to sync, or no such call: a pipe, some network mounts."""
+"""Errors if there is nothing to sync, or no such call: pipes, some network mounts."""
 
 REFUSED = UNSYNCABLE | {errno.EACCES, errno.EPERM}
-"""What a directory's sync says as well, on file systems that let nobody sync one."""
+"""Further errors of file systems that do not sync directories."""
 
 OWN_DESCRIPTORS = "/proc/self/fd"
 
 
 def sync_file(descriptor: int) -> None:
-    """Make a file's content durable. macOS needs another call than fsync for the drive's cache.
+    """Make a file's content durable. macOS needs another call to flush the drive's cache.
 
-    Raises `OSError`, also where the file system has no such call.
+    Raises `OSError`, also if the file system has no such call.
     """
     if sys.platform == "darwin":
         import fcntl
 
-        with suppress(OSError):  # not every file system there has it
+        with suppress(OSError):  # not every file system supports it
             fcntl.fcntl(descriptor, fcntl.F_FULLFSYNC)
             return
     os.fsync(descriptor)
 
 
 def sync_if_possible(descriptor: int) -> None:
-    """Make durable what was written to anything: a device, a pipe, a file of the owner's.
+    """Make durable what was written to a device, a pipe or a descriptor of the owner.
 
-    Raises `OSError` for every failure but that there is nothing to sync.
+    Raises `OSError`, except if there is nothing to sync.
     """
     try:
         sync_file(descriptor)
@@ -47,9 +47,9 @@ def sync_if_possible(descriptor: int) -> None:
 
 
 def sync_directory(directory: str) -> None:
-    """Make the names in a directory durable; nothing where directories cannot be opened.
+    """Make the names in a directory durable. Does nothing if directories cannot be opened.
 
-    Some network file systems cannot sync a directory, and need not: fsync(2).
+    Some network file systems cannot sync a directory: fsync(2).
     """
     if os.name == "nt":
         return
@@ -64,10 +64,10 @@ def sync_directory(directory: str) -> None:
 
 
 class SyncedDirectory:
-    """A directory whose names will be made durable: tried at once, so that it cannot fail later.
+    """A directory to sync later. This is tried on creation, so that it does not fail later.
 
-    Raises `OSError` where the directory is missing or its disk fails. Where it may not be read
-    (mode 0300), or cannot be synced, its whole file system is synced instead.
+    Raises `OSError` if the directory is missing or its disk fails. If it may not be read (mode
+    0300) or cannot be synced, its whole file system is synced instead.
     """
 
     def __init__(self, path: str) -> None:
@@ -83,13 +83,13 @@ class SyncedDirectory:
                 raise
 
     def short_path(self) -> str | None:
-        """Another path of the directory, of some twenty characters; None where there is none."""
+        """Another path of the directory, of some twenty characters; None if there is none."""
         if self._descriptor < 0 or not os.path.isdir(OWN_DESCRIPTORS):
             return None
         return f"{OWN_DESCRIPTORS}/{self._descriptor}"
 
     def sync(self, file: int) -> None:
-        """Make the names durable; `file` is the descriptor of a file in it. Raises nothing."""
+        """Make the names durable; `file` is the descriptor of a file in it. Does not raise."""
         if self._descriptor >= 0:
             with suppress(OSError):
                 os.fsync(self._descriptor)
@@ -97,14 +97,14 @@ class SyncedDirectory:
         sync_file_system(file)
 
     def close(self) -> None:
-        """Let go of the directory."""
+        """Close the directory."""
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
 
 
 def sync_file_system(descriptor: int) -> None:
-    """Sync the file system that a file lies in (syncfs(2), Linux). Raises nothing."""
+    """Sync the file system of a file (syncfs(2), Linux). Does not raise."""
     with suppress(ImportError, AttributeError, OSError):
         import ctypes
 

@@ -1,4 +1,4 @@
-"""The file of a download: written aside and renamed, or written straight through."""
+"""The target of a download: a temporary file that is renamed, or a stream."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ if TYPE_CHECKING:
     WriteAt = Callable[[bytes, int], None]
 
     class Target(Protocol):
-        """Takes the file's bytes in order; in any order where there is a `write_at`.
+        """Receives the file's bytes in order; in any order if there is a `write_at`.
 
-        `spent`: were bytes written to what cannot be written again from its beginning?
+        `spent`: bytes were written to something that cannot be rewound.
         """
 
         @property
@@ -50,9 +50,9 @@ if TYPE_CHECKING:
 
 
 class ReplacedFile:
-    """A regular file: nothing shows under its name before it is whole and durable.
+    """A regular file, which appears under its name when it is complete and durable.
 
-    Long runs of zeros are left out of it, which costs no space and reads the same.
+    Long runs of zeros become holes.
     """
 
     spent = False
@@ -65,24 +65,24 @@ class ReplacedFile:
         self._path = path
         self._position = 0
         self._lock = threading.Lock()
-        self._end = 0  # of the holes that may be the file's last bytes; guarded by the lock
+        self._end = 0  # the end of holes, which can be the end of the file; guarded by the lock
 
     @property
     def write_at(self) -> WriteAt | None:
-        """Write bytes at an offset; None where the system has no call for it."""
+        """A function that writes bytes at an offset; None if the system has no call for it."""
         return self._write_at if hasattr(os, "pwrite") else None
 
     @property
     def directory(self) -> str:
-        """The directory that the file lies in."""
+        """The directory of the file."""
         return directory_of(system_path(self._path))
 
     def tidy_up(self) -> None:
-        """Remove what killed workers left beside the file, once it is old enough."""
+        """Remove old temporary files of killed workers beside the file."""
         remove_stale_files(self.directory)
 
     def write(self, data: bytes) -> None:
-        """Append bytes; raises `WorkerError`."""
+        """Append bytes. Raises `WorkerError`."""
         if hasattr(os, "pwrite"):
             self._write_at(data, self._position)
             self._position += len(data)
@@ -104,7 +104,7 @@ class ReplacedFile:
                 self._end = max(self._end, offset + len(data))
 
     def commit(self) -> None:
-        """Give the file its name; raises `WorkerError`."""
+        """Give the file its name. Raises `WorkerError`."""
         try:
             if self._end > os.fstat(self._file.descriptor).st_size:
                 write_all_at(self._file.descriptor, memoryview(b"\0"), self._end - 1)
@@ -113,12 +113,12 @@ class ReplacedFile:
             raise failure(error, self._path) from None
 
     def close(self) -> None:
-        """Let go of the file, whatever became of it."""
+        """Close the file, whether it was completed or not."""
         self._file.close()
 
 
 class PassedThrough:
-    """A FIFO, a device or a descriptor of the owner's: bytes go out as they come."""
+    """A FIFO, a device or a descriptor of the owner: bytes are written as they arrive."""
 
     write_at: WriteAt | None = None
 
@@ -133,11 +133,11 @@ class PassedThrough:
             raise failure(error, path) from None
         self._waits = stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode) or os.isatty(self._descriptor)
         blocking = getattr(os, "get_blocking", lambda _descriptor: False)
-        # What is ready for some bytes keeps a longer write waiting, which nothing could end.
+        # A longer write could block, although the descriptor is ready, and could not be ended.
         self._most = ATOMIC_WRITE if self._waits and blocking(self._descriptor) else None
 
     def write(self, data: bytes) -> None:
-        """Append bytes, waiting for whoever reads them; raises `WorkerError`."""
+        """Append bytes, waiting for their reader. Raises `WorkerError`."""
         rest = memoryview(data)
         try:
             while rest:
@@ -156,7 +156,7 @@ class PassedThrough:
             return 0
 
     def commit(self) -> None:
-        """Make durable what can be, and close; what either says of an error counts."""
+        """Sync, if possible, and close. Raises an error of either."""
         try:
             sync_if_possible(self._descriptor)
             descriptor, self._descriptor = self._descriptor, -1
@@ -165,7 +165,7 @@ class PassedThrough:
             raise failure(error, self._path) from None
 
     def close(self) -> None:
-        """Let go of it, whatever became of it."""
+        """Close it."""
         descriptor, self._descriptor = self._descriptor, -1
         if descriptor >= 0:
             with suppress(OSError):
@@ -175,10 +175,10 @@ class PassedThrough:
 def open_target(
     path: str, files: TemporaryFiles, check: Callable[[], None] = lambda: None
 ) -> Target:
-    """The target that a path asks for; raises `WorkerError`.
+    """Return the target for a path. Raises `WorkerError`.
 
-    `check` is called again and again while a FIFO or the like makes the run wait; what it raises
-    ends the wait.
+    `check` is called repeatedly while waiting for a FIFO or similar; an exception from it ends the
+    wait.
     """
     if named_descriptor(path) is not None:
         return PassedThrough(path, check)
@@ -194,5 +194,5 @@ def open_target(
 
 
 def failure(error: OSError, path: str) -> WorkerError:
-    """The error of a file that cannot be written."""
+    """Return the error of a file that cannot be written."""
     return file_error(error, path, ErrorCode.FILE_WRITE_FAILED)

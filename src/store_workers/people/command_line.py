@@ -1,7 +1,7 @@
-"""The command line for people, as the messages that it stands for.
+"""Translates a command line into messages.
 
-Verbs do nothing that a message cannot: what is given here is put into the fields of a message and
-checked by its decoder. Loaded only where there are arguments.
+A verb can do nothing that a message cannot: arguments become fields of a message, which the decoder
+of messages checks. Loaded only if there are arguments.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ COMMON_SETTINGS = {
 
 
 class WrongCommandLine(Exception):
-    """What was typed is not a command; `usage` is the line that shows how one looks."""
+    """The command line is wrong; `usage` is a line that shows the correct form."""
 
     def __init__(self, problem: str, usage: str) -> None:
         super().__init__(problem)
@@ -78,9 +78,8 @@ class WrongCommandLine(Exception):
 class Command:
     """What a command line asks for.
 
-    `messages` are its messages in order, without their `id`; `paths` names the file of each as it
-    was typed. `is_json`: are the events to be printed? `streams`: does standard input, or output,
-    stand for a file?
+    `messages` are its messages in order, without `id`; `paths` are their files, as typed.
+    `is_json`: print the events.
     """
 
     def __init__(self, messages: list[Message], paths: list[str], *, is_json: bool) -> None:
@@ -90,12 +89,12 @@ class Command:
 
     @property
     def has_stream(self) -> bool:
-        """Does a standard stream stand for a file?"""
+        """Return whether a standard stream is used as a file."""
         return any(message.get("path") == STANDARD_STREAM for message in self.messages)
 
 
 def parse(arguments: list[str]) -> Command:
-    """Read a command line. Raises `WrongCommandLine`; ends by `SystemExit` where help was shown."""
+    """Parse a command line. Raises `WrongCommandLine`, or `SystemExit` after help was printed."""
     command: list[str] | None = None
     typed = list(takewhile(lambda word: word != "--", arguments))
     if "--command" in typed and len(typed) < len(arguments):
@@ -164,7 +163,7 @@ def _common(given: argparse.Namespace) -> Message:
 
 
 class _Parser(argparse.ArgumentParser):
-    """A parser that says in one line what is wrong, below one line that shows what is right."""
+    """A parser that raises `WrongCommandLine` in place of printing and exiting."""
 
     def error(self, message: str) -> NoReturn:
         raise WrongCommandLine(message, self.format_usage().strip())
@@ -284,7 +283,7 @@ def option(name: str, *, on: bool = True) -> str:
 
 
 def _quantity(text: str) -> int:
-    """A number, in which K, M, G and T stand for powers of 1024."""
+    """Parse a number; K, M, G and T are powers of 1024."""
     match = _QUANTITY.fullmatch(text)
     if match is None:
         raise argparse.ArgumentTypeError(f"expected a number such as 32 or 10M, got {text!r}")
@@ -292,7 +291,7 @@ def _quantity(text: str) -> int:
 
 
 def _range(text: str) -> Message:
-    """`OFFSET:LENGTH`, of which the length may be missing: up to the end."""
+    """Parse `OFFSET:LENGTH`. Without a length, the range extends to the end."""
     offset, colon, length = text.partition(":")
     found = {"offset": _quantity(offset or "0")}
     if not colon:
@@ -301,10 +300,10 @@ def _range(text: str) -> Message:
 
 
 def program_name() -> str:
-    """What the program was started as."""
+    """Return the name under which the program was started."""
     return os.path.basename(sys.argv[0]) or "store-workers.pyz"
 
 
 def _on_the_wire(text: str) -> str:
-    """An argument as a message spells it: its bytes as UTF-8, whatever the locale is."""
+    """Return an argument as a message spells it: its bytes as UTF-8, whatever the locale."""
     return text if os.name == "nt" else os.fsencode(text).decode("utf-8", "surrogateescape")

@@ -76,7 +76,7 @@ def help_on(topic: str = "") -> str:
 
 
 def help_text() -> str:
-    """One screen, in ASCII: verbs, messages to paste, exit status, flags."""
+    """Return the overview: verbs, example messages, exit status and flags, on one screen."""
     return """\
 store-workers puts files into a chunk store and gets them back.
 
@@ -104,14 +104,14 @@ Exit status: 0 success, 1 failure, 2 message or command line not accepted,
 
 
 def protocol_text() -> str:
-    """The page `docs/protocol.md`, which is in the artifact beside the sources."""
+    """Return the page `docs/protocol.md`, which the artifact contains beside the sources."""
     import os
 
     import store_workers
     from store_workers.people.page import as_text
 
     loader: Any = store_workers.__loader__
-    for folder in store_workers.__path__:  # that of the compiled code, and that of the sources
+    for folder in store_workers.__path__:  # the folders of the compiled code and of the sources
         try:
             page: bytes = loader.get_data(os.path.join(folder, "protocol.md"))
         except OSError:
@@ -121,7 +121,7 @@ def protocol_text() -> str:
 
 
 def version_text() -> str:
-    """The version of the worker, of its codec, of the bundled libraries and of Python."""
+    """Return the versions of the worker, its codec, the bundled libraries and Python."""
     from store_workers import __version__
     from store_workers.stream.codec import library_version
 
@@ -132,7 +132,7 @@ def version_text() -> str:
 
 
 def module_version(name: str) -> str:
-    """The version of a library that may be missing where the worker runs without its artifact."""
+    """Return the version of a library, which can be missing if the artifact is not used."""
     from importlib import import_module
 
     try:
@@ -142,7 +142,7 @@ def module_version(name: str) -> str:
 
 
 def schema_text() -> str:
-    """The JSON Schema of the wire."""
+    """Return the JSON Schema of messages and events."""
     import json
 
     from store_workers.wire.schema import schema

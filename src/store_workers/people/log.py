@@ -1,8 +1,8 @@
-"""Lines for operators on standard error, one per event and per try, where they ask for them.
+"""Log lines for operators on standard error: one per event and per try, on request.
 
-A line is `name=value` pairs (logfmt): what holds a space, a quote or an equals sign is a JSON
-string. It holds what events hold, which is free of secrets, and nothing else of the message but
-its path, its type and the store's name as error messages have it.
+A line is `name=value` pairs (logfmt). A value with a space, a quote or an equals sign is a JSON
+string. A line has the fields of an event, which contain no secrets, and of the message only path,
+type and the store's name without secrets.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ LEVELS = {
     EventType.WARNING: WARNING,
     EventType.ERROR: ERROR,
 }
-"""How much an event matters; one that ends a message well is `INFO`."""
+"""The level of each event type. The success of a message is `INFO`."""
 
 RENAMED = {"index": "chunk", "attempts": "attempt"}
 LEFT_OUT = frozenset({"hashes"})
@@ -43,16 +43,16 @@ LEFT_OUT = frozenset({"hashes"})
 
 
 class Log:
-    """An observer of the events (`writer.Observer`) that logs each that matters.
+    """An observer of the events (`writer.Observer`) that logs those of the chosen level.
 
-    `level` is what the variable says. A word that is none of `CHOICES` counts as "info", and the
-    first line says so: a slip in a service's configuration should stop no transfer and hide
-    nothing.
+    `level` is the value of the variable. A word that is not one of `CHOICES` counts as "info", and
+    the first line says so: a mistake in a service's configuration must neither stop transfers nor
+    hide lines.
     """
 
     def __init__(self, level: str, stream: StandardError) -> None:
         word = level.strip().lower()
-        # A logger of its own, and not one of the process: two runs do not share it.
+        # Not a logger of the process, since two runs must not share it.
         self._logger = logging.Logger("store_workers", CHOICES.get(word, INFO))  # noqa: LOG001
         handler = logging.StreamHandler(stream)
         handler.setFormatter(Logfmt())
@@ -62,9 +62,9 @@ class Log:
             self._log(WARNING, "LOG", {"message": told})
 
     def begin(self, message: Message, store: str, progress: Callable[[], Event]) -> None:
-        """Note that the work begins."""
+        """Log the start of the work."""
         settings = message.settings
-        # Only the program: its arguments may hold secrets.
+        # Only the program, since its arguments can contain secrets.
         words = getattr(message, "command", None)
         command = {"command": words[0]} if words else {}
         self._log(
@@ -82,7 +82,7 @@ class Log:
         )
 
     def tried(self, id: str | None, result: Try) -> None:
-        """Note one try of a chunk and how long it took."""
+        """Log one try of a chunk with its duration."""
         self._log(
             DEBUG,
             "TRY",
@@ -98,10 +98,10 @@ class Log:
         )
 
     def before(self) -> None:
-        """An event is about to be written: nothing to do."""
+        """Do nothing before an event is written."""
 
     def after(self, event: Event, id: str | None) -> None:
-        """Note an event that was written."""
+        """Log an event that was written."""
         fields = {
             RENAMED.get(name, name): value
             for name, value in event.encode().items()
@@ -110,10 +110,10 @@ class Log:
         self._log(LEVELS.get(event.type, INFO), event.type.value, fields, id)
 
     def tick(self) -> None:
-        """Time has passed: nothing to do."""
+        """Do nothing from time to time."""
 
     def close(self) -> None:
-        """The run is over: nothing is kept back."""
+        """Do nothing at the end: lines are not buffered."""
 
     def _log(self, level: int, event: str, fields: dict[str, Any], id: str | None = None) -> None:
         if self._logger.isEnabledFor(level):
@@ -121,10 +121,10 @@ class Log:
 
 
 class Logfmt(logging.Formatter):
-    """Makes a record a line of `name=value` pairs."""
+    """Formats a record as a line of `name=value` pairs."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """The record's line: its time, its level, its event, then what the event holds."""
+        """Return the line of a record: time, level, event, then the fields of the event."""
         pairs = {
             "time": rfc3339(record.created),
             "level": record.levelname.lower(),
@@ -137,7 +137,7 @@ class Logfmt(logging.Formatter):
 
 
 def rfc3339(moment: float) -> str:
-    """A time in UTC, to the millisecond."""
+    """Return a time in UTC, to the millisecond."""
     whole = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(moment))
     return f"{whole}.{int(moment * 1000) % 1000:03d}Z"
 
@@ -145,6 +145,8 @@ def rfc3339(moment: float) -> str:
 def _value(value: Any) -> str:
     if not isinstance(value, str):
         return dumps(value)
-    text = str.__str__(value)  # also of a word of a closed set, whose own text has its class's name
+    text = str.__str__(
+        value
+    )  # also for a member of an enumeration, whose str() has the name of its class
     plain = text and text.isascii() and text.isprintable() and not set(' "=\\') & set(text)
     return text if plain else dumps(text)

@@ -12,9 +12,9 @@ _CELL = re.compile(r"(?<!\\)\|")
 
 
 def as_text(markdown: str) -> str:
-    """Return a page wrapped to `WIDTH`: rows of tables as items, links as their words.
+    """Return a page wrapped to `WIDTH`, with rows of tables as items and links as their text.
 
-    Code stays as it is, whatever its width.
+    Code is not changed, whatever its width.
     """
     lines: list[str] = []
     head: list[str] = []
@@ -44,7 +44,7 @@ def _paragraph(text: str) -> list[str]:
 
 
 def _item(head: list[str], cells: list[str]) -> list[str]:
-    """A row of a table: its first cell, and below it the others."""
+    """Return a row of a table as lines: its first cell, and below it the others."""
     if not any(cell.strip("-") for cell in cells):
         return [""]  # the line between the head and the rows
     if head[1:2] == ["type"]:

@@ -1,7 +1,7 @@
-"""A bar for the person at the terminal, and one line for each file that is done.
+"""A progress bar for a person at a terminal, and one line for each completed file.
 
-tqdm draws the bar: its width, its rate, what is left. It is imported once a run has lasted a
-moment: a short run shows its last line only.
+tqdm draws the bar. It is imported only when a run takes longer than a moment: a short run shows
+only its last line.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ if TYPE_CHECKING:
 
 CLEAR_LINE = "\r\x1b[K"
 REFRESH = 0.1
-"""Seconds between two drawings at least."""
+"""Minimum number of seconds between two drawings."""
 
 LONGEST_NAME = 24
 NARROWEST = 40
-"""Columns below which a terminal is not believed."""
+"""A terminal that reports fewer columns is treated as one of unknown width."""
 
 USUAL_COLUMNS = 80
 WITH_TOTAL = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}, {speed}{postfix}]"
@@ -49,11 +49,10 @@ WITHOUT_TOTAL = "{desc}: {n_fmt}{unit} [{elapsed}, {speed}{postfix}]"
 
 
 class ProgressBar:
-    """An observer of the events (`writer.Observer`) that shows how far the run is.
+    """An observer of the events (`writer.Observer`) that shows the progress of the run.
 
-    `on_screen` says that the events themselves go to a terminal as well: then the bar makes room
-    for each of them. `tells_files`, `tells_failures`: is it up to the bar to say that a file is
-    done, that one failed?
+    `on_screen`: the events are written to a terminal too, so the bar is removed before each of
+    them. `tells_files`, `tells_failures`: the bar reports completed files, and failures.
     """
 
     def __init__(
@@ -70,34 +69,34 @@ class ProgressBar:
         self._tells_files = tells_files
         self._tells_failures = tells_failures
         self._clock = clock
-        self._lock = threading.Lock()  # held while something is drawn
-        self._writing = False  # an event is being written: nothing is drawn into it
+        self._lock = threading.Lock()  # held while drawing
+        self._writing = False  # true while an event is written: nothing is drawn then
         self._began = clock()
         self._drawn: float | None = None
         self._retries = 0
         self._under_way: dict[str | None, tuple[Message, Callable[[], Progress]]] = {}
         self._files = 0
-        self._files_moved = 0  # bytes of the files that are done
+        self._files_moved = 0  # bytes of completed files
         self._bar: Any = None
 
     def begin(self, message: Message, store: str, progress: Callable[[], Progress]) -> None:
-        """The work for a message begins; `progress` says how far it is."""
+        """Begin with a message; `progress` returns its state."""
         with self._lock:
             self._files += 1
             self._under_way[message.id] = message, progress
 
     def tried(self, id: str | None, result: Try) -> None:
-        """A chunk was tried: what came of it is reported by its event."""
+        """Do nothing for a try: its event reports the result."""
 
     def before(self) -> None:
-        """An event is about to be written: make room for it where it will show."""
+        """Remove the bar before an event is written to the same terminal."""
         with self._lock:
             self._writing = True
             if self._on_screen:
                 self._clear()
 
     def after(self, event: Event, id: str | None) -> None:
-        """An event was written; one that ends a file is reported."""
+        """Report the end of a file after its event was written."""
         if isinstance(event, ChunkRetry):
             self._retries += 1
         with self._lock:
@@ -113,7 +112,7 @@ class ProgressBar:
                 self._stream.write(line + "\n")
 
     def tick(self) -> None:
-        """Draw the bar, unless that was just done or an event is being written."""
+        """Draw the bar, unless it was just drawn or an event is being written."""
         now = self._clock()
         if now - (self._drawn or self._began) < REFRESH or not self._lock.acquire(blocking=False):
             return
@@ -125,7 +124,7 @@ class ProgressBar:
             self._lock.release()
 
     def close(self) -> None:
-        """The run is over, with or without a last event: leave no half line."""
+        """End the bar's line at the end of the run, with or without a last event."""
         if self._lock.acquire(timeout=REFRESH):
             if self._under_way:
                 self._clear()
@@ -157,10 +156,10 @@ class ProgressBar:
         bar.unit, bar.unit_scale = ("iB", True) if is_bytes else (" chunks", False)
         bar.set_description_str(name, refresh=False)
         bar.set_postfix_str(", ".join(notes), refresh=False)
-        bar.update(max(0, done - bar.n))  # draws it, too
+        bar.update(max(0, done - bar.n))  # this also draws the bar
 
     def _summary(self, event: Event) -> str:
-        """What is said of a file that is done, or failed; "" where that is up to others."""
+        """Return the line for a completed or failed file; "" if the bar does not report it."""
         seconds = self._clock() - self._began
         if isinstance(event, ErrorEvent):
             if not self._tells_failures:
@@ -193,21 +192,21 @@ class ProgressBar:
 
 
 def new_bar(stream: StandardError, seconds: float) -> Any:
-    """A bar of tqdm's for what has been going on for some seconds."""
+    """Return a tqdm bar for work that began some seconds ago."""
     from tqdm.std import tqdm
 
     class Bar(tqdm):  # type: ignore[type-arg]
-        monitor_interval = 0  # no thread of its own: it is drawn on request
+        monitor_interval = 0  # no monitoring thread: the bar is drawn on request
 
         @property
         def format_dict(self) -> dict[str, Any]:
-            """What its formats can name: its own rate counts in thousands whatever the unit is."""
+            """Return the values for the format: tqdm's own rate is not in binary units."""
             fields = dict(super().format_dict)
             rate = fields["rate"] or fields["n"] / max(fields["elapsed"], REFRESH)
             speed = f"{size_text(rate)}/s" if self.unit_scale else f"{rate:.1f}{self.unit}/s"
             return {**fields, "speed": speed}
 
-    Bar.set_lock(threading.RLock())  # else it makes one that processes could share
+    Bar.set_lock(threading.RLock())  # otherwise tqdm creates a lock that processes can share
     is_believed = columns_of(stream) >= NARROWEST
     bar = Bar(
         file=Leftmost(stream),
@@ -219,7 +218,7 @@ def new_bar(stream: StandardError, seconds: float) -> Any:
         ascii=not speaks_unicode(),
         mininterval=0,
         miniters=0,
-        delay=1e-9,  # nothing is drawn before there is something to show
+        delay=1e-9,  # nothing is drawn before the first update
     )
     bar.start_t -= seconds
     bar.last_print_t -= seconds
@@ -227,7 +226,7 @@ def new_bar(stream: StandardError, seconds: float) -> Any:
 
 
 def columns_of(stream: StandardError) -> int:
-    """How wide the terminal is; 0 where that is not known."""
+    """Return the width of the terminal; 0 if it is not known."""
     try:
         return os.get_terminal_size(stream.fileno()).columns
     except OSError:
@@ -235,10 +234,9 @@ def columns_of(stream: StandardError) -> int:
 
 
 class Leftmost:
-    """Standard error, where the cursor goes back to the left behind each drawing.
+    """Standard error, with the cursor returned to the left after each drawing.
 
-    Whatever else is written to this terminal, such as the events by way of `tee`, then starts on
-    a column of its own.
+    Other output to this terminal, such as events through `tee`, then begins in the first column.
     """
 
     def __init__(self, stream: StandardError) -> None:
@@ -252,7 +250,7 @@ class Leftmost:
 
 
 def name_of(message: Message) -> str:
-    """What the bar calls a file: its name, its manifest's, or that of the program it comes from."""
+    """Return the bar's name of a file: its own name, its manifest's, or that of the command."""
     path = getattr(message, "path", None) or getattr(message, "manifest", None)
     program = (getattr(message, "command", None) or [""])[0]
     name = shown(os.path.basename(path or program))
@@ -260,16 +258,16 @@ def name_of(message: Message) -> str:
 
 
 def speaks_unicode() -> bool:
-    """Can the terminal show other characters than ASCII?"""
+    """Return whether the terminal can show characters other than ASCII."""
     from locale import getpreferredencoding
 
     return getpreferredencoding(False).lower().replace("-", "") == "utf8"
 
 
 def position(at: Progress) -> tuple[int, int | None, int]:
-    """Where a run is: (done, of how much, bytes of the file moved).
+    """Return the state of a run: (done, total, bytes of the file moved).
 
-    In bytes where the file's size is known, else in chunks, of which a download knows the number.
+    In bytes if the size of the file is known, otherwise in chunks.
     """
     if isinstance(at, UploadProgress):
         return at.read_bytes, at.total_bytes, at.read_bytes
@@ -281,16 +279,16 @@ def position(at: Progress) -> tuple[int, int | None, int]:
 
 
 def details(at: Progress) -> list[str]:
-    """What has passed at the store's end."""
+    """Return the bytes moved to or from the store."""
     if isinstance(at, UploadProgress):
         return [f"{size_text(at.stored_bytes)} stored"]
     return [f"{size_text(at.fetched_bytes)} fetched"]
 
 
 def size_text(size: float) -> str:
-    """A number of bytes for people."""
+    """Return a number of bytes for people."""
     unit = 0
-    while size >= 1000 and unit < len(UNITS) - 1:  # never four digits before the point
+    while size >= 1000 and unit < len(UNITS) - 1:  # never four digits before the decimal point
         size /= 1024
         unit += 1
     return f"{size:.0f} B" if not unit else f"{size:.1f} {UNITS[unit]}"
@@ -300,5 +298,5 @@ UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 
 
 def count_text(count: int, one: str, many: str) -> str:
-    """A number with its noun."""
+    """Return a number with its noun."""
     return f"{count} {one if count == 1 else many}"

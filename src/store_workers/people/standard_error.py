@@ -1,4 +1,4 @@
-"""Standard error, written to without ever waiting for whoever should read it."""
+"""Standard error, written without waiting for its reader."""
 
 from __future__ import annotations
 
@@ -9,14 +9,13 @@ from store_workers.polling import ATOMIC_WRITE, is_ready
 DESCRIPTOR = 2
 
 PATIENCE = 0.1
-"""Seconds that a reader is waited for, once: from then on what it does not take is dropped."""
+"""Seconds to wait for a reader, once. After that, text that it does not accept is dropped."""
 
 
 class StandardError:
-    """Takes text for people and operators; what nobody reads in time is lost.
+    """Accepts text for people and operators. Text that nobody reads in time is dropped.
 
-    A terminal that is held (Ctrl-S) or a pipe that nobody empties must hold up neither the work
-    nor its end.
+    A stopped terminal (Ctrl-S) or a full pipe must delay neither the work nor its end.
     """
 
     def __init__(self, descriptor: int = DESCRIPTOR) -> None:
@@ -24,7 +23,7 @@ class StandardError:
         self._patience = PATIENCE
 
     def write(self, text: str) -> int:
-        """Write a text, or as much of it as is taken; the number of its characters."""
+        """Write a text, or as much of it as is accepted. Return its number of characters."""
         data = memoryview(text.encode("utf-8", "replace"))
         while data:
             if not is_ready(self._descriptor, self._patience, readable=False):
@@ -33,17 +32,17 @@ class StandardError:
             self._patience = PATIENCE
             try:
                 data = data[os.write(self._descriptor, data[:ATOMIC_WRITE]) :]
-            except OSError:  # closed, or full: there is nobody to tell
+            except OSError:  # closed or full: this cannot be reported
                 break
         return len(text)
 
     def flush(self) -> None:
-        """Nothing is kept back."""
+        """Do nothing: text is not buffered."""
 
     def isatty(self) -> bool:
-        """Is it a terminal?"""
+        """Return whether it is a terminal."""
         return os.isatty(self._descriptor)
 
     def fileno(self) -> int:
-        """The descriptor, for those who ask a terminal for its size."""
+        """Return the descriptor, for functions that query the terminal's size."""
         return self._descriptor

@@ -1,7 +1,7 @@
-"""Verbs: a command line is made into messages, and what becomes of them into lines for people.
+"""Verbs: runs the messages of a command line and prints results for people.
 
-On standard output stands what the next program wants: of an upload `<manifest>  <path>`, as
-sha256sum prints it. On standard error a failure is one line that a person can act on.
+Standard output has what the next program needs: for an upload `<manifest>  <path>`, in the format
+of sha256sum. On standard error, a failure is one line with a remedy.
 """
 
 from __future__ import annotations
@@ -45,24 +45,24 @@ HINTS = {
     ErrorCode.CANCELLED: "run the same command again to continue",
     ErrorCode.INTERNAL: "please report it, with what STORE_WORKERS_DEBUG=1 shows",
 }
-"""What a person can do about a failure, where its sentence does not say it."""
+"""The remedy for a failure, if its message does not contain one."""
 
 
 def prepare(arguments: list[str], stderr: StandardError) -> Invocation | int:
-    """What a command line asks for; or the exit status, where that is all there is to do."""
+    """Return the invocation of a command line, or the exit status if nothing is left to do."""
     try:
         return Invocation(parse(arguments), stderr)
     except WrongCommandLine as wrong:
         stderr.write(f"{wrong.usage}\n{program_name()}: {wrong.problem}\n")
         return 2
-    except SystemExit as ended:  # help was shown
+    except SystemExit as ended:  # help was printed
         return int(ended.code or 0)
 
 
 class Invocation:
-    """One command: its messages in a pipe, its standard streams moved out of the way.
+    """One command: its messages in a pipe, its standard streams on other descriptors.
 
-    `messages` and `events` are the descriptors for the run: what it reads, and where it writes.
+    `messages` and `events` are the descriptors that the run reads from and writes to.
     """
 
     def __init__(self, command: Command, stderr: StandardError) -> None:
@@ -76,22 +76,22 @@ class Invocation:
 
     @property
     def is_single(self) -> bool:
-        """Is there but one file?"""
+        """Return whether there is only one file."""
         return len(self._command.messages) == 1
 
     def printer(self, inner: Observer | None) -> Observer | None:
-        """Who sees the events: `inner`, and whoever prints lines, but where events are printed."""
+        """Return the observer: a `Printer` around `inner`, or `inner` with `--json`."""
         if self._command.is_json:
             return inner
         self._printer = Printer(self._command.paths, self._stdout, self._stderr, inner)
         return self._printer
 
     def status(self, status: int) -> int:
-        """The exit status for that of the run: what could not be printed is not a success."""
+        """Return the exit status: a success that could not be printed is a failure."""
         return 1 if status == 0 and self._printer is not None and self._printer.failed else status
 
     def _replace_streams(self, stdin: int) -> None:
-        """Let standard input, or output, be a file as any other that an owner hands over."""
+        """Name standard input or output as a descriptor that an owner passes on."""
         for message in self._command.messages:
             if message.get("path") == STANDARD_STREAM:
                 number = stdin if message["type"] == "UPLOAD_START" else self._stdout
@@ -100,7 +100,7 @@ class Invocation:
                 message["path"] = f"/dev/fd/{number}"
 
     def _feed(self) -> int:
-        """A pipe that the messages come out of."""
+        """Return the read end of a pipe with the messages."""
         reading, writing = os.pipe()
         lines = "".join(json.dumps(message) + "\n" for message in session(self._command.messages))
 
@@ -113,7 +113,7 @@ class Invocation:
 
 
 def session(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The lines for some messages: one as it is, several as a session."""
+    """Return the lines for some messages: a single one unchanged, several as a session."""
     if len(messages) == 1:
         return messages
     first = messages[0]
@@ -126,10 +126,10 @@ def session(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def moved_streams() -> tuple[int, int]:
-    """Standard input and output as other descriptors, `CLOSED` where they are.
+    """Return standard input and output as other descriptors, `CLOSED` for closed ones.
 
-    Number 0 gives nothing from here on, and what is printed on number 1 goes to 2. The number of
-    a stream that was closed may be that of any file by now: it is left alone.
+    After that, descriptor 0 is empty and output on 1 goes to 2. The number of a stream that was
+    closed can belong to another file by now and is not touched.
     """
     stdin, stdout = (CLOSED if stream is None else os.dup(number) for number, stream in streams())
     null = os.open(os.devnull, os.O_RDWR)
@@ -137,27 +137,27 @@ def moved_streams() -> tuple[int, int]:
         os.dup2(null, 0)
     if sys.stdout is not None:
         os.dup2(null if sys.stderr is None else 2, 1)
-    if null > 2:  # else it took the place of one that was closed
+    if null > 2:  # otherwise it replaced a closed stream
         os.close(null)
     return stdin, stdout
 
 
 def streams() -> tuple[tuple[int, Any], tuple[int, Any]]:
-    """Standard input and output by their numbers; None where they were closed at the start."""
+    """Return standard input and output by their numbers; None if closed at the start."""
     return (0, sys.stdin), (1, sys.stdout)
 
 
 CLOSED = 999_999
-"""A descriptor that there is none of: so that using it is an error that says so."""
+"""A descriptor that does not exist: using it gives an error that says so."""
 
 OF_A_SESSION = ("store", "tls", "settings")
-"""Fields that are the same in every message of a command."""
+"""Fields with the same value in every message of a command."""
 
 
 class Printer:
-    """An observer that prints what came of each file, in the order of the command line.
+    """An observer that prints the result of each file, in the order of the command line.
 
-    `inner` sees everything as well.
+    `inner` receives everything, too.
     """
 
     def __init__(
@@ -184,7 +184,7 @@ class Printer:
             self._inner.before()
 
     def after(self, event: Event, id: str | None) -> None:
-        """Print what `event` says to a person."""
+        """Print the line for an event, if it has one."""
         if self._inner is not None:
             self._inner.after(event, id)
         number = int(id or 0)
@@ -207,7 +207,7 @@ class Printer:
             self._inner.close()
 
     def _failed(self, event: ErrorEvent, number: int, path: str, *, is_files: bool) -> None:
-        """Say that one file failed, or all; a signal stops many, and is reported once."""
+        """Report that one file or all failed. A signal that stops many is reported once."""
         if is_files:
             self._result(number, "")
             if event.code is ErrorCode.CANCELLED and len(self._paths) > 1:
@@ -215,7 +215,7 @@ class Printer:
         self._stderr.write(failure_line(event, path if is_files else ""))
 
     def _result(self, number: int, line: str) -> None:
-        """Print the results that are due."""
+        """Print the results that are next in order."""
         self._results[number] = line
         while self._printed in self._results:
             data = memoryview(os.fsencode(self._results.pop(self._printed)))
@@ -230,13 +230,13 @@ class Printer:
 
 
 def checksum_line(digest: str, path: str) -> str:
-    """A line as sha256sum prints it, with its way of writing odd file names."""
+    """Return a line in the format of sha256sum, with its escapes for unusual file names."""
     escaped = path.replace("\\", "\\\\").replace("\n", "\\n").replace("\r", "\\r")
     return f"{'' if escaped == path else chr(92)}{digest}  {escaped}\n"
 
 
 def failure_line(event: ErrorEvent, path: str) -> str:
-    """What failed, and what to do about it, in one line."""
+    """Return one line with the failure and a remedy."""
     message = re.sub(r"/dev/fd/[0-9]+", STANDARD_STREAM, event.message)
     message = re.sub(r"^settings\.([a-z_]+)", lambda found: option(found[1]), message)
     if path and event.code is not ErrorCode.BAD_MESSAGE and not message.startswith(shown(path)):

@@ -1,4 +1,4 @@
-"""Any failure as one that has a code and a sentence for people."""
+"""Converts any exception to an error with a code and a message for people."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ DEBUG_VARIABLE = "STORE_WORKERS_DEBUG"
 
 
 def as_worker_error(failure: BaseException) -> WorkerError:
-    """The error to report; anything unexpected is a bug in the worker."""
+    """Return the error to report. An unexpected exception is a bug in the worker."""
     if os.environ.get(DEBUG_VARIABLE) == "1":
         import traceback
 
@@ -36,7 +36,7 @@ def _not_importable(failure: ImportError) -> str:
 
 
 def _place(failure: BaseException) -> str:
-    """Where it happened: the name of the module, and the line in it."""
+    """Return the place of a failure: module and line."""
     trace = failure.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next

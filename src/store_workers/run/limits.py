@@ -1,4 +1,4 @@
-"""What the host lets this process have: descriptors and cores."""
+"""Limits of the host: descriptors and cores."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ if TYPE_CHECKING:
     M = TypeVar("M", bound=Common)
 
 RESERVED_DESCRIPTORS = 16
-"""Descriptors for all but the chunks: the standard streams, the artifact, the file, modules."""
+"""Descriptors for everything but chunks: the standard streams, the artifact, the file, modules."""
 
 DESCRIPTORS_PER_CHUNK = 2
-"""A connection, or a temporary file and its directory; and one more while a host is looked up."""
+"""Per chunk: a connection, or a temporary file and its directory, and one for a name lookup."""
 
 MOST_CODEC_THREADS = 16
-"""Threads that compress by default: each holds some 6 MiB, and few disks feed more."""
+"""Maximum of threads that compress by default: each takes 6 MiB, and few disks are faster."""
 
 CGROUPS = "/sys/fs/cgroup"
 OWN_CGROUPS = "/proc/self/cgroup"
 
 
 def within_limits(message: M) -> M:
-    """The message, with no more chunks in flight than there are descriptors for."""
+    """Return the message with `concurrency` limited by the available descriptors."""
     settings = message.settings
     most = affordable_chunks(open_files_limit())
     if most is None or settings.concurrency <= most:
@@ -38,20 +38,20 @@ def within_limits(message: M) -> M:
 
 
 def most_requests() -> int:
-    """How many requests can be in flight with the descriptors that there are."""
+    """Return the number of requests that can be in flight with the available descriptors."""
     affordable = affordable_chunks(open_files_limit())
     return CONCURRENCY_LIMIT if affordable is None else min(affordable, CONCURRENCY_LIMIT)
 
 
 def affordable_chunks(open_files: int | None) -> int | None:
-    """How many chunks can be in flight with so many descriptors; None for no limit."""
+    """Return the chunks that can be in flight with so many descriptors (None: no limit)."""
     if open_files is None:
         return None
     return max(1, (open_files - RESERVED_DESCRIPTORS) // DESCRIPTORS_PER_CHUNK)
 
 
 def open_files_limit() -> int | None:
-    """How many descriptors this process may have; None where that is not limited or not known."""
+    """Return the limit of descriptors of this process; None if there is none or it is not known."""
     try:
         limit = os.sysconf("SC_OPEN_MAX")
     except (AttributeError, ValueError, OSError):
@@ -60,24 +60,24 @@ def open_files_limit() -> int | None:
 
 
 def codec_threads() -> int:
-    """How many threads compress by default: the usable cores, up to `MOST_CODEC_THREADS`."""
+    """Return the default number of threads that compress: the usable cores, with a maximum."""
     if hasattr(os, "sched_getaffinity"):
         cores = len(os.sched_getaffinity(0))
     else:
         cores = os.cpu_count() or 1
     quota = cpu_quota(OWN_CGROUPS, CGROUPS)
     if quota is not None:
-        cores = min(cores, max(1, -int(-quota // 1)))  # half a core more is a thread more
+        cores = min(cores, max(1, -int(-quota // 1)))  # round up: half a core justifies a thread
     return min(cores, MOST_CODEC_THREADS)
 
 
 def cpu_quota(own: str, root: str) -> float | None:
-    """The cores that the control groups of this process leave it; None for no limit.
+    """Return the CPU quota of this process's control groups in cores; None for no limit.
 
     `own` is the file that lists the groups (cgroups(7)), `root` the folder where they are mounted,
-    of version 1 or 2. A group's limit holds for all below it, so each is asked. A container may
-    see its own group at the root, under whatever path the file has it: what is not there is
-    passed over.
+    of version 1 or 2. A group's limit applies to its descendants, so all ancestors are read. In a
+    container, the process's group can be mounted at the root, whatever path the file has, so
+    missing files are skipped.
     """
     limits = []
     for line in _text(own).splitlines():
@@ -91,7 +91,7 @@ def cpu_quota(own: str, root: str) -> float | None:
 
 
 def _up(mount: str, path: str) -> list[str]:
-    """The folder of a group and those above it."""
+    """Return the folder of a group and those of its ancestors."""
     parts = [part for part in path.split("/") if part and part != ".."]
     return ["/".join([mount, *parts[:count]]) for count in range(len(parts) + 1)]
 
@@ -108,7 +108,7 @@ def _quota_v1(folder: str) -> float | None:
 def _cores(quota: str, period: str) -> float | None:
     try:
         cores = int(quota) / int(period)
-    except (ValueError, ZeroDivisionError):  # "max", or there is no such file
+    except (ValueError, ZeroDivisionError):  # "max", or no such file
         return None
     return cores if cores > 0 else None
 

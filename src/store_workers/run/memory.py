@@ -1,4 +1,4 @@
-"""What the C library's allocator does with memory that was freed."""
+"""Configures how the C library's allocator returns freed memory."""
 
 from __future__ import annotations
 
@@ -6,22 +6,21 @@ import sys
 from contextlib import suppress
 
 LARGE_BLOCK = 1536 * 1024
-"""Bytes from which on a block is mapped by itself, and unmapped when it is freed.
+"""Blocks of at least that many bytes are mapped separately, and unmapped when freed.
 
-Less than a span, which is 2 MiB, and more than a chunk of the usual length: to map these, too,
-costs downloads of long files a fifth more processor time.
+Less than a span (2 MiB), and more than a chunk of the default size: mapping chunks, too, costs
+downloads of large files 20 % more processor time.
 """
 
 M_MMAP_THRESHOLD = -3  # malloc.h of glibc
 
 
 def give_back_large_blocks() -> None:
-    """Have large blocks given back to the system, also after many of them (mallopt(3)).
+    """Let large blocks always be returned to the system (mallopt(3)).
 
-    By default glibc maps large blocks only until one is freed: then blocks of that size come from
-    the arena of the thread that asks, where small ones that are still in use keep them in pieces.
-    So a process of many threads that handles spans of 2 MiB grows to three times what it needs.
-    Nothing is done where the C library is another.
+    By default, glibc stops mapping blocks of a size when one was freed. They then come from the
+    arena of a thread, which small blocks in use fragment. A process with many threads and spans of
+    2 MiB thus grows to three times what it needs. Does nothing with another C library.
     """
     if not sys.platform.startswith("linux"):
         return

@@ -1,4 +1,4 @@
-"""The stores that a session has open: each is opened once for all messages that mean it."""
+"""The open stores of a session: each is opened once for all messages that use it."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ if TYPE_CHECKING:
     from store_workers.threads import ThreadGroup
 
 MOST_IDLE = 8
-"""Stores that are kept open though no message uses them: connections, credentials."""
+"""Number of unused stores that are kept open, with connections and credentials."""
 
 
 class Borrowed:
-    """A store, how many messages use it, and whether it is to be used by more.
+    """A store, the number of messages that use it, and whether further messages may use it.
 
-    `fresh`: has no message used it before?
+    `fresh`: no message has used it before.
     """
 
     __slots__ = ("fit", "fresh", "key", "store", "users")
@@ -32,21 +32,21 @@ class Borrowed:
 
 
 class OpenStores:
-    """Stores by what makes them what they are: a key. Safe from many threads.
+    """Stores by their key, the settings that distinguish them. Safe from many threads.
 
-    Messages wait for a store that another one is opening. One that fails to open, or that a
-    message found unavailable, is not given to the next.
+    Messages wait for a store that another message is opening. A store that could not be opened, or
+    that a message found unavailable, is not used again.
     """
 
     def __init__(self, group: ThreadGroup) -> None:
-        self._condition = group.condition()  # for all below
+        self._condition = group.condition()  # guards the attributes below
         self._puts = group.condition()
         self._all: dict[object, Borrowed] = {}
-        self._idle: dict[object, Borrowed] = {}  # of those, the longest unused first
+        self._idle: dict[object, Borrowed] = {}  # unused stores, the longest unused first
         self._closed = False
 
     def borrow(self, key: object, open_store: Callable[[], Store]) -> Borrowed:
-        """The store for a key, opened by `open_store` where it is not; raises what that raises."""
+        """Return the store for a key, opened by `open_store` if necessary, which can raise."""
         with self._condition:
             while (found := self._all.get(key)) is not None:
                 if found.store is not None:
@@ -65,7 +65,7 @@ class OpenStores:
         return mine
 
     def give_back(self, borrowed: Borrowed, *, fit: bool) -> None:
-        """A message is through with a store; `fit` is false where it found it unavailable."""
+        """Release a store after use; `fit` is false if the message found it unavailable."""
         unused = []
         with self._condition:
             borrowed.users -= 1
@@ -86,7 +86,7 @@ class OpenStores:
                 each.store.close()
 
     def close(self) -> None:
-        """Close every store, also those that are in use."""
+        """Close every store, also those in use."""
         with self._condition:
             self._closed = True
             borrowed = tuple(self._all.values())

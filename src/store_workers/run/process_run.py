@@ -1,4 +1,4 @@
-"""A process's run: it reads what the owner asks for, has it done, and says how that went."""
+"""The run of a process: reads the owner's messages, carries them out and returns the status."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ SUCCESS, FAILURE, NOT_ACCEPTED = 0, 1, 2
 
 
 class ProcessRun:
-    """All that a process does for its owner, from the first byte of the message on.
+    """Everything that a process does for its owner, from the first byte of the message on.
 
-    `messages` is the descriptor that they come from; nothing is closed that was given. Several
-    runs can be in one process, side by side or one after the other: leaving the context ends all
-    that one began.
+    `messages` is the descriptor to read from. Descriptors that were passed in are not closed.
+    Several runs can exist in one process, in parallel or one after the other. Leaving the context
+    ends everything that the run began.
     """
 
     def __init__(self, messages: int, pipe: OwnerPipe, environment: Mapping[str, str]) -> None:
@@ -47,7 +47,7 @@ class ProcessRun:
         self._failed = 0
 
     def status(self) -> int:
-        """Do what the message asks for; the exit status that tells how it went."""
+        """Carry out the message. Return the exit status."""
         try:
             failure = self._run()
             if failure is None:
@@ -63,7 +63,7 @@ class ProcessRun:
             return self._unheard()
 
     def close(self, seconds: float = LONGEST_CLOSE) -> bool:
-        """Undo all that was begun, and wait that long for the threads; have all of them ended?"""
+        """End everything, and wait that long for the threads. Return whether all have ended."""
         self._let_go()
         return self._shared.close(seconds)
 
@@ -81,7 +81,7 @@ class ProcessRun:
         return self._supervisor.wait()
 
     def _work(self) -> None:
-        """What the thread beside the supervisor does, from the first byte of the message on."""
+        """The work of the thread beside the supervisor, from the first byte of the message on."""
         reader = MessageReader(self._messages, self._shared.group.check)
         value = reader.first()
         self._events.id = message_id(value)
@@ -95,7 +95,7 @@ class ProcessRun:
         self.mailbox.done()
 
     def _prepare(self, message: Message) -> MessageRun:
-        """Find out all that can be known of a message before anything is touched."""
+        """Check everything that can be checked before anything is opened."""
         from store_workers.stores.location import locate
 
         refuse_reserved_path(message, self._events.pipe.descriptor)
@@ -114,7 +114,7 @@ class ProcessRun:
         return self._message_run
 
     def _prepare_session(self, start: SessionStart, reader: MessageReader) -> Session:
-        """The same of a session: a store that it names must be one."""
+        """The same for a session: its store must be valid."""
         from store_workers.run.memory import give_back_large_blocks
         from store_workers.run.session import Session
         from store_workers.stores.location import locate
@@ -137,12 +137,12 @@ class ProcessRun:
         spent = self._message_run is not None and self._message_run.spent
         error = conclude(failure, self._events, spent=spent)
         if self._events.ended_with is not EventType.ERROR:
-            return SUCCESS  # it was complete before the failure came in
+            return SUCCESS  # it was complete before the failure arrived
         if isinstance(error, Cancelled):
             return 128 + error.signal_number
         return NOT_ACCEPTED if isinstance(error, BadMessage) else FAILURE
 
     def _unheard(self) -> int:
-        """The status where nobody takes the last line: a signal's, if there still is an owner."""
+        """Return the status if the last line cannot be written: a signal's, if any."""
         number = self.mailbox.signalled
         return 128 + number if number and not self._events.pipe.is_gone() else FAILURE

@@ -1,4 +1,4 @@
-"""What all messages of a process's run share, and how it is let go of."""
+"""Resources that all messages of a run share, and their release."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 
 
 MOST_DIRECTORIES = 1000
-"""Directories that are remembered at most."""
+"""Maximum number of remembered directories."""
 
 
 class Shared:
-    """Threads, stores and the limiter of one run; `close` undoes all that was begun with them.
+    """Threads, stores and the limiter of one run; `close` releases them.
 
-    Nothing of it is global: two of these do not know of each other. `settings` decide what is the
-    run's and not a message's: how much may be in flight, and how many threads compress.
+    Nothing is global: two instances are independent. `settings` apply to the run, not to a message:
+    the requests in flight and the number of threads that compress.
     """
 
     def __init__(
@@ -43,18 +43,18 @@ class Shared:
         self.pool = ThreadPool()
         self.group = ThreadGroup(on_failure, pool=self.pool)
         self._threads: CodecThreads | None = None
-        self._directories: set[str] = set()  # those that files were written to
+        self._directories: set[str] = set()  # directories that files were written to
         self._undo = ExitStack()
         self._limiter: Limiter | None = None
         self.rate_limit: RateLimit | None = None
 
     @property
     def observer(self) -> Observer | None:
-        """Who is shown the events besides the owner."""
+        """The observer of the events besides the owner."""
         return self.pipe.observer
 
     def settle(self, settings: Settings) -> None:
-        """Take what holds for the whole run from its message, before any work begins."""
+        """Take the settings of the whole run from its message, before any work begins."""
         from store_workers.stream.codec_threads import CodecThreads
         from store_workers.transfer.limiter import Limiter
 
@@ -70,18 +70,18 @@ class Shared:
 
     @property
     def limiter(self) -> Limiter:
-        """How many requests may be in flight, all messages together."""
+        """The maximum of requests in flight, all messages together."""
         assert self._limiter is not None  # noqa: S101 - `settle` comes first
         return self._limiter
 
     @property
     def threads(self) -> CodecThreads:
-        """How many threads compress or decompress at once, all messages together."""
+        """The number of threads that compress or decompress at once, all messages together."""
         assert self._threads is not None  # noqa: S101 - `settle` comes first
         return self._threads
 
     def is_first_in(self, directory: str) -> bool:
-        """Is this the first message, as far as is remembered, that writes to a directory?"""
+        """Return whether this is the first remembered message that writes to a directory."""
         if directory in self._directories:
             return False
         if len(self._directories) >= MOST_DIRECTORIES:
@@ -90,11 +90,11 @@ class Shared:
         return True
 
     def close_with(self, undo: Callable[[], None]) -> None:
-        """Call `undo` when all is closed; what was asked for last is called first."""
+        """Call `undo` on closing, in reverse order."""
         self._undo.callback(undo)
 
     def close(self, seconds: float) -> bool:
-        """Let go of everything, and wait that long for the threads; have all of them ended?"""
+        """Release everything, and wait that long for the threads. Return whether all have ended."""
         self.group.close()
         self._undo.close()
         if self.observer is not None:

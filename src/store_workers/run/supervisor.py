@@ -1,7 +1,7 @@
-"""What the main thread does while the work goes on elsewhere: it listens.
+"""The main thread: waits for signals and for the end of the work, and emits the heartbeats.
 
-To signals, to the work's end, to the owner's going away; and it sends the heartbeats. Being never
-busy itself, it can end a run whatever the other threads are waiting for.
+It also detects that the owner has gone. Since it never blocks in the work itself, it can end a run
+whatever the other threads wait for.
 """
 
 from __future__ import annotations
@@ -29,18 +29,18 @@ if TYPE_CHECKING:
 SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")
 
 ONE_WISH = 1.5
-"""Seconds after the first signal in which others mean the same: a shell and a supervisor often
-send two."""
+"""Seconds after the first signal in which further signals have no effect: a shell and a supervisor
+often send two."""
 
 
 _LOOK = Empty()
-"""The note that says nothing but "look"."""
+"""A note without content, which wakes the main thread."""
 
 
 class Mailbox:
-    """What the main thread is to know: that the work is done, or why it is over.
+    """Notes for the main thread: the work is done, or why it ended.
 
-    `SimpleQueue.put` is reentrant, so a signal's handler may call it wherever it interrupts.
+    `SimpleQueue.put` is reentrant, so a signal handler may call it at any point.
     `on_stop` is called by the first signal; `signalled` is its number, 0 before.
     """
 
@@ -65,18 +65,18 @@ class Mailbox:
         self._queue.put(failure)
 
     def wake(self) -> None:
-        """There may be something to do before the main thread would look."""
+        """Wake the main thread before its next regular check."""
         self._queue.put(_LOOK)
 
     def next(self, seconds: float) -> BaseException | None:
-        """The next note, None for "done"; raises `queue.Empty` where none comes in that time."""
+        """Return the next note, None for "done". Raises `queue.Empty` after a timeout."""
         note = self._queue.get(timeout=seconds)
         if note is _LOOK:
             raise _LOOK
         return note
 
     def on_signal(self, number: int, frame: FrameType | None) -> None:
-        """Note that a signal asks to stop; one that comes later ends the process at once."""
+        """Note a signal that asks to stop. A later one ends the process at once."""
         if not self.signalled:
             self.signalled = number
             self._first = self._clock()
@@ -87,11 +87,11 @@ class Mailbox:
 
 
 class Signals:
-    """A context in which the signals that ask a process to stop go to a mailbox.
+    """A context in which signals that ask to stop are put into a mailbox.
 
-    Those that the owner left blocked are unblocked: a worker that nobody can stop is of no use.
-    Those that it left ignored stay so, as `nohup` has it for SIGHUP, and a shell for SIGINT of
-    what it runs in the background. Only for the main thread.
+    Signals that the owner blocked are unblocked, since otherwise nobody could stop the worker.
+    Signals that it ignored stay ignored: `nohup` relies on this for SIGHUP, and shells for SIGINT
+    of background processes. Only for the main thread.
     """
 
     def __init__(self, mailbox: Mailbox) -> None:
@@ -103,7 +103,7 @@ class Signals:
         for number in numbers:
             if signal.getsignal(number) != signal.SIG_IGN:
                 self._before[number] = signal.signal(number, self._mailbox.on_signal)
-        # Where an owner left it ignored, the system would forget how a command ended.
+        # If the owner ignored SIGCHLD, the system would discard the exit status of a command.
         if hasattr(signal, "SIGCHLD") and signal.getsignal(signal.SIGCHLD) == signal.SIG_IGN:
             self._before[signal.SIGCHLD] = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         if hasattr(signal, "pthread_sigmask"):
@@ -118,7 +118,7 @@ class Signals:
 
 
 class Heartbeat:
-    """When a message's next PROGRESS is due, and what it says."""
+    """The next PROGRESS of a message: its time and its content."""
 
     def __init__(self, interval: float, progress: Callable[[], Event], events: EventWriter) -> None:
         self.interval = interval
@@ -127,16 +127,16 @@ class Heartbeat:
         self.due = time.monotonic() + interval
 
     def beat(self, now: float) -> None:
-        """Emit the progress if it is due; an owner that does not read misses that one."""
+        """Emit PROGRESS if it is due. It is skipped if the owner does not read."""
         if now >= self.due:
             self.events.emit_within(self.progress(), 0)
             self.due = max(self.due + self.interval, now)
 
 
 class Heartbeats:
-    """The heartbeats of the messages under way. Safe from many threads.
+    """The heartbeats of the messages in progress. Safe from many threads.
 
-    `wake` is called for one that beats more often than the main thread looks anyway.
+    `wake` is called for an interval shorter than that of the main thread's checks.
     """
 
     def __init__(self, wake: Callable[[], None] = lambda: None) -> None:
@@ -145,7 +145,7 @@ class Heartbeats:
         self._all: set[Heartbeat] = set()
 
     def add(self, heartbeat: Heartbeat) -> None:
-        """A message's work has begun, and this tells how far it is."""
+        """Begin the heartbeats of a message; `progress` returns its state."""
         with self._lock:
             self._all.add(heartbeat)
         if heartbeat.interval < LONGEST_WAIT:
@@ -157,7 +157,7 @@ class Heartbeats:
             self._all.discard(heartbeat)
 
     def beat(self) -> float:
-        """Emit what is due; the seconds until the next may be, `LONGEST_WAIT` at most."""
+        """Emit what is due. Return the seconds until the next check, at most `LONGEST_WAIT`."""
         with self._lock:
             beating = tuple(self._all)
         now = time.monotonic()
@@ -176,7 +176,7 @@ class Supervisor:
         self._heartbeats = heartbeats
 
     def wait(self) -> BaseException | None:
-        """Wait for the end: None where the work is done, else why the run is over.
+        """Wait for the end. Return None if the work is done, otherwise why the run ended.
 
         Raises `OwnerGone`.
         """

@@ -1,4 +1,4 @@
-"""Frames, in whatever order they are made, become one stream that is cut into chunks."""
+"""Assembles frames, which arrive in any order, into one stream, and cuts it into chunks."""
 
 from __future__ import annotations
 
@@ -13,28 +13,28 @@ if TYPE_CHECKING:
 
     from store_workers.stream.compression import CompressedSpan
 
-    Cut = tuple[int, list[memoryview]]  # a chunk's place in the stream, and its pieces
+    Cut = tuple[int, list[memoryview]]  # a chunk's index and its pieces
 
 
 class Assembler:
     """Puts frames in order, lists them in the seek table, and cuts. Safe from many threads.
 
-    With `cut_by_frame` the cut begins anew with each frame: full chunks of it, then its rest as
-    one. `chunks` is the number of chunks that were cut so far.
+    With `cut_by_frame`, cutting restarts with each frame: full chunks, then its rest as one chunk.
+    `chunks` is the number of chunks that were cut so far.
     """
 
     def __init__(self, chunk_size: int, *, cut_by_frame: bool = False) -> None:
         self._chunk_size = chunk_size
         self._cut_by_frame = cut_by_frame
-        self._lock = threading.Lock()  # for all below
-        self._waiting: dict[int, CompressedSpan] = {}  # frames that come before their turn
+        self._lock = threading.Lock()  # guards the attributes below
+        self._waiting: dict[int, CompressedSpan] = {}  # frames that arrived before their turn
         self._frames = 0
         self._cutter = Cutter(chunk_size)
         self._table = SeekTable()
         self.chunks = 0
 
     def add(self, number: int, frame: CompressedSpan) -> list[list[Cut]]:
-        """Take frame `number` of the stream: the chunks of each frame whose turn has come."""
+        """Add frame `number` of the stream. Yield the chunks of frames whose turn has come."""
         with self._lock:
             self._waiting[number] = frame
             appended = []
@@ -44,7 +44,7 @@ class Assembler:
             return appended
 
     def finish(self) -> list[Cut]:
-        """End the stream with its seek table: the last chunks."""
+        """End the stream with its seek table. Yield the last chunks."""
         with self._lock:
             self._cutter.feed(self._table.encode())
             return self._count(self._cutter.cut(ended=True))

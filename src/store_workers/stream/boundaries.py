@@ -1,7 +1,7 @@
-"""Where the content marks off a span: FastCDC (Xia and others, 2020), by `pyfastcdc`'s kernel.
+"""Content-defined boundaries of spans: FastCDC (Xia and others, 2020), by `pyfastcdc`'s kernel.
 
-A boundary depends on the bytes just before it alone. So after an edit the old boundaries are found
-again, and all spans but those around the edit are the same as before.
+A boundary depends only on the bytes just before it. So after an edit, the old boundaries are found
+again, and only the spans around the edit differ.
 """
 
 from __future__ import annotations
@@ -14,23 +14,23 @@ if TYPE_CHECKING:
 
 SHORTEST = 256 * 1024
 CENTER = 768 * 1024
-"""Bytes of a span behind which boundaries become likelier."""
+"""Bytes of a span after which boundaries become more likely."""
 
 LONGEST = 4 * 1024 * 1024
 NORMALIZATION = 1
-"""How much likelier: one bit of the mask on either side of the center.
+"""How much more likely: one bit of the mask on either side of the center.
 
-More makes spans more alike in length, and so longer in finding the old boundaries again after a
-deletion. These four are part of the stored form: they decide hashes
-(`benchmarks/results/boundaries.md`). They give spans of some 1.1 MiB.
+More makes the lengths of spans more equal, and finding the old boundaries after a deletion takes
+longer. These four are part of the stored form: they decide hashes
+(`benchmarks/results/boundaries.md`). The mean span is about 1.1 MiB.
 """
 
 
 def boundary_finder() -> Callable[[memoryview], int]:
-    """A function that tells the length of the first span in some bytes.
+    """Return a function that returns the length of the first span in some bytes.
 
-    That is all of them where no boundary is among them and they are no longer than `LONGEST`.
-    Other threads run meanwhile. Raises `HOST_UNSUPPORTED`.
+    Without a boundary, that is the length of the bytes, if they are not longer than `LONGEST`. It
+    releases the GIL. Raises `HOST_UNSUPPORTED`.
     """
     try:
         from pyfastcdc.cy.fastcdc import FastCDC

@@ -1,4 +1,4 @@
-"""Lists of chunks, kept small: a long file has millions of them."""
+"""Compact lists of chunks: a large file has millions of them."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ DIGEST_SIZE = 32
 
 
 class ChunkList:
-    """Hashes and stored sizes of chunks, in order: 36 bytes a chunk.
+    """Hashes and stored sizes of chunks, in order: 36 bytes per chunk.
 
-    As a sequence it is that of the hashes, each made into its 64 digits when it is asked for.
+    As a sequence, it has the hashes, each converted to 64 digits on access.
     """
 
     def __init__(self) -> None:
@@ -31,25 +31,25 @@ class ChunkList:
         return (self[index] for index in range(len(self)))
 
     def digest(self, index: int) -> bytes:
-        """The hash of a chunk, as its 32 bytes."""
+        """Return the hash of a chunk, as 32 bytes."""
         if not 0 <= index < len(self._sizes):
             raise IndexError(index)
         return bytes(self._digests[index * DIGEST_SIZE : (index + 1) * DIGEST_SIZE])
 
     def size(self, index: int) -> int:
-        """The stored bytes of a chunk."""
+        """Return the stored size of a chunk in bytes."""
         return self._sizes[index]
 
     def sizes(self) -> Iterator[int]:
-        """The stored bytes of every chunk."""
+        """Return the stored sizes of all chunks in bytes."""
         return iter(self._sizes)
 
     def hexes(self, start: int, end: int) -> str:
-        """The hashes of some chunks in a row, 64 digits each with nothing between them."""
+        """Return the hashes of consecutive chunks, 64 digits each, without separators."""
         return self._digests[start * DIGEST_SIZE : end * DIGEST_SIZE].hex()
 
     def put(self, index: int, digest: bytes, size: int) -> None:
-        """Note a chunk by its place; places may be filled in any order."""
+        """Set the chunk of an index; indexes may be set in any order."""
         missing = index + 1 - len(self._sizes)
         if missing > 0:
             self._digests.extend(bytes(missing * DIGEST_SIZE))
@@ -58,25 +58,25 @@ class ChunkList:
         self._sizes[index] = size
 
     def extend(self, digests: bytes, sizes: list[int]) -> None:
-        """Append chunks: their digests, one behind the other, and their sizes."""
+        """Append chunks: their concatenated digests, and their sizes."""
         self._digests += digests
         self._sizes.extend(sizes)
 
 
 class Found:
-    """Which chunks of a list were noted: 8 to 16 bytes for each, and never a wrong answer.
+    """A set of chunks of a list: 8 to 16 bytes per chunk, and always exact.
 
-    A hash table with open addressing over the places in the list; a digest's own bits are as good
-    as any hash of it. A set of strings would take ten times as much.
+    A hash table with open addressing of indexes into the list; the bits of a digest serve as its
+    hash. A set of strings would take ten times as much memory.
     """
 
     def __init__(self, chunks: ChunkList) -> None:
         self._chunks = chunks
-        self._table = array("I", bytes(4 * 64))  # place + 1, 0 where free
+        self._table = array("I", bytes(4 * 64))  # index + 1, or 0 if free
         self._count = 0
 
     def add(self, index: int) -> None:
-        """Note the chunk at a place of the list, unless one of that hash was noted."""
+        """Add the chunk at an index of the list, unless one with that hash was added."""
         if 2 * self._count >= len(self._table):
             self._grow()
         slot = self._slot(self._chunks.digest(index))
@@ -88,7 +88,7 @@ class Found:
         return bool(self._table[self._slot(digest)])
 
     def _slot(self, digest: bytes) -> int:
-        """Where a digest is noted, or would be."""
+        """Return the slot of a digest, or the slot where it would be added."""
         table, mask = self._table, len(self._table) - 1
         slot = int.from_bytes(digest[:8], "little") & mask
         while (place := table[slot]) and self._chunks.digest(place - 1) != digest:

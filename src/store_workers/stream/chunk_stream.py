@@ -1,4 +1,4 @@
-"""Chunks, in order, read as one stream of bytes."""
+"""Reads chunks, in order, as one stream of bytes."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ if TYPE_CHECKING:
 
 
 class StreamEnds(StreamCorrupt):
-    """The stream ends in the middle of what was to be read."""
+    """The stream ends before the requested bytes."""
 
     def __init__(self) -> None:
         super().__init__("the stream ends in the middle: its last chunks are missing")
 
 
 class ChunkStream:
-    """Reads chunks as one stream; what goes beyond its end raises `StreamEnds`.
+    """Reads chunks as one stream. Reading beyond its end raises `StreamEnds`.
 
-    The first byte of the first chunk lies at `offset` in the whole stream.
+    `offset` is the position of the first chunk in the whole stream.
     """
 
     def __init__(self, chunks: Iterable[bytes], offset: int = 0) -> None:
         self._chunks = iter(chunks)
-        self._begin = offset  # of the chunk at hand, in the whole stream
+        self._begin = offset  # position of the current chunk in the whole stream
         self._bytes = b""
         self._chunk = memoryview(self._bytes)
         self._position = 0
@@ -34,34 +34,34 @@ class ChunkStream:
 
     @property
     def offset(self) -> int:
-        """The place of the next byte in the whole stream."""
+        """The position of the next byte in the whole stream."""
         return self._begin + self._position
 
     def at_end(self) -> bool:
-        """Has the stream no more bytes?"""
+        """Return whether the stream has no more bytes."""
         return self.at_chunk_end() and not self._next_chunk()
 
     def at_chunk_end(self) -> bool:
-        """Does the next byte, if there is one, begin a chunk?"""
+        """Return whether the next byte, if there is one, begins a chunk."""
         return self._position == len(self._chunk)
 
     def mark(self) -> None:
-        """Forget what was taken; what follows is to be taken, until `unmark`."""
+        """Start collecting: what is read from here on is kept, until `unmark`."""
         self._pieces = []
         self._marked = self._position
         self._keeping = True
 
     def unmark(self) -> None:
-        """Forget what was taken, and take nothing."""
+        """Stop collecting, and drop what was collected."""
         self._pieces = []
         self._keeping = False
 
     def taken(self) -> list[memoryview]:
-        """Everything since the last mark, as views of the chunks it came in."""
+        """Return everything since the last mark, as views of chunks."""
         return [*self._pieces, self._chunk[self._marked : self._position]]
 
     def read(self, size: int) -> bytes:
-        """The next `size` bytes."""
+        """Return the next `size` bytes."""
         end = self._position + size
         if end <= len(self._chunk):
             data = self._chunk[self._position : end]
@@ -78,7 +78,7 @@ class ChunkStream:
         return b"".join(pieces)
 
     def skip(self, size: int) -> None:
-        """Go past the next `size` bytes."""
+        """Skip the next `size` bytes."""
         while size > (left := len(self._chunk) - self._position):
             self._position = len(self._chunk)
             self._demand_chunk()
@@ -86,11 +86,11 @@ class ChunkStream:
         self._position += size
 
     def at_hand(self) -> tuple[bytes, int]:
-        """The chunk that is being read, and the position in it."""
+        """Return the current chunk and the position in it."""
         return self._bytes, self._position
 
     def skip_to(self, position: int) -> None:
-        """Go on at a position of the chunk that is at hand."""
+        """Continue at a position of the current chunk."""
         self._position = position
 
     def _demand_chunk(self) -> None:

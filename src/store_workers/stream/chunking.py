@@ -1,6 +1,6 @@
-"""How the stream is cut: one rule, and the cutter that asks it.
+"""Cutting the stream into chunks: the rule, and the cutter that applies it.
 
-The length of the stream is not known while it is cut. So the rule never lists chunks; it answers
+The length of the stream is not known while it is cut. So the rule does not list chunks; it answers
 one question: given how many bytes are buffered, how long is the next chunk?
 """
 
@@ -15,18 +15,18 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 LARGEST_CHUNK = CHUNK_SIZES[-1]
-"""Bytes of the largest chunk that any upload makes: what readers take, whatever their settings."""
+"""Bytes of the largest chunk of any upload. Readers accept it, whatever their settings."""
 
 SMALLEST_HALVING = 4 * 1024
 
 
 def next_chunk_size(buffered: int, ended: bool, chunk_size: int) -> int:
-    """The length in bytes of the next chunk, 0 where none can be cut now.
+    """Return the length in bytes of the next chunk, 0 if none can be cut now.
 
-    `buffered` is the number of bytes that are ready; `ended` says that no more will come.
-    While the stream goes on only full chunks, of `chunk_size`, are cut, so that the cuts never
-    depend on how the bytes arrive. Once it has ended, `chunk_size`, a power of two, is halved until
-    it fits, down to 4 KiB; what is shorter than that is one last chunk.
+    `buffered` is the number of bytes that are ready; `ended` means that no more will come. While
+    the stream continues, only full chunks of `chunk_size` are cut, so that the result does not
+    depend on how the bytes arrive. At the end, `chunk_size`, a power of two, is halved until it
+    fits, down to 4 KiB. A shorter remainder is one last chunk.
     """
     if buffered >= chunk_size:
         return chunk_size
@@ -39,10 +39,10 @@ def next_chunk_size(buffered: int, ended: bool, chunk_size: int) -> int:
 
 
 class Cutter:
-    """Cuts the bytes it is fed into chunks without copying them.
+    """Cuts bytes into chunks without copying them.
 
-    A chunk is a list of views into what was fed, which stays alive as long as a view of it does.
-    Less than one chunk stays buffered between two calls of `cut`.
+    A chunk is a list of views of the appended bytes. Less than one chunk is buffered between two
+    calls of `cut`.
     """
 
     def __init__(self, chunk_size: int) -> None:
@@ -57,7 +57,7 @@ class Cutter:
             self._buffered += len(data)
 
     def cut(self, ended: bool) -> Iterator[list[memoryview]]:
-        """Yield every chunk that can be cut now, each as its pieces in order."""
+        """Yield every chunk that can be cut now, each as a list of pieces."""
         while size := next_chunk_size(self._buffered, ended, self._chunk_size):
             yield self._take(size)
 

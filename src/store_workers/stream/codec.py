@@ -1,8 +1,7 @@
-"""Which binding of zstd is used: the only place that decides it.
+"""Chooses the binding of zstd. No other module does.
 
-zstandard where it can be had; from CPython 3.14 on the standard library's own binding where it
-cannot. Both take a whole span of input and give one standalone frame for it: the same bytes, as
-long as both are bindings of the same libzstd.
+It is zstandard if available, otherwise (from CPython 3.14 on) the standard library's binding. Both
+compress a span to one independent frame, with the same bytes if they use the same libzstd.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ import threading
 
 try:
     from store_workers.stream import codec_zstandard as binding
-except ImportError as missing:  # no library for this platform was bundled, or it cannot be loaded
+except ImportError as missing:  # no library was bundled for this platform, or it cannot be loaded
     try:
         from store_workers.stream import codec_stdlib as binding  # type: ignore[no-redef]
     except ImportError:
@@ -35,7 +34,7 @@ __all__ = [
 ]
 
 EXPECTED_LIBZSTD = (1, 5, 7)
-"""The version of libzstd whose frames, and so hashes, are those of every other host."""
+"""The version of libzstd with which all hosts have the same frames and hashes."""
 
 
 LIBZSTD = binding.LIBZSTD
@@ -43,29 +42,29 @@ library_version = binding.library_version
 stream_decompressor = binding.stream_decompressor
 
 _own = threading.local()
-"""What each thread has made: `compressors` by their level, and `decompressor`.
+"""Per thread: `compressors` by their level, and `decompressor`.
 
-They hold some hundred KiB. To make them anew for every small file of a session costs time, and
-memory that the C library's allocator keeps for each thread, in pieces.
+They hold some hundred KiB. Creating them again for every small file of a session would take time,
+and fragment the memory of the C library's allocator.
 """
 
 MOST_COMPRESSORS = 3
-"""Compressors that a thread keeps: a file at one of the usual levels needs so many."""
+"""Compressors that a thread keeps: the number that a file at one of the usual levels needs."""
 
 
 def frame_compressor(level: int) -> Callable[[memoryview], bytes]:
-    """See `codec_zstandard.frame_compressor`; for the calling thread alone."""
+    """See `codec_zstandard.frame_compressor`; for the calling thread only."""
     made: dict[int, Callable[[memoryview], bytes]] = _own.__dict__.setdefault("compressors", {})
     found = made.get(level)
     if found is None:
         if len(made) >= MOST_COMPRESSORS:
-            made.clear()  # few sessions have files of several levels
+            made.clear()  # files of several levels in one session are rare
         found = made[level] = binding.frame_compressor(level)
     return found
 
 
 def frame_decompressor() -> Callable[[bytes, int], bytes]:
-    """See `codec_zstandard.frame_decompressor`; for the calling thread alone."""
+    """See `codec_zstandard.frame_decompressor`; for the calling thread only."""
     if not hasattr(_own, "decompressor"):
         _own.decompressor = binding.frame_decompressor()
     found: Callable[[bytes, int], bytes] = _own.decompressor
@@ -73,5 +72,5 @@ def frame_decompressor() -> Callable[[bytes, int], bytes]:
 
 
 def is_expected() -> bool:
-    """Are this host's frames those of all others? Another libzstd may compress to other bytes."""
+    """Return whether this host has the usual libzstd; another one may compress to other bytes."""
     return LIBZSTD == EXPECTED_LIBZSTD

@@ -1,17 +1,17 @@
-"""What both bindings of zstd have in common: their error, and the parameters they are given."""
+"""Common to both bindings of zstd: the error and the parameters."""
 
 from __future__ import annotations
 
 LARGEST_WINDOW = 128 * 1024 * 1024
-"""Bytes of history that a frame may ask the decoder to keep: the limit of `zstd -d`."""
+"""Largest window, in bytes, that a frame may require: the limit of `zstd -d`."""
 
 TABLE_LOGS = {3: (16, 15)}
-"""By level, the logarithms of the sizes of zstd's two hash tables, where not the level's own.
+"""By level, the logarithms of the sizes of zstd's two hash tables, if changed.
 
-Half of level 3's own: then the tables of two threads fit into the cache that two threads of one
-core share: some 10 % faster, for 0.7 % more bytes. Part of the stored form: it decides hashes.
+Half of level 3's sizes: the tables of two threads then fit into the cache of a core, which is 10 %
+faster, with 0.7 % more bytes. Part of the stored form: it decides hashes.
 """
 
 
 class CodecError(Exception):
-    """The bytes are not a valid zstd frame, or their checksum does not fit."""
+    """The bytes are not a valid zstd frame, or their checksum does not match."""

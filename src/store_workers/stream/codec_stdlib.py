@@ -7,7 +7,7 @@ from compression import zstd
 from store_workers.stream.codec_common import LARGEST_WINDOW, TABLE_LOGS, CodecError
 
 LIBZSTD: tuple[int, ...] = tuple(zstd.zstd_version_info)
-"""The version of the library behind the binding."""
+"""Return the version of libzstd."""
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""How many threads compress or decompress at once: one bound for all that a process transfers."""
+"""Limits the threads that compress or decompress at once in a process."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import threading
 
 
 class CodecThreads:
-    """A bound of `most` threads; a context manager around the work on one span or frame.
+    """A limit of `most` threads; a context manager around the work on one span or frame.
 
-    Messages share it: each may have as many threads as a single run, but only so many of all of
-    them are busy. A turn is short, and so is the wait for one.
+    Messages share it: each may have as many threads as a single run, but only `most` of them all
+    are busy at once. The work and therefore the wait are short.
     """
 
     def __init__(self, most: int) -> None:

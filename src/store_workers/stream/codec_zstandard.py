@@ -10,20 +10,20 @@ if TYPE_CHECKING:
 
     import zstandard
 else:
-    # The package itself imports what only its other functions need.
+    # The package itself imports modules that only its other functions need.
     import zstandard.backend_c as zstandard
 
 LIBZSTD: tuple[int, ...] = tuple(zstandard.ZSTD_VERSION)
-"""The version of the library behind the binding."""
+"""Return the version of libzstd."""
 
 
 def frame_compressor(level: int) -> Callable[[memoryview], bytes]:
-    """A function that compresses bytes to one frame with checksum and content size.
+    """Return a function that compresses bytes to one frame with checksum and content size.
 
-    Raises `MemoryError`: with parameters that were checked nothing else can fail. Not to be shared
+    The function raises only `MemoryError`, since the parameters were checked. It must not be shared
     between threads.
     """
-    # 0: what the level has for a span of that length.
+    # 0: the level's own size for a span of that length.
     hash_log, chain_log = TABLE_LOGS.get(level, (0, 0))
     parameters = zstandard.ZstdCompressionParameters(
         compression_level=level,
@@ -44,9 +44,10 @@ def frame_compressor(level: int) -> Callable[[memoryview], bytes]:
 
 
 def frame_decompressor() -> Callable[[bytes, int], bytes]:
-    """A function of (frame, size) that decompresses one whole frame of `size` bytes.
+    """Return a function of (frame, size) that decompresses one complete frame of `size` bytes.
 
-    The content's checksum is verified. Raises `CodecError`. Not to be shared between threads.
+    It verifies the checksum of the content, and raises `CodecError`. It must not be shared between
+    threads.
     """
     decompressor = zstandard.ZstdDecompressor(max_window_size=LARGEST_WINDOW)
     decompress = decompressor.decompress
@@ -55,7 +56,7 @@ def frame_decompressor() -> Callable[[bytes, int], bytes]:
         try:
             if size:
                 return decompress(frame, max_output_size=size, allow_extra_data=False)
-            # Of a frame that declares to be empty the binding looks at nothing but that.
+            # The binding does not check a frame that declares no content.
             stream = decompressor.decompressobj()
             content = stream.decompress(frame)
         except zstandard.ZstdError as error:
@@ -68,10 +69,9 @@ def frame_decompressor() -> Callable[[bytes, int], bytes]:
 
 
 def stream_decompressor() -> Callable[[bytes], bytes]:
-    """A function that decompresses one frame, fed to it block by block.
+    """Return a function that decompresses one frame block by block.
 
-    Each call returns what its input decodes to: never more than a block's 128 KiB where it is
-    fed a block at a time. Raises `CodecError`.
+    Each call returns the content of its input: at most 128 KiB for one block. Raises `CodecError`.
     """
     decompress = (
         zstandard.ZstdDecompressor(max_window_size=LARGEST_WINDOW).decompressobj().decompress
@@ -87,6 +87,6 @@ def stream_decompressor() -> Callable[[bytes], bytes]:
 
 
 def library_version() -> str:
-    """The binding and the version of libzstd behind it."""
+    """Return the name and version of the binding, and the version of libzstd."""
     libzstd = ".".join(str(part) for part in zstandard.ZSTD_VERSION)
     return f"zstandard {zstandard.__version__} (libzstd {libzstd})"

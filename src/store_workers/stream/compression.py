@@ -1,7 +1,7 @@
-"""File bytes to frames of zstd: an independent one for each span of the input, made in parallel.
+"""Compresses spans of a file in parallel, each to an independent zstd frame.
 
-The bytes of a frame depend on its span and the level alone, never on the number of threads, so
-that the same file always gives the same chunks.
+The bytes of a frame depend only on its span and the level, not on the number of threads, so the
+same file always has the same chunks.
 """
 
 from __future__ import annotations
@@ -20,27 +20,27 @@ if TYPE_CHECKING:
 
 
 SAMPLE_FROM = 256 * 1024
-"""Bytes of a span from which on it is worth while to look at a sample first."""
+"""Spans of at least that many bytes are sampled first."""
 
 SAMPLES, PIECES, PIECE_SIZE = 4, 4, 2048
-"""How many samples are taken of a span, of how many pieces each, and the bytes of a piece.
+"""The number of samples of a span, of pieces in each sample, and the bytes of a piece.
 
-In larger samples zstd would not see a piece that compresses among those that do not.
+In larger samples, zstd would miss a compressible piece among incompressible ones.
 """
 
 SAMPLED_UP_TO = 3
-"""The highest level at which samples are looked at: who asks for more wants every byte found."""
+"""The highest level at which spans are sampled: higher levels search everything."""
 
 SAMPLE_LEVEL, NOISE_LEVEL = 1, -10
-"""The levels of the sample, and of what it shows to be noise.
+"""The levels for the sample, and for spans that do not compress.
 
-At the second the search for matches skips ahead, and still finds what is repeated as a whole: 2 MiB
-of random bytes take 0.44 ms and not 0.63. All of these decide hashes.
+At the second level, the search for matches skips ahead, and still finds long repetitions: 2 MiB of
+random bytes take 0.44 ms in place of 0.63. All of these decide hashes.
 """
 
 
 class CompressedSpan:
-    """One span, compressed: `data` is the frame, `size` the bytes that it decodes to."""
+    """A compressed span: `data` is the frame, `size` the bytes of its content."""
 
     __slots__ = ("data", "size")
 
@@ -50,14 +50,14 @@ class CompressedSpan:
 
     @property
     def checksum(self) -> int:
-        """The lower half of the content's XXH64: a frame with a checksum ends in it."""
+        """The checksum at the end of the frame: the lower half of the content's XXH64."""
         return int.from_bytes(self.data[-CHECKSUM_SIZE:], "little")
 
 
 def frames_in_turn(
     spans: Spans, compress: Callable[[memoryview], CompressedSpan]
 ) -> Iterator[tuple[int, CompressedSpan]]:
-    """Read and compress on this thread alone: (the frame's number, the frame).
+    """Read and compress on this thread. Yield (the frame's number, the frame).
 
     An empty stream has one empty frame.
     """
@@ -71,13 +71,13 @@ def frames_in_turn(
 
 
 class ParallelCompressor:
-    """Spans, compressed by several threads side by side.
+    """Spans, compressed by several threads in parallel.
 
-    Each thread goes through `frames()`: it takes turns with the others in reading, and gets the
-    frames of the spans that it read itself. An empty stream has one empty frame.
+    Each thread iterates over `frames()`: threads read in turn, and each yields the frames of the
+    spans that it read. An empty stream has one empty frame.
 
-    Memory: a span for each thread, and `most` frames that nobody has called `done` for; while
-    there are so many, nothing more is read.
+    Memory: a span for each thread, and `most` frames for which `done` was not called; while there
+    are so many, reading waits.
     """
 
     def __init__(
@@ -90,14 +90,16 @@ class ParallelCompressor:
         self._spans = spans
         self._compressor = compressor
         self._most = most
-        self._condition = group.condition()  # for all below, and that one thread reads at a time
+        self._condition = (
+            group.condition()
+        )  # guards the attributes below; one thread reads at a time
         self._reading = False
         self._ended = False
         self._read = 0  # spans read
-        self._done = 0  # spans whose frames are done with
+        self._done = 0  # spans whose frames are done
 
     def frames(self) -> Iterator[tuple[int, CompressedSpan]]:
-        """Read and compress until the stream has ended: (the frame's number, the frame)."""
+        """Read and compress until the stream ends. Yield (the frame's number, the frame)."""
         buffer = self._spans.buffer()
         compress = self._compressor()
         while (number := self._begin_reading()) is not None:
@@ -108,18 +110,18 @@ class ParallelCompressor:
                 yield number, compress(span)
 
     def done(self) -> None:
-        """Say that one more frame takes no memory any longer."""
+        """Report that the memory of one more frame was released."""
         with self._condition:
             self._done += 1
             self._condition.notify_all()
 
     def finish(self) -> None:
-        """Wait until the stream has ended and all its frames are done with."""
+        """Wait until the stream has ended and all its frames are done."""
         with self._condition:
             self._condition.wait_while(lambda: not self._ended or self._done < self._read)
 
     def _begin_reading(self) -> int | None:
-        """Wait for the turn to read: the number of the span to be read, None at the end."""
+        """Wait for the turn to read. Return the number of the span to read, None at the end."""
         with self._condition:
             self._condition.wait_while(
                 lambda: not self._ended and (self._reading or self._read - self._done >= self._most)
@@ -138,10 +140,10 @@ class ParallelCompressor:
 
 
 def span_compressor(level: int) -> Callable[[memoryview], bytes]:
-    """What compresses spans to frames at a level, and noise without much of a search for matches.
+    """Compresses spans to frames at a level, with a faster search for incompressible spans.
 
-    Whether a span is noise is found by compressing a sample of it: so it depends on the span and
-    the library alone. Not to be shared between threads.
+    A sample of the span decides, so the result depends only on the span and the library. Must not
+    be shared between threads.
     """
     compress = frame_compressor(level)
     if level > SAMPLED_UP_TO:
@@ -159,7 +161,7 @@ def span_compressor(level: int) -> Callable[[memoryview], bytes]:
 
 
 def samples_of(span: memoryview) -> Iterator[memoryview]:
-    """Pieces from all over the span, joined to a few samples."""
+    """Return a few samples, each joined from pieces of the whole span."""
     step = len(span) // (SAMPLES * PIECES)
     places = range(0, step * SAMPLES * PIECES, step)
     for first in range(0, len(places), PIECES):
@@ -170,10 +172,10 @@ def samples_of(span: memoryview) -> Iterator[memoryview]:
 def frame_maker(
     level: int, verify: bool, threads: CodecThreads
 ) -> Callable[[], Callable[[memoryview], CompressedSpan]]:
-    """What makes each thread its function from a span to a frame.
+    """Return a function that returns, for each thread, a function from a span to a frame.
 
-    With `verify` every frame is decoded again and compared with what was read; a difference is
-    `INTERNAL`, and the frame is not handed on. No more are at work at once than `threads` allows.
+    With `verify`, every frame is decoded and compared with the input; a difference is `INTERNAL`,
+    and the frame is not used. `threads` limits how many work at once.
     """
 
     def make() -> Callable[[memoryview], CompressedSpan]:

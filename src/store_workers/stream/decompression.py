@@ -1,8 +1,7 @@
-"""A zstd stream back to file bytes: whole frames side by side, written where they belong.
+"""Decompresses a zstd stream: complete frames in parallel, written at their positions.
 
-A frame that comes whole is decompressed in one shot on one of several threads; any other one,
-which may be another tool's or a bomb, is decompressed block by block, so that it cannot cost
-memory.
+A complete frame is decompressed in one call on one of several threads. A larger frame (of another
+tool, or a decompression bomb) is decompressed block by block, which bounds the memory.
 """
 
 from __future__ import annotations
@@ -24,13 +23,12 @@ if TYPE_CHECKING:
 
 
 class Output:
-    """Where the content goes: `write` is called with it in order, one call at a time.
+    """The target of the content: `write` is called with it in order, one call at a time.
 
-    Where there is a `write_at`, of content and offset, whole frames are given to that instead, in
-    any order and from several threads at once. `expected` is the size that the file must have,
-    None where it is not known; `path` names it in the error. `size` counts what was written.
-    Raises `FILE_MISMATCH` as soon as more is coming than is expected, so that a bomb cannot fill
-    the disk.
+    If there is a `write_at`, of content and offset, complete frames are passed to it instead, in
+    any order and from several threads. `expected` is the required size of the file, None if not
+    known; `path` names it in the error. `size` counts the written bytes. Raises `FILE_MISMATCH` as
+    soon as more content comes than expected, so that a bomb cannot fill the disk.
     """
 
     def __init__(
@@ -47,7 +45,7 @@ class Output:
         self.size = 0
 
     def announce(self, end: int) -> None:
-        """Say that what will be written reaches to that offset of the content."""
+        """Announce that content up to that offset will be written."""
         if self._expected is not None and end > self._expected:
             raise WorkerError(
                 ErrorCode.FILE_MISMATCH,
@@ -56,7 +54,7 @@ class Output:
             )
 
     def write(self, data: bytes, offset: int) -> None:
-        """Write announced bytes at their offset; nobody else's may be written meanwhile."""
+        """Write announced bytes at their offset; only one thread at a time may call this."""
         if self.write_at is not None:
             self.write_at(data, offset)
         else:
@@ -67,10 +65,10 @@ class Output:
 def decompress_stream(
     stream: ChunkStream, output: Output, threads: CodecThreads, group: ThreadGroup
 ) -> str | None:
-    """Decompress every frame of `stream`: None if seek tables confirm all, else why not.
+    """Decompress `stream`. Return None if seek tables confirm all frames, or why not.
 
-    Returns once everything is written. Raises `StreamCorrupt` where the stream is not a sequence of
-    whole frames, where one does not decode, or where a seek table does not fit the frames.
+    Returns when everything is written. Raises `StreamCorrupt` if the stream is not a sequence of
+    complete frames, if a frame cannot be decoded, or if a seek table does not match the frames.
     """
     reader = FrameReader(stream)
     decoder = ParallelDecoder(output, threads, group)
@@ -81,15 +79,15 @@ def decompress_stream(
 
 
 SHORT_FRAME = 256 * 1024
-"""Bytes of content up to which a frame is decoded at once, where no other is in hand: to hand it
-over to another thread would take longer."""
+"""A frame with at most that many bytes of content is decoded on the reading thread if no other
+frame is in progress: passing it to another thread would take longer."""
 
 
 class ParallelDecoder:
-    """Threads that decompress whole frames and write them, in order where that matters.
+    """Threads that decompress complete frames and write them, in order if necessary.
 
-    Frames are to be given in the order of their content. Memory: `2 * threads` frames with their
-    content. Raises `StreamCorrupt` where a frame does not decode, on whichever thread that is.
+    Frames must be added in the order of their content. Memory: `2 * threads` frames with their
+    content. Raises `StreamCorrupt` if a frame cannot be decoded, on any thread.
     """
 
     def __init__(self, output: Output, threads: CodecThreads, group: ThreadGroup) -> None:
@@ -97,7 +95,7 @@ class ParallelDecoder:
         self._codec_threads = threads
         self._most_threads = threads.most
         self._group = group
-        self._changed = group.condition()  # guards all below
+        self._changed = group.condition()  # guards the attributes below
         self._waiting: list[tuple[int, Frame]] = []
         self._threads = 0
         self._idle = 0
@@ -105,7 +103,7 @@ class ParallelDecoder:
         self._written = 0
 
     def decode(self, frame: Frame) -> None:
-        """Take the next frame; waits while as many as may be are in hand."""
+        """Add the next frame. Waits while the maximum number of frames is in progress."""
         if frame.pieces is None:
             self.finish()
             self._decode_by_block(frame)
@@ -130,7 +128,7 @@ class ParallelDecoder:
             self._changed.wait_while(lambda: self._written < self._taken)
 
     def _decode_by_block(self, frame: Frame) -> None:
-        """Decode a frame here and now, and note how much content it has."""
+        """Decode a frame on this thread, and set the size of its content."""
         decompress = stream_decompressor()
         size = 0
         for blocks in frame.blocks:
@@ -156,9 +154,9 @@ class ParallelDecoder:
             self._write(number, content, frame.content_offset)
 
     def _decode_whole(self, frame: Frame) -> bytes:
-        """The content of a frame that came whole, which is used up by that."""
+        """Return the content of a complete frame, and release the frame."""
         data = b"".join(frame.pieces or ())
-        frame.pieces = None  # the chunks it came in are free to go
+        frame.pieces = None  # its chunks can be released
         with self._codec_threads:
             return _decoded(partial(frame_decompressor(), data, frame.content_size or 0))
 
@@ -167,7 +165,7 @@ class ParallelDecoder:
         if write_at is None:
             with self._changed:
                 self._changed.wait_while(lambda: self._written < number)
-            # Nobody else's turn comes before this one is counted, so the lock need not be held.
+            # No other thread's turn comes before this one is counted, so the lock is not needed.
             self._output.write(content, offset)
         else:
             write_at(content, offset)

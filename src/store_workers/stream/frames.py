@@ -1,4 +1,4 @@
-"""Where zstd frames begin and end in a stream, and whether seek tables confirm all of them.
+"""Finds zstd frames in a stream, and checks them against the seek tables.
 
 Formats: zstd frames and blocks as in RFC 8878, sections 3.1.1 and 3.1.2. Nothing here decompresses.
 """
@@ -32,13 +32,13 @@ RLE_BITS, COMPRESSED_BITS = RLE_BLOCK << 1, COMPRESSED_BLOCK << 1
 LARGEST_BLOCK = 128 * 1024
 
 LARGEST_WHOLE = 4 * 1024 * 1024
-"""Bytes of content up to which a frame is held in memory as a whole."""
+"""A frame with at most that many bytes of content is held in memory completely."""
 
 LONGEST_WHOLE = 2 * LARGEST_WHOLE
-"""Bytes up to which a frame of that content may be compressed to: more than any encoder makes."""
+"""Maximum compressed size of such a frame in bytes: more than any encoder produces."""
 
 LARGEST_LISTED = (1 << 32) - 1
-"""Bytes of a frame, or of its content, up to which a seek table can list it."""
+"""Maximum size of a frame, and of its content, that a seek table can list, in bytes."""
 
 NO_TABLE = (
     "the stream has no seek table at its end: its last chunks are missing, or another tool"
@@ -55,14 +55,14 @@ REPEATED = (
 
 
 class Frame:
-    """One frame of a stream, not decoded.
+    """One frame of a stream, not decompressed.
 
-    `offset` is its place in the stream, `content_offset` that of its content in the file. A frame
-    that declares at most `LARGEST_WHOLE` bytes of content comes whole: `pieces` are views of the
-    chunks it came in, and all else is known. Of any other one, which may be a bomb, `pieces` is
-    None, and `blocks` gives its bytes, some blocks at a time: to be read to the end before the
-    next frame is asked for. `length` and `checksum` are known behind the last of them, and whoever
-    decodes them sets `content_size`, in bytes, where the frame does not tell it.
+    `offset` is its position in the stream, `content_offset` that of its content in the file. A
+    frame that declares at most `LARGEST_WHOLE` bytes of content is complete: `pieces` are views of
+    chunks, and all other attributes are set. For any other frame, which may be a bomb, `pieces` is
+    None, and `blocks` yields its bytes, some blocks at a time. It must be read to the end before
+    the next frame. `length` and `checksum` are set after the last block. The decoder sets
+    `content_size`, in bytes, if the frame does not declare it.
     """
 
     __slots__ = (
@@ -86,26 +86,28 @@ class Frame:
 
 
 class FrameReader:
-    """The frames of a stream, in order; `for frame in reader` goes through them once.
+    """The frames of a stream, in order; `for frame in reader` yields each once.
 
-    Raises `StreamCorrupt` if the stream is not a sequence of whole frames, or if a seek table
-    lists other frames than those in front of it. Several streams, one behind the other, are one:
-    each table lists the frames since the one before it. `passed` are the frames before the
-    stream's first one, where it does not begin at the beginning.
+    Raises `StreamCorrupt` if the stream is not a sequence of complete frames, or if a seek table
+    lists frames other than those before it. Several streams, one after the other, are one stream:
+    each table lists the frames since the previous table. `passed` are the frames before the first
+    one, if reading does not begin at the start of the stream.
     """
 
     def __init__(self, stream: ChunkStream, passed: SeekTable | None = None) -> None:
         self._stream = stream
-        self._listable = passed or SeekTable()  # as far back as a table can list them
+        self._listable = passed or SeekTable()  # the frames that a table can list
         self._content_offset = self._listable.totals()[1]
-        self._unlisted = False  # a frame since the last table that no table can list
+        self._unlisted = False  # a frame since the last table is too large for a table
         self._open = True  # no table since the last frame
-        self._previous: SeekTable | None = None  # of a stream that ended where a chunk ends
+        self._previous: SeekTable | None = (
+            None  # frames of a stream that ended at the end of a chunk
+        )
         self._doubt: str | None = None
 
     @property
     def doubt(self) -> str | None:
-        """Once all frames were read: None if tables confirm them, else why not."""
+        """After all frames were read: return None if tables confirm them, else why not."""
         return self._doubt or (NO_TABLE if self._open else None)
 
     def __iter__(self) -> Iterator[Frame]:
@@ -127,7 +129,7 @@ class FrameReader:
                 )
 
     def _note(self, frame: Frame) -> None:
-        for _ in frame.blocks:  # what its reader left
+        for _ in frame.blocks:  # blocks that the caller did not read
             pass
         size = frame.content_size
         self._open = True
@@ -139,7 +141,7 @@ class FrameReader:
             self._listable.add(frame.length, size, frame.checksum)
 
     def _skippable(self, magic: int, size: int) -> None:
-        """Go past a skippable frame of `size` bytes; if it is a seek table, hear what it says."""
+        """Skip a skippable frame of `size` bytes; if it is a seek table, check it."""
         if magic != TABLE_MAGIC or size < FOOTER_SIZE:
             self._stream.skip(size)
             return
@@ -147,14 +149,14 @@ class FrameReader:
         length = size - FOOTER_SIZE
         if length <= len(self._listable) * ENTRY_SIZE:
             listed = SeekTable(self._stream.read(length))
-        else:  # it lists more than there was, and need not be held in memory
+        else:  # it lists more frames than there were: it is not read into memory
             self._stream.skip(length)
         count = table_count(self._stream.read(FOOTER_SIZE))
         if count is not None:
             self._hear(listed if length == count * ENTRY_SIZE else None, count)
 
     def _hear(self, listed: SeekTable | None, count: int) -> None:
-        """Compare what a table of `count` frames lists with the frames since the last one."""
+        """Compare a table of `count` frames with the frames since the last table."""
         if listed is not None and self._listable.ends_with(listed):
             if self._unlisted or len(listed) < len(self._listable):
                 self._doubt = FRAMES_UNLISTED
@@ -165,7 +167,7 @@ class FrameReader:
                 f"the seek table lists {count} frames, but the stream has {len(self._listable)}:"
                 " a chunk is missing, repeated or out of place"
             )
-        # A list that was repeated as a whole looks like two streams. So it is not believed where
+        # A list that was repeated as a whole looks like two streams. So it is not accepted if
         # equal streams begin and end with chunks; other tools' chunks seldom do.
         if listed is not None and listed == self._previous:
             self._doubt = REPEATED
@@ -175,11 +177,11 @@ class FrameReader:
 
 
 def frames_at(stream: ChunkStream, places: Iterable[FramePlace]) -> Iterator[Frame]:
-    """The frames at these places of the stream, whose order is that of `places`.
+    """Yield the frames at these places of the stream, in the order of `places`.
 
-    Places before the stream's own offset are passed over. Raises `StreamCorrupt` where something
-    else lies there, and `StreamEnds` where the chunks are used up: what `places` has left then
-    lies behind the frame that could not be read.
+    Places before the stream's own offset are skipped. Raises `StreamCorrupt` if something else is
+    there, and `StreamEnds` at the end of the chunks: the remaining `places` are then after the
+    frame that could not be read.
     """
     for place in places:
         if place.offset < stream.offset:
@@ -207,7 +209,7 @@ def _other_frame(place: FramePlace) -> StreamCorrupt:
 
 
 def _begin_frame(stream: ChunkStream, content_offset: int) -> Frame:
-    """Read the frame whose magic number was read: whole, or so far that its blocks can follow."""
+    """Read the frame whose magic number was read: completely, or up to its first block."""
     offset = stream.offset - MAGIC_SIZE
     header = read_frame_header(stream)
     frame = Frame(offset, content_offset, header.content_size)
@@ -226,7 +228,7 @@ def _begin_frame(stream: ChunkStream, content_offset: int) -> Frame:
 
 
 def _blocks(stream: ChunkStream, header: FrameHeader, frame: Frame) -> Iterator[bytes]:
-    """A frame's bytes, block by block: its header with the first, its checksum with the last."""
+    """Yield a frame's bytes by blocks: its header with the first, its checksum with the last."""
     last = False
     while not last:
         last = skip_block(stream)
@@ -245,10 +247,10 @@ def _checksum(stream: ChunkStream, header: FrameHeader) -> int | None:
 
 
 class FrameHeader:
-    """What a frame declares.
+    """The header of a frame.
 
-    `content_size` is in bytes, None where it is not told; `has_checksum`: does the frame end in a
-    checksum of its content?
+    `content_size` is in bytes, None if not declared; `has_checksum`: the frame ends in a checksum
+    of its content.
     """
 
     __slots__ = ("content_size", "has_checksum")
@@ -259,7 +261,7 @@ class FrameHeader:
 
 
 def read_frame_header(stream: ChunkStream) -> FrameHeader:
-    """Read a frame's header (RFC 8878, 3.1.1.1) behind its magic number."""
+    """Read a frame's header (RFC 8878, 3.1.1.1) after its magic number."""
     flags = stream.read(1)[0]
     if flags & 0x08:
         raise StreamCorrupt("a frame sets a reserved bit")
@@ -278,7 +280,7 @@ def read_frame_header(stream: ChunkStream) -> FrameHeader:
 
 
 def skip_block(stream: ChunkStream) -> bool:
-    """Go past one block (RFC 8878, 3.1.1.2): is it the frame's last?"""
+    """Skip one block (RFC 8878, 3.1.1.2). Return whether it is the frame's last."""
     header = stream.read(3)
     bits = header[0] | header[1] << 8 | header[2] << 16
     kind = (bits >> 1) & 3
@@ -290,9 +292,9 @@ def skip_block(stream: ChunkStream) -> bool:
 
 
 def skip_blocks(stream: ChunkStream) -> bool:
-    """Go past at least one block, and past all that lie whole in the chunk at hand.
+    """Skip at least one block, and all that are complete in the current chunk.
 
-    Is the frame's last among them? `skip_block` many times over, without its price for each.
+    Return whether the frame's last is among them. Faster than `skip_block` in a loop.
     """
     data, begin = stream.at_hand()
     position = begin
@@ -312,5 +314,5 @@ def skip_blocks(stream: ChunkStream) -> bool:
 
 
 def is_skippable(magic: int) -> bool:
-    """Is this the magic number of a skippable frame (RFC 8878, 3.1.2)?"""
+    """Return whether this is the magic number of a skippable frame (RFC 8878, 3.1.2)."""
     return magic & SKIPPABLE_MASK == SKIPPABLE_MAGIC

@@ -1,8 +1,8 @@
-"""A file's list of chunks as a file of its own, and back: what makes one hash a file's name.
+"""Manifests: the list of a file's chunks, itself stored as chunks, so that one hash names a file.
 
-The text is a first line with a JSON object (`Header`), then a line a chunk, `<hash> <size>`. It is
-compressed as a file is, and cut at every `LARGEST_PIECE` bytes. One piece is the manifest; the
-list of several is put into a manifest of its own, `"of": "manifest"`, until one is left.
+The first line of the text is a JSON object (`Header`); each following line is `<hash> <size>` of a
+chunk. The text is compressed like a file, and cut at every `LARGEST_PIECE` bytes. A single piece is
+the manifest. Several pieces are listed in a manifest `"of": "manifest"`, until one is left.
 """
 
 from __future__ import annotations
@@ -24,23 +24,23 @@ if TYPE_CHECKING:
 
 VERSION = 1
 LEVEL = 3
-"""The zstd level of every manifest, whatever the file's is."""
+"""The zstd level of every manifest, whatever the level of the file."""
 
 LARGEST_PIECE = 512 * 1024
-"""Bytes of a manifest's compressed text that are one chunk: of some 14,000 lines."""
+"""Bytes of a manifest's compressed text in one chunk: some 14,000 lines."""
 
 LINES_AT_ONCE = 4096
 
 
 class Listed(str, Enum):
-    """What a manifest is the list of."""
+    """What a manifest lists."""
 
     FILE = "file"
     MANIFEST = "manifest"
 
 
 class Header(Record):
-    """A manifest's first line: what the chunks give together. It has no time, path or host."""
+    """A manifest's first line: the totals of its chunks. It has no time, path or host."""
 
     store_workers_manifest: int = field(Integer(1, 1), doc="the version of the form")
     of: Listed = field(Choice(Listed), doc="a file, or the text of another manifest")
@@ -52,16 +52,15 @@ class Header(Record):
     sha256: str | None = field(Digest(), default=None, doc="the file's digest, if it was asked for")
 
     def line(self) -> bytes:
-        """The header as it stands in the text."""
+        """Return the header as the first line of the text."""
         return dumps(self.encode(), separators=(",", ":")).encode("ascii") + b"\n"
 
 
 def write_manifest(header: Header, chunks: ChunkList, store: Callable[[bytes], bytes]) -> str:
-    """Store the list of a file's chunks, and lists of its pieces as long as needed: its hash.
+    """Store the list of a file's chunks, with further levels if necessary. Return its hash.
 
-    `store` takes one piece and returns its digest once it is durable: so nothing that a manifest
-    names is missing at the moment it is stored. Memory: one span of text and its frame, beside
-    the lists.
+    `store` stores one piece and returns its digest when it is durable, so a manifest is stored only
+    after everything that it names. Memory: one span of text and its frame, and the lists.
     """
     while True:
         pieces = ChunkList()
@@ -83,7 +82,7 @@ def write_manifest(header: Header, chunks: ChunkList, store: Callable[[bytes], b
 
 
 class ManifestText:
-    """The text of one manifest; `size` counts its bytes as they are made."""
+    """Generates the text of one manifest; `size` counts its bytes."""
 
     def __init__(self, header: Header, chunks: ChunkList) -> None:
         self._header = header
@@ -91,7 +90,7 @@ class ManifestText:
         self.size = 0
 
     def compressed(self) -> Iterator[bytes]:
-        """The text as a stream of frames with its seek table, as an upload of it would make it."""
+        """Yield the text as frames with a seek table, as an upload of it would."""
         compress = frame_maker(LEVEL, verify=False, threads=CodecThreads(1))()
         table = SeekTable()
         for span in self._spans():
@@ -129,7 +128,7 @@ class ManifestText:
 
 
 def cut(stream: Iterable[bytes]) -> Iterator[bytes]:
-    """Cut a stream at every `LARGEST_PIECE` bytes; the rest is one piece."""
+    """Cut a stream at every `LARGEST_PIECE` bytes; the remainder is one piece."""
     rest = b""
     for data in stream:
         rest += data

@@ -1,8 +1,7 @@
-"""A manifest back to the list of a file's chunks, read with suspicion: anybody may have made it.
+"""Reads manifests. They are not trusted: anybody can make one.
 
-What is not a manifest, does not hold what its first line says, or is nested too deep is
-`STREAM_CORRUPT`, before anything else is done with the list. Memory: 36 bytes for each chunk that
-is listed, and one frame of text.
+What is not a manifest, contradicts its first line, or is nested too deeply is `STREAM_CORRUPT`,
+before the list is used. Memory: 36 bytes per listed chunk, and one frame of text.
 """
 
 from __future__ import annotations
@@ -24,13 +23,13 @@ if TYPE_CHECKING:
     Fetch = Callable[[ChunkList], Iterable[bytes]]
 
 DEEPEST = 8
-"""Levels of manifests; each holds thousands of times what the one above it does."""
+"""Maximum number of levels; each lists thousands of times as many chunks as the one above it."""
 
 MOST_CHUNKS = 1 << 26
-"""Chunks that a list may name: 32 TiB in the smallest of them, and 2.4 GiB of memory."""
+"""Maximum number of listed chunks: 32 TiB in chunks of the default size, and 2.4 GiB of memory."""
 
 PARSED_AT_ONCE = 128 * 1024
-"""Bytes of text that are taken apart at once: that takes some ten times as much memory."""
+"""Bytes of text that are parsed at once, which takes some ten times as much memory."""
 
 LONGEST_HEADER = 4096
 _LINE = re.compile(rb"([0-9a-f]{64}) ([1-9][0-9]{0,6})\n")
@@ -39,7 +38,7 @@ _LONGEST_LINE = _LINE_WITHOUT_SIZE + 7
 
 
 class Manifest:
-    """What a manifest says of a file, and the chunks that it lists."""
+    """The first line of a manifest, and the chunks that it lists."""
 
     __slots__ = ("chunks", "header")
 
@@ -49,9 +48,10 @@ class Manifest:
 
 
 def read_manifest(name: str, fetch: Fetch) -> Manifest:
-    """Read the list of a file's chunks by the hash that names it.
+    """Read the list of a file's chunks by the hash of its manifest.
 
-    `fetch` gives the chunks of a list in order, each checked by its hash. Raises `StreamCorrupt`.
+    `fetch` yields the chunks of a list in order, each checked against its hash. Raises
+    `StreamCorrupt`.
     """
     try:
         return _read_levels(name, fetch)
@@ -79,9 +79,9 @@ def _read_levels(name: str, fetch: Fetch) -> Manifest:
 
 
 def sized(fetched: Iterable[bytes], chunks: ChunkList, first: int = 0) -> Iterator[bytes]:
-    """Pass on the chunks of a list, each of which must be as long as the list says.
+    """Yield the chunks of a list, and check that each has the listed size.
 
-    They are those from number `first` on.
+    `first` is the index of the first one.
     """
     for index, chunk in enumerate(fetched, first):
         if len(chunk) != chunks.size(index):
@@ -111,7 +111,7 @@ def _read_text(chunks: Iterable[bytes]) -> _Text:
 
 
 class _Text:
-    """The text of one level as it comes in: `size` counts its bytes."""
+    """Parses the text of one level as it arrives; `size` counts its bytes."""
 
     header: Header
 
@@ -123,7 +123,7 @@ class _Text:
         self._begun = False
 
     def feed(self, text: bytes) -> None:
-        """Take the next bytes."""
+        """Parse the next bytes."""
         self.size += len(text)
         text = self._rest + text
         if not self._begun:
@@ -140,7 +140,7 @@ class _Text:
         self._take(text[:end])
 
     def finish(self) -> None:
-        """See to it that the text was whole, and held what its first line says."""
+        """Check that the text was complete, and agrees with its first line."""
         if not self._begun or self._rest:
             raise StreamCorrupt("its text ends in the middle of a line")
         header = self.header
@@ -164,7 +164,7 @@ class _Text:
 
 
 def _header(line: bytes) -> Header:
-    """Decode a first line; fields that a later version added are passed over."""
+    """Decode a first line; unknown fields of later versions are ignored."""
     if len(line) > LONGEST_HEADER or not line.startswith(b"{"):
         raise StreamCorrupt("its first line is not a JSON object")
     try:

@@ -1,7 +1,7 @@
-"""The seek table: what each frame of a stream is, in a skippable frame at the stream's end.
+"""The seek table: a skippable frame at the end of the stream that describes all frames.
 
 The format is that of zstd's `contrib/seekable_format/zstd_seekable_compression_format.md`. Its
-entries are read and written with checksums only: without them a table says nothing of the order.
+entries are read and written only with checksums: without them, a table does not prove the order.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ HEAD_SIZE, ENTRY_SIZE, FOOTER_SIZE = _HEAD.size, _ENTRY.size, _FOOTER.size
 
 
 class FramePlace:
-    """Where a frame lies, and where its content does.
+    """The position of a frame and of its content.
 
-    It is `length` bytes long, from `offset` of the stream on; its content `size` bytes, from
-    `content_offset` of the file on. `checksum` is the lower half of the content's XXH64.
+    The frame has `length` bytes at `offset` of the stream, its content `size` bytes at
+    `content_offset` of the file. `checksum` is the lower half of the content's XXH64.
     """
 
     __slots__ = ("checksum", "content_offset", "length", "offset", "size")
@@ -44,7 +44,7 @@ class FramePlace:
 
 
 class SeekTable:
-    """A stream's frames in order: 12 bytes of memory for each."""
+    """The frames of a stream in order, with 12 bytes of memory each."""
 
     def __init__(self, entries: bytes | bytearray = b"") -> None:
         self._entries = bytearray(entries)
@@ -58,28 +58,28 @@ class SeekTable:
     __hash__ = None  # type: ignore[assignment]  # it grows
 
     def add(self, length: int, size: int, checksum: int) -> None:
-        """Note the next frame: its length, its content's size and checksum."""
+        """Add the next frame: its length, and the size and checksum of its content."""
         self._entries += _ENTRY.pack(length, size, checksum)
 
     def clear(self) -> None:
-        """Forget all frames."""
+        """Remove all frames."""
         self._entries.clear()
 
     def ends_with(self, other: SeekTable) -> bool:
-        """Are the other table's frames the last ones of this?"""
+        """Return whether the other table's frames are the last ones of this table."""
         return self._entries.endswith(other._entries)
 
     def encode(self) -> bytes:
-        """The table as the skippable frame that ends a stream."""
+        """Return the table as the skippable frame that ends a stream."""
         footer = _FOOTER.pack(len(self), HAS_CHECKSUMS, FOOTER_MAGIC)
         head = _HEAD.pack(TABLE_MAGIC, len(self._entries) + FOOTER_SIZE)
         return b"".join((head, self._entries, footer))
 
     @classmethod
     def parse(cls, encoded: bytes) -> SeekTable:
-        """The table that a skippable frame holds, head and footer included.
+        """Parse a table from a skippable frame, header and footer included.
 
-        Raises `StreamCorrupt` where that is not a whole table with checksums.
+        Raises `StreamCorrupt` if it is not a complete table with checksums.
         """
         count = table_count(encoded)
         if count is None or len(encoded) != table_length(count):
@@ -89,7 +89,7 @@ class SeekTable:
         return cls(encoded[HEAD_SIZE:-FOOTER_SIZE])
 
     def totals(self) -> tuple[int, int]:
-        """The bytes of all frames, and of their content."""
+        """Return the total bytes of all frames, and of their content."""
         length = size = 0
         for frame_length, frame_size, _ in _ENTRY.iter_unpack(self._entries):
             length += frame_length
@@ -97,7 +97,7 @@ class SeekTable:
         return length, size
 
     def places(self) -> Iterator[FramePlace]:
-        """Where each frame lies, in order; the first at the stream's beginning."""
+        """Yield the place of each frame, in order, from the start of the stream."""
         offset = content_offset = 0
         for length, size, checksum in _ENTRY.iter_unpack(self._entries):
             yield FramePlace(offset, length, content_offset, size, checksum)
@@ -105,7 +105,7 @@ class SeekTable:
             content_offset += size
 
     def covering(self, begin: int, end: int) -> list[FramePlace]:
-        """The places of the frames that hold the content from `begin` to `end`."""
+        """Return the places of the frames with the content from `begin` to `end`."""
         return [
             place
             for place in self.places()
@@ -114,9 +114,9 @@ class SeekTable:
 
 
 def table_count(tail: bytes) -> int | None:
-    """How many frames the table lists that a stream ends in; `tail` are at least its last 9 bytes.
+    """Return the number of frames in the table at the end of a stream, from its last 9 bytes.
 
-    None where the stream does not end in a table with checksums.
+    Return None if the stream does not end in a table with checksums.
     """
     if len(tail) < FOOTER_SIZE:
         return None
@@ -127,7 +127,7 @@ def table_count(tail: bytes) -> int | None:
 
 
 def table_length(count: int) -> int:
-    """The bytes of a whole table of that many frames."""
+    """Return the size in bytes of a table of that many frames."""
     return HEAD_SIZE + count * ENTRY_SIZE + FOOTER_SIZE
 
 

@@ -1,6 +1,6 @@
-"""The stretches of the input behind the frames: all of one length, or marked off by the content.
+"""Divides the input into spans, one per frame: of fixed length, or by content.
 
-What decides where a span ends is part of the stored form: it decides hashes.
+The ends of spans are part of the stored form: they decide hashes.
 """
 
 from __future__ import annotations
@@ -11,41 +11,41 @@ if TYPE_CHECKING:
     from typing import Protocol
 
     class Source(Protocol):
-        """Where the bytes come from."""
+        """The source of the bytes."""
 
         def fill(self, buffer: memoryview) -> int:
-            """Fill the buffer from the stream; a shorter count means that the stream has ended."""
+            """Fill the buffer from the stream. A smaller count means that the stream has ended."""
 
     class Spans(Protocol):
         """Reads a stream span by span; used by one thread at a time.
 
-        `ended` says that the span read last was the last one.
+        `ended`: the span that was read last is the last one.
         """
 
         ended: bool
 
         def buffer(self) -> memoryview:
-            """What each thread that reads brings along; its spans may lie in it."""
+            """Return a buffer for a reading thread, which its spans may use."""
 
         def read(self, buffer: memoryview) -> memoryview:
-            """The next span, until the thread reads another; it may be empty at the end."""
+            """Return the next span, valid until the thread reads another. The last may be empty."""
 
 
 FRAME_SPAN = 2 * 1024 * 1024
-"""Bytes of each fixed span but the last.
+"""Bytes of each fixed span except the last.
 
-Larger spans compress better (4 MiB by 3 %), and slower, since they and their frames do not fit
-into the caches of a core; smaller ones are no faster (`benchmarks/results/spans.md`).
+Larger spans compress better (4 MiB by 3 %) and slower, since they and their frames do not fit into
+the caches of a core. Smaller ones are not faster (`benchmarks/results/spans.md`).
 """
 
 BLOCK = 8 * 1024 * 1024
-"""Bytes that are read at once where the content marks off the spans: at least the longest."""
+"""Bytes that are read at once with content boundaries: at least the longest span."""
 
 
 class FixedSpans:
     """Spans of `FRAME_SPAN` bytes.
 
-    `expected` is how long the stream is said to be: for a short one less memory is made ready.
+    `expected` is the expected length of the stream: a short one needs less memory.
     """
 
     def __init__(self, source: Source, expected: int | None = None) -> None:
@@ -54,13 +54,13 @@ class FixedSpans:
         self.ended = False
 
     def buffer(self) -> memoryview:
-        """Room for one span, or for the whole stream where that is shorter."""
+        """Return a buffer for one span, or for the whole stream if that is shorter."""
         return memoryview(bytearray(min(FRAME_SPAN, self._expected + 1)))
 
     def read(self, buffer: memoryview) -> memoryview:
-        """The next span, in the buffer."""
+        """Return the next span, in the buffer."""
         size = self._source.fill(buffer)
-        if size == len(buffer) < FRAME_SPAN:  # longer than was expected
+        if size == len(buffer) < FRAME_SPAN:  # longer than expected
             buffer = memoryview(bytearray(buffer) + bytearray(FRAME_SPAN - size))
             size += self._source.fill(buffer[size:])
         self.ended = size < FRAME_SPAN
@@ -68,12 +68,12 @@ class FixedSpans:
 
 
 class ContentSpans:
-    """Spans that end where the content says.
+    """Spans with content-defined boundaries.
 
-    `first_boundary` tells the length of the first span in some bytes: all of them where no
-    boundary is among them. `expected` is how long the stream is said to be.
+    `first_boundary` returns the length of the first span in some bytes: all of them if there is no
+    boundary. `expected` is the expected length of the stream.
 
-    Memory: the block that is being cut, and those that the spans in use are slices of.
+    Memory: the current block, and those of spans in use, which are slices of blocks.
     """
 
     def __init__(
@@ -85,18 +85,18 @@ class ContentSpans:
         self._source = source
         self._expected = BLOCK if expected is None else expected
         self._first_boundary = first_boundary
-        self._rest = memoryview(b"")  # read, and in no span yet
+        self._rest = memoryview(b"")  # read, but not yet in a span
         self._all_read = False
         self.ended = False
 
     def buffer(self) -> memoryview:
-        """Nothing: spans are slices of larger blocks."""
+        """Return an empty buffer: spans are slices of larger blocks."""
         return memoryview(b"")
 
     def read(self, buffer: memoryview) -> memoryview:
-        """The next span."""
+        """Return the next span."""
         size = self._first_boundary(self._rest) if self._rest else 0
-        # A span that reaches to the end of what was read may go on behind it.
+        # A span that reaches the end of the bytes read can continue after it.
         if size == len(self._rest) and not self._all_read:
             self._read_on()
             size = self._first_boundary(self._rest) if self._rest else 0
@@ -107,7 +107,7 @@ class ContentSpans:
     def _read_on(self) -> None:
         left = len(self._rest)
         block = memoryview(bytearray(min(BLOCK, left + self._expected + 1)))
-        self._expected = BLOCK  # a stream that is longer than was expected is read by blocks
+        self._expected = BLOCK  # a stream that is longer than expected is read by blocks
         block[:left] = self._rest
         filled = left + self._source.fill(block[left:])
         self._all_read = filled < len(block)
@@ -115,5 +115,5 @@ class ContentSpans:
 
 
 def spans_of(size: int | None) -> int | None:
-    """How many fixed spans a stream of that many bytes has; None where that is not known."""
+    """Return the number of fixed spans of a stream of that many bytes; None if not known."""
     return None if size is None else max(1, -(-size // FRAME_SPAN))

@@ -58,7 +58,7 @@ class Event(Record):
 
 
 class ChunkStored(Event):
-    """An upload's chunk is in the store."""
+    """A chunk of an upload is in the store."""
 
     type = EventType.CHUNK
     index: int = field(COUNT, doc="Position of the chunk in the stream, from 0.")
@@ -84,7 +84,7 @@ class ChunkRetry(Event):
 
 
 class ChunkBad(Event):
-    """A chunk of a file that is verified is missing, or not what it should be."""
+    """Verification found a missing or damaged chunk."""
 
     type = EventType.CHUNK_BAD
     index: int = field(COUNT, doc="Position of the chunk in the stream, from 0.")
@@ -155,7 +155,7 @@ class FileUploaded(Event):
     size: int = field(COUNT, doc="Bytes read.")
     compressed_size: int = field(COUNT, doc="Bytes of all chunks of the file.")
     chunks: int = field(COUNT, doc="The number of chunks of the file.")
-    # Typed as what nearly every reader wants: it is None only where there is a manifest.
+    # Typed without None, for convenience: it is None only if there is a manifest.
     hashes: tuple[str, ...] = field(
         Array(Digest(), least=1),
         default=None,
@@ -182,7 +182,7 @@ class FileUploaded(Event):
 
 
 class FileDownloaded(Event):
-    """The whole file is durable under its name."""
+    """The complete file is durable under its name."""
 
     type = EventType.FILE_DOWNLOADED
     path: str = field(String(), doc="The file, spelled as in the message.")
@@ -206,7 +206,7 @@ class FileDownloaded(Event):
 
 
 class FileVerified(Event):
-    """Every chunk is there and right."""
+    """Every chunk is present and correct."""
 
     type = EventType.FILE_VERIFIED
     store: str = field(String(), doc="The store, without user, password and query.")
@@ -220,7 +220,7 @@ class FileVerified(Event):
 
 
 class SessionEnded(Event):
-    """No more messages come, and all that were taken are finished."""
+    """The input has ended, and all accepted messages are completed."""
 
     type = EventType.SESSION_ENDED
     files: int = field(COUNT, doc="Messages that were accepted.")
@@ -256,7 +256,7 @@ class Problem(Event):
 
 
 class Warning(Problem):
-    """Something worth knowing that does not fail the run."""
+    """A finding that does not fail the run."""
 
     type = EventType.WARNING
     code: WarningCode = field(Choice(WarningCode), doc="What was found, for programs.")
@@ -292,10 +292,10 @@ EVENTS: tuple[type[Event], ...] = (
 
 
 def error_event(error: WorkerError, *, spent: bool = False) -> ErrorEvent:
-    """The event for `error`.
+    """Return the event for `error`.
 
-    `spent`: were bytes taken from, or written to, what cannot be rewound? Then the same message
-    would store or write something else.
+    `spent`: bytes were read from, or written to, something that cannot be rewound. The same message
+    would then store or write something else.
     """
     return ErrorEvent(
         code=error.code,

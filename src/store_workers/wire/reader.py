@@ -1,4 +1,4 @@
-"""The owner's messages as they come in: bytes from a descriptor to decoded JSON values."""
+"""Read the owner's messages: bytes from a descriptor to decoded JSON values."""
 
 from __future__ import annotations
 
@@ -15,36 +15,36 @@ if TYPE_CHECKING:
     from typing import Any
 
 LONGEST_MESSAGE = 256 * 1024 * 1024
-"""Bytes: enough for the hashes of a stream of 2 TiB."""
+"""In bytes. It suffices for the hashes of a stream of 2 TiB."""
 
 _READ_SIZE = 1 << 20
 _WHITE_SPACE = b" \t\r\n"
 
 
 def _goes_on() -> None:
-    """Nothing ends the wait for more."""
+    """The default `check`: do nothing."""
 
 
 class MessageReader:
-    """Reads one JSON object after the other from a descriptor, which may be non-blocking.
+    """Reads JSON objects from a descriptor, which may be non-blocking.
 
-    `check` is called all the while there is something to wait for; what it raises ends that.
+    `check` is called repeatedly while waiting; an exception from it ends the wait.
     """
 
     def __init__(self, descriptor: int, check: Callable[[], None] = _goes_on) -> None:
         self._descriptor = descriptor
         self._check = check
         self._buffer = bytearray()
-        self._searched = 0  # bytes of the buffer that hold no newline
-        self._too_long = False  # the line that is coming in was refused already
+        self._searched = 0  # leading bytes of the buffer that are known to contain no newline
+        self._too_long = False  # the line being read was already refused
         self._ended = False
 
     def first(self) -> Any:
         """Read one JSON object, ended by its newline or by the end of the input.
 
-        An object that is spread over several lines ends with the input. What cannot become an
-        object is refused as soon as that is known, so that an owner that keeps the pipe open is
-        not left waiting. Raises `BadMessage`.
+        An object that spans several lines ends with the input. Text that cannot become an object
+        is refused immediately, so that an owner that keeps the pipe open does not wait for
+        nothing. Raises `BadMessage`.
         """
         while not self._skip_white_space() and self._read():
             pass
@@ -64,26 +64,26 @@ class MessageReader:
         return decode_json(_text(line + b"\n" + self._take(len(self._buffer))))
 
     def next_line(self) -> bytes | None:
-        """The next line that is not blank, without its newline; None at the end of the input.
+        """Return the next line that is not blank, without its newline; None at the end of input.
 
-        Raises `BadMessage` for one that is too long; the next call goes on behind its newline.
+        Raises `BadMessage` if it is too long; the next call continues after its newline.
         """
         while not self._ended or self._buffer:
             line = self._line().strip(_WHITE_SPACE)
             if line:
                 return line
-            self._too_long = False  # that one ends here
+            self._too_long = False  # the refused line ends here
         return None
 
     def _skip_white_space(self) -> bool:
-        """Drop blanks before a message; has one begun?"""
+        """Skip blanks before a message. Return whether one has begun."""
         left = self._buffer.lstrip(_WHITE_SPACE)
         if len(left) < len(self._buffer):
             self._buffer[:] = left
         return bool(left)
 
     def _line(self) -> bytes:
-        """What comes up to the next newline, or to the end of the input."""
+        """Return the text up to the next newline or the end of the input."""
         while (end := self._buffer.find(b"\n", self._searched)) < 0:
             self._searched = len(self._buffer)
             if not self._read():
@@ -99,7 +99,7 @@ class MessageReader:
         return taken
 
     def _read(self) -> bool:
-        """Add what has come in to the buffer, or wait for more; false at the end of the input."""
+        """Read more into the buffer, waiting if necessary. Return false at the end of the input."""
         try:
             block = self._read_block()
         except OSError as error:
@@ -122,7 +122,7 @@ class MessageReader:
             wait_until_ready(self._descriptor, self._check, readable=True)
             try:
                 return os.read(self._descriptor, _READ_SIZE)
-            except BlockingIOError:  # somebody else who reads it was faster
+            except BlockingIOError:  # another reader of the same pipe was faster
                 continue
 
 

@@ -1,8 +1,8 @@
-"""Immutable records that are declared once: checked on the way in, encoded on the way out.
+"""Immutable records that are declared once, for decoding, encoding and the schema.
 
 A record is a class whose attributes are made by `field`. The declaration serves the decoder, the
-encoder and the JSON Schema (`schema.py`), so none of the three can drift from the others. It does
-what a dataclass would, without the imports that a dataclass costs at every start.
+encoder and the JSON Schema (`schema.py`), so these always agree. Records replace dataclasses, whose
+imports would take time at every start.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 else:
 
     def dataclass_transform(**_options):
-        """Stand in for typing's at run time: only type checkers read it."""
+        """Replace typing's decorator at run time: only type checkers use it."""
         return lambda decorated: decorated
 
 
@@ -29,7 +29,7 @@ REQUIRED: Any = object()
 
 
 class Kind:
-    """What a JSON value has to be. `check` returns the value as the program uses it."""
+    """A type of JSON values. `check` returns the value as the program uses it."""
 
     expected = "a value"
 
@@ -38,11 +38,11 @@ class Kind:
         raise NotImplementedError
 
     def schema(self) -> dict[str, Any]:
-        """This kind in JSON Schema (draft 2020-12)."""
+        """Return this kind in JSON Schema (draft 2020-12)."""
         raise NotImplementedError
 
     def refuse(self, where: str, value: Any, *, show: bool = False) -> BadMessage:
-        """The refusal of `value`: shown only where it is short and can be no secret."""
+        """Return the error for `value`. `show`: quote it, since it cannot be a secret."""
         got = brief(value) if show else json_type(value)
         return BadMessage(where, f"expected {self.expected}, got {got}")
 
@@ -62,7 +62,7 @@ class Boolean(Kind):
 
 
 class Integer(Kind):
-    """A whole number within bounds, both included; JSON's `5.0` is none."""
+    """An integer within bounds, both included. JSON's `5.0` is refused."""
 
     def __init__(self, minimum: int, maximum: int | None = None) -> None:
         self.minimum = minimum
@@ -85,11 +85,11 @@ class Integer(Kind):
 
 
 COUNT = Integer(0)
-"""A number of things or bytes."""
+"""A number of items or bytes."""
 
 
 class String(Kind):
-    """Text. `secret` text is never shown, and must be fit to stand in a header."""
+    """Text. `secret` text is never shown, and must be valid in an HTTP header."""
 
     def __init__(self, *, least: int = 0, secret: bool = False) -> None:
         self.least = least
@@ -113,7 +113,7 @@ class String(Kind):
 
 
 class Path(String):
-    """A file's name: not empty, no NUL; bytes that are not UTF-8 come as PEP 383 surrogates."""
+    """A file name: not empty, no NUL. Bytes that are not UTF-8 are PEP 383 surrogates."""
 
     def __init__(self) -> None:
         super().__init__(least=1)
@@ -231,7 +231,7 @@ class Nested(Kind):
 
 
 class Dictionary(Kind):
-    """An object whose names are free, or fit the pattern `names` (JSON Schema's)."""
+    """An object with any names, or with names that match the pattern `names` (JSON Schema's)."""
 
     def __init__(self, item: Kind, *, names: str | None = None) -> None:
         self.item = item
@@ -252,7 +252,7 @@ class Dictionary(Kind):
 
 
 class Nullable(Kind):
-    """Another kind, or `null`, which is encoded and not omitted."""
+    """Another kind or `null`. `null` is encoded, not omitted."""
 
     def __init__(self, kind: Kind) -> None:
         self.kind = kind
@@ -266,7 +266,7 @@ class Nullable(Kind):
 
 
 class Field:
-    """One field of a record. A field with the default `None` is left out where it is `None`."""
+    """One field of a record. If its default is `None`, it is omitted while it is `None`."""
 
     __slots__ = ("default", "doc", "encoded_as_null", "kind")
 
@@ -284,11 +284,11 @@ def field(kind: Kind, *, default: Any = REQUIRED, doc: str) -> Any:
 
 @dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(field,))
 class Record:
-    """The base of all records: keyword arguments in, attributes out, never changed."""
+    """The base of all records: made from keyword arguments, immutable."""
 
     FIELDS: ClassVar[dict[str, Field]] = {}
     DEFAULTS: ClassVar[dict[str, Any]] = {}
-    """Of every field, in order; `REQUIRED` where it has none."""
+    """The defaults of all fields, in order; `REQUIRED` for a field that has none."""
 
     def __init_subclass__(cls) -> None:
         own = {name: value for name, value in vars(cls).items() if isinstance(value, Field)}
@@ -318,7 +318,7 @@ class Record:
     def decode(cls, value: Any, where: str = "", inherited: dict[str, Any] | None = None) -> Self:
         """Make the record from a decoded JSON object; raise `BadMessage` naming what is wrong.
 
-        `inherited` are values of fields, checked before, that stand in place of their defaults.
+        `inherited`: values of fields, already checked, that replace their defaults.
         """
         if not isinstance(value, dict):
             raise BadMessage(where, f"expected an object, got {json_type(value)}")
@@ -337,7 +337,7 @@ class Record:
         return cls(**values)
 
     def encode(self) -> dict[str, Any]:
-        """The record as a JSON object, in the order in which its fields are declared."""
+        """Return the record as a JSON object, in the order of the declared fields."""
         slots = self.__dict__
         return {
             name: slots[name]
@@ -351,7 +351,7 @@ _SHOWN_AT_MOST = 80
 
 
 def is_encodable(text: str) -> bool:
-    """Has the text bytes: UTF-8, and PEP 383 surrogates for bytes that are none?"""
+    """Return whether the text can be encoded as UTF-8 with PEP 383 surrogates."""
     try:
         text.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError:
@@ -360,7 +360,7 @@ def is_encodable(text: str) -> bool:
 
 
 def json_type(value: Any) -> str:
-    """The JSON name of a value's type, with its article."""
+    """Return the JSON name of a value's type, with its article."""
     if value is None:
         return "null"
     if isinstance(value, bool):
@@ -373,13 +373,13 @@ def json_type(value: Any) -> str:
 
 
 def brief(value: Any) -> str:
-    """A number or a string as it can stand in a sentence, never long."""
+    """Return a number or a string for use in a sentence, cut if it is long."""
     if isinstance(value, int) and abs(value) >= 1 << 64:
         return "a number far outside"
     return printable(value) if isinstance(value, str) else str(value)
 
 
 def printable(text: str) -> str:
-    """Foreign text on one line, cut where it is long."""
+    """Return text of others on one line, printable, cut if it is long."""
     cut = text if len(text) <= _SHOWN_AT_MOST else text[:_SHOWN_AT_MOST] + "…"
     return ascii(cut)[1:-1] if not cut.isprintable() else cut

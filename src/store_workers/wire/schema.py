@@ -1,4 +1,4 @@
-"""The JSON Schema (draft 2020-12) of the wire, made from the types that speak it."""
+"""The JSON Schema (draft 2020-12) of messages and events, made from their declarations."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ IDENTIFIER = "urn:store-workers:wire:1"
 
 
 def schema() -> dict[str, Any]:
-    """One schema for every line of either direction, with each message and event in `$defs`.
+    """Return one schema for every line of both directions, with each message and event in `$defs`.
 
-    Messages are closed, since the worker refuses what it does not know. Events are open: readers
-    ignore what they do not know, so that later versions can add to them.
+    Messages are closed, since the worker refuses unknown fields. Events are open, since readers
+    ignore unknown fields, so that later versions can add some.
     """
     definitions = {record.__name__: _settings(record) for record in (Auth, Range, Settings, Tls)}
     definitions["Auth"]["oneOf"] = [_exactly(form) for form in AUTH_FORMS]
-    # A key is of no use without the certificate that it belongs to.
+    # A key requires its certificate.
     definitions["Tls"]["dependentRequired"] = {"key_file": ["cert_file"]}
     lines: dict[Any, type[Record]] = {**CONTROLS, **MESSAGES}
     for word, message in lines.items():
@@ -68,12 +68,12 @@ def schema() -> dict[str, Any]:
 
 
 def _exactly(names: frozenset[str]) -> dict[str, Any]:
-    """These fields, all of them, and no other."""
+    """Return the schema of an object with exactly these fields."""
     return {"required": sorted(names), "propertyNames": {"enum": sorted(names)}}
 
 
 def _one_of(*names: str) -> list[dict[str, Any]]:
-    """Exactly one of these fields."""
+    """Return the schema of an object with exactly one of these fields."""
     return [{"required": [name]} for name in names]
 
 

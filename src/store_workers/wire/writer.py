@@ -1,4 +1,4 @@
-"""The owner's end of the wire: events as whole lines, and whether somebody still reads them."""
+"""Write events to the owner as complete lines, and detect that nobody reads them any more."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from store_workers.wire.messages import Message
 
     class Observer(Protocol):
-        """Receives every event too, for people or operators; it never waits nor raises.
+        """Receives every event, for people or operators. It neither waits nor raises.
 
         `id` is that of the message concerned, None where it has none.
         """
@@ -29,23 +29,23 @@ if TYPE_CHECKING:
             """The message was accepted; `store` has no secrets, `progress` makes an event."""
 
         def tried(self, id: str | None, result: Try) -> None:
-            """One try of a chunk came to its end."""
+            """A try of a chunk has ended."""
 
         def before(self) -> None:
-            """A line is about to be written."""
+            """Called before a line is written."""
 
         def after(self, event: Event, id: str | None) -> None:
-            """It was written."""
+            """Called after it was written."""
 
         def tick(self) -> None:
-            """A moment has passed."""
+            """Called from time to time."""
 
         def close(self) -> None:
             """The run is over."""
 
 
 PATIENCE = 1.5
-"""Seconds that an owner which asked the worker to stop has for taking the last lines."""
+"""Seconds that an owner has to read the last lines after it asked the worker to stop."""
 
 
 class OwnerGone(Exception):
@@ -53,9 +53,9 @@ class OwnerGone(Exception):
 
 
 class OwnerPipe:
-    """A descriptor that takes one JSON object per line, whole lines only, from many threads.
+    """A descriptor that receives one JSON object per line, complete lines only, from many threads.
 
-    A pipe that is full makes the writer wait: no event is lost and none is kept in memory.
+    If the pipe is full, the writer waits: no event is lost or queued in memory.
     """
 
     def __init__(self, descriptor: int) -> None:
@@ -67,27 +67,27 @@ class OwnerPipe:
         self._patient_until = float("inf")
 
     def hurry(self) -> None:
-        """Wait for a full pipe no longer than `PATIENCE` from now on: the run was asked to stop."""
+        """From now on, wait for a full pipe at most `PATIENCE`: the run was asked to stop."""
         self._patient_until = min(self._patient_until, time.monotonic() + PATIENCE)
 
     def is_patient(self) -> bool:
-        """Is it still worth waiting for a full pipe?"""
+        """Return whether to continue waiting for a full pipe."""
         return time.monotonic() < self._patient_until
 
     def is_gone(self) -> bool:
-        """Has the other end of the pipe been closed? False where that cannot be known."""
+        """Return whether the other end was closed; false if that cannot be determined."""
         return is_hung_up(self.descriptor)
 
     def is_on_screen(self) -> bool:
-        """Do the events go to a terminal?"""
+        """Return whether the events go to a terminal."""
         return os.isatty(self.descriptor)
 
     def is_writable(self, seconds: float) -> bool:
-        """Wait, holding the lock, until a write would not block: that could not be given up."""
+        """Wait, holding the lock, until a write does not block, since that cannot be abandoned."""
         return self._writable.within(seconds)
 
     def write(self, event: Event, id: str | None) -> None:
-        """Write an event, waiting as long as it takes, or until `hurry`, with the lock held.
+        """Write an event, holding the lock. Wait without limit, or until `hurry`.
 
         Raises `OwnerGone`.
         """
@@ -106,16 +106,18 @@ class OwnerPipe:
             try:
                 line = line[os.write(self.descriptor, line[:ATOMIC_WRITE]) :]
             except BlockingIOError:
-                time.sleep(0.001)  # the owner's end is non-blocking, and has less room than that
+                time.sleep(
+                    0.001
+                )  # the owner set the pipe to non-blocking, and it has less room than that
             except OSError:
                 raise OwnerGone from None
 
 
 class EventWriter:
-    """The events of a run, or of one message in it: they carry its `id`, and have one end.
+    """Writes the events of a run or of one message: with its `id`, and one terminal event.
 
-    Nothing is written any more once a terminal event was; `ended_with` is its type. `ends_run`:
-    does that event end the run as well, and all other events with it?
+    Nothing is written after the terminal event; `ended_with` is its type. `ends_run`: the terminal
+    event also ends the run, and all other events with it.
     """
 
     def __init__(self, pipe: OwnerPipe, id: str | None = None, *, ends_run: bool = True) -> None:
@@ -125,7 +127,7 @@ class EventWriter:
         self.ended_with: EventType | None = None
 
     def emit(self, event: Event) -> bool:
-        """Write an event, waiting as long as it takes; false where it came after the end.
+        """Write an event, waiting without limit. Return false if the terminal event was written.
 
         Raises `OwnerGone`.
         """
@@ -133,7 +135,7 @@ class EventWriter:
             return self._write(event)
 
     def emit_within(self, event: Event, seconds: float) -> bool:
-        """Write an event if the owner takes it within that time; is it dealt with?
+        """Write an event if the owner accepts it within that time. Return whether it is done with.
 
         Raises `OwnerGone`.
         """
@@ -149,7 +151,7 @@ class EventWriter:
             lock.release()
 
     def emit_last(self, event: Event) -> None:
-        """Write the end, however slowly the owner reads, unless it is gone or asked to stop.
+        """Write the terminal event, without limit unless the owner is gone or asked to stop.
 
         Raises `OwnerGone`.
         """
@@ -171,7 +173,7 @@ _to_json = JSONEncoder(separators=(",", ":")).encode
 
 
 def encode(event: Event, id: str | None) -> memoryview:
-    """An event as its line: ASCII, so that no locale can garble it."""
+    """Return the line of an event, in ASCII, so that it does not depend on the locale."""
     fields: dict[str, Any] = {"type": event.type}
     if id is not None:
         fields["id"] = id
