@@ -98,7 +98,7 @@ def test_credentials_never_follow_a_redirect(status: int, source: Path, tmp_path
                 "STORE_REJECTED",
                 status,
             )
-            assert f"{other.url}/chunks: name that server" in sent.terminal["message"]
+            assert f"{other.url}/chunks: use that server" in sent.terminal["message"]
             assert other.asked == []
             message = download(tmp_path / "back", server.url, hashes, auth=auth, settings=one)
             assert run_worker(message).terminal["type"] == "FILE_DOWNLOADED"
