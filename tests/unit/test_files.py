@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from store_workers.errors import ErrorCode, WorkerError
 from store_workers.files import sparse
 from store_workers.files.atomic_file import TemporaryFiles
-from store_workers.files.descriptors import named_descriptor, reserved_descriptor, take_over
+from store_workers.files.descriptors import Reserved, named_descriptor, take_over
 from store_workers.files.source import FileSource
 from store_workers.files.target import PassedThrough, ReplacedFile, open_target
 from tests.unit.in_process import TIMEOUT, beside
@@ -130,15 +130,15 @@ def test_what_carries_the_events_is_reserved_by_every_name(
     (tmp_path / "other").write_bytes(b"")
     with (tmp_path / "events").open("wb") as file:
         found = {
-            name: reserved_descriptor(f"{tmp_path}/{name}", file.fileno())
+            name: Reserved(file.fileno()).number_of(f"{tmp_path}/{name}")
             for name in ("events", "link", "other", "new")
         }
         assert found == {"events": 1, "link": 1, "other": None, "new": None}
-        assert reserved_descriptor(f"/dev/fd/{pipe.reader}", file.fileno()) is None
-    assert reserved_descriptor(f"/dev/fd/{pipe.reader}", pipe.reader) == 1
-    assert reserved_descriptor("/dev//stdin", pipe.reader) == 0
+        assert Reserved(file.fileno()).number_of(f"/dev/fd/{pipe.reader}") is None
+    assert Reserved(pipe.reader).number_of(f"/dev/fd/{pipe.reader}") == 1
+    assert Reserved(pipe.reader).number_of("/dev//stdin") == 0
     with open(os.devnull, "wb") as null:  # nothing can be mixed up there
-        assert reserved_descriptor(os.devnull, null.fileno()) is None
+        assert Reserved(null.fileno()).number_of(os.devnull) is None
 
 
 def test_a_number_beyond_all_descriptors_is_no_error() -> None:
@@ -361,7 +361,7 @@ def test_a_pipe_in_which_nothing_moves_does_not_hold_up_the_end(
             source.fill(memoryview(bytearray(10)))
         source.close()
         return
-    target = PassedThrough(f"/dev/fd/{pipe.writer}", lambda: None)
+    target = PassedThrough(f"/dev/fd/{pipe.writer}", pipe.writer, lambda: None)
     fcntl.fcntl(pipe.writer, fcntl.F_SETPIPE_SZ, 4096)
     target.write(bytes(4096))
     target._check = over

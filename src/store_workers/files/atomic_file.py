@@ -43,7 +43,9 @@ _FLAGS = (
     | getattr(os, "O_CLOEXEC", 0)
 )
 _UNNAMED = getattr(os, "O_TMPFILE", 0)
-_LONGEST_PATH = 4095  # Linux's PATH_MAX without the NUL; not used elsewhere
+_RANDOM_BYTES = 8
+_TEMPORARY_LENGTH = len(TEMPORARY_PREFIX) + 2 * _RANDOM_BYTES + len(TEMPORARY_SUFFIX)
+_LONGEST_PATH = 4095  # Linux's PATH_MAX without the NUL; elsewhere nothing goes by it
 
 
 class TemporaryFiles:
@@ -212,9 +214,8 @@ class AtomicFile:
             self.descriptor, self._path = self._create_named(mode)
 
     def _directory_for_names(self) -> str:
-        """Return a path of the directory that is short enough for temporary names in it."""
-        longest = os.path.join(self._directory, temporary_name())
-        if len(os.fsencode(longest)) <= _LONGEST_PATH:
+        """A path of the directory that is short enough for temporary names in it."""
+        if len(os.fsencode(self._directory)) + 1 + _TEMPORARY_LENGTH <= _LONGEST_PATH:
             return self._directory
         short = self._names.short_path()
         if short is None:
@@ -222,8 +223,8 @@ class AtomicFile:
         return short
 
     def _create_unnamed(self, mode: int) -> int:
-        """Open a file without a name; return -1 if this is not supported."""
-        if not _UNNAMED or not os.path.isdir(OWN_DESCRIPTORS):
+        """Open a file without a name; -1 where the system or the file system has none."""
+        if not _UNNAMED:
             return -1
         flags = os.O_RDWR | _UNNAMED | os.O_CLOEXEC
         try:
@@ -256,8 +257,8 @@ def replaced_file(target: str) -> os.stat_result | None:
 
 
 def temporary_name() -> str:
-    """Return an unpredictable name."""
-    return f"{TEMPORARY_PREFIX}{os.urandom(8).hex()}{TEMPORARY_SUFFIX}"
+    """A name that nobody can foresee."""
+    return f"{TEMPORARY_PREFIX}{os.urandom(_RANDOM_BYTES).hex()}{TEMPORARY_SUFFIX}"
 
 
 def remove_stale_files(directory: str, now: float | None = None) -> int:
@@ -336,12 +337,10 @@ def _can_link(descriptor: int, directory: str) -> bool:
 
 def _link_descriptor(descriptor: int, path: str) -> None:
     """Give an unnamed file a name (open(2), O_TMPFILE)."""
-    folder = os.open(OWN_DESCRIPTORS, os.O_RDONLY)
-    try:
-        # Python makes the call that follows the link only if a directory's descriptor is given.
-        os.link(str(descriptor), path, src_dir_fd=folder, follow_symlinks=True)
-    finally:
-        os.close(folder)
+    # Only with a descriptor to begin at does Python make the call that follows the link. As the
+    # path is absolute, none is used.
+    own = f"{OWN_DESCRIPTORS}/{descriptor}"
+    os.link(own, path, src_dir_fd=descriptor, follow_symlinks=True)
 
 
 def _unlink(path: str) -> None:

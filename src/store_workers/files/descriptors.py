@@ -9,6 +9,7 @@ import sys
 from contextlib import suppress
 
 from store_workers.files.paths import system_path
+from store_workers.files.syncing import OWN_DESCRIPTORS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ def named_descriptor(path: str) -> int | None:
 
     In any spelling: `/dev//fd/3`, `/proc/<pid>/fd/3`, a link to one of them.
     """
-    if _is_plain_file(path):
+    if _is_no_descriptor(path):
         return None
     for _ in range(_MOST_LINKS):
         number = _spelt_descriptor(path)
@@ -54,14 +55,31 @@ def named_descriptor(path: str) -> int | None:
     return None
 
 
-def _is_plain_file(path: str) -> bool:
-    """Return whether a path is the name of a file and not a link, as descriptors are on Linux."""
+def _is_no_descriptor(path: str) -> bool:
+    """Is a path surely none of a descriptor? On Linux these are links, in a folder of procfs.
+
+    Nearly all paths are found out by this one call: those of files that are there, and of files
+    that are not there yet and have no number for a name.
+    """
     if not sys.platform.startswith("linux"):
         return False
     try:
-        return stat.S_ISREG(os.lstat(system_path(path)).st_mode)
+        return not stat.S_ISLNK(os.lstat(system_path(path)).st_mode)
     except (OSError, ValueError):
-        return False
+        folder, _, name = path.rpartition("/")
+        if path in _NAMES:
+            return False
+        return not (name.isascii() and name.isdigit() and _may_be_procfs(folder))
+
+
+def _may_be_procfs(folder: str) -> bool:
+    try:
+        procfs = os.stat(OWN_DESCRIPTORS).st_dev
+    except OSError:
+        return True
+    with suppress(OSError, ValueError):
+        return os.stat(system_path(folder or os.curdir)).st_dev == procfs
+    return False
 
 
 def _spelt_descriptor(path: str) -> int | None:
@@ -76,26 +94,36 @@ def _spelt_descriptor(path: str) -> int | None:
     return None
 
 
-def reserved_descriptor(path: str, events: int) -> int | None:
-    """Return which of standard input (0) and output (1) a path opens; None for neither.
+class Reserved:
+    """What carries the messages and the events: no message may have it read or written.
 
-    The opened file is compared, so that the spelling of the path does not matter. `events` is the
-    descriptor that events are written to, which may have been moved from number 1.
+    `events` is the descriptor that the events are written to, which need not be number 1 any more.
     """
-    number = named_descriptor(path)
-    if number in (MESSAGE_DESCRIPTOR, EVENTS_DESCRIPTOR):
-        return number
-    try:
-        found = os.fstat(number) if number is not None else os.stat(system_path(path))
-    except (OSError, ValueError):
-        return None
-    if _is_null_device(found):
-        return None
-    for reserved, descriptor in ((EVENTS_DESCRIPTOR, events), (MESSAGE_DESCRIPTOR, 0)):
-        with suppress(OSError):
-            if os.path.samestat(found, os.fstat(descriptor)):
+
+    def __init__(self, events: int) -> None:
+        self._files: list[tuple[int, os.stat_result]] = []
+        for number, descriptor in ((EVENTS_DESCRIPTOR, events), (MESSAGE_DESCRIPTOR, 0)):
+            with suppress(OSError):
+                self._files.append((number, os.fstat(descriptor)))
+
+    def number_of(self, path: str) -> int | None:
+        """Which of the two descriptors a path opens; None for neither.
+
+        Compared is what is opened, so that no spelling and no other name gets round it.
+        """
+        number = named_descriptor(path)
+        if number in (MESSAGE_DESCRIPTOR, EVENTS_DESCRIPTOR):
+            return number
+        try:
+            found = os.fstat(number) if number is not None else os.stat(system_path(path))
+        except (OSError, ValueError):
+            return None
+        if _is_null_device(found):
+            return None
+        for reserved, file in self._files:
+            if os.path.samestat(found, file):
                 return reserved
-    return None
+        return None
 
 
 def _is_null_device(found: os.stat_result) -> bool:
@@ -117,21 +145,21 @@ def take_over(number: int) -> int:
     return os.dup(number)
 
 
-def open_to_read(path: str, check: Callable[[], None]) -> int:
-    """Open a file for reading; a FIFO without waiting for its writer. Raises `OSError`.
+def open_to_read(path: str, number: int | None, check: Callable[[], None]) -> int:
+    """Open a file to be read; a FIFO without waiting for whoever writes it. Raises `OSError`.
 
-    `check` is called repeatedly while waiting; an exception from it ends the wait.
+    `number` is the descriptor that the path names, None where it names none. `check` is called
+    again and again while there is something to wait for; what it raises ends the wait.
     """
-    return _open(path, os.O_RDONLY, check)
+    return _open(path, number, os.O_RDONLY, check)
 
 
-def open_to_write(path: str, check: Callable[[], None]) -> int:
-    """Open a file that is not regular for writing; wait for a FIFO's reader. Raises `OSError`."""
-    return _open(path, os.O_WRONLY, check)
+def open_to_write(path: str, number: int | None, check: Callable[[], None]) -> int:
+    """Open a file that is not regular for writing; waits for a FIFO's reader. Raises `OSError`."""
+    return _open(path, number, os.O_WRONLY, check)
 
 
-def _open(path: str, flags: int, check: Callable[[], None]) -> int:
-    number = named_descriptor(path)
+def _open(path: str, number: int | None, flags: int, check: Callable[[], None]) -> int:
     if number is not None:
         return take_over(number)
     place = system_path(path)

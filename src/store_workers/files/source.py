@@ -125,9 +125,10 @@ class FileSource(Source):
     ) -> None:
         super().__init__(path, path, size, digest, check)
         self._place = system_path(path)
-        self._named = named_descriptor(path) is None
+        number = named_descriptor(path)
+        self._named = number is None
         try:
-            self._descriptor = self._open(path)
+            self._descriptor = self._open(path, number)
             self._begin = os.fstat(self._descriptor)
         except OSError as error:
             raise self._error(error) from None
@@ -165,9 +166,9 @@ class FileSource(Source):
                 return True
         return _state(end) != _state(self._begin)
 
-    def _open(self, path: str) -> int:
+    def _open(self, path: str, number: int | None) -> int:
         try:
-            return open_to_read(path, self._check)
+            return open_to_read(path, number, self._check)
         except OSError as error:
             if not self._named and error.errno == errno.EBADF:
                 raise FileNotFoundError(errno.ENOENT, "there is no such descriptor") from None

@@ -122,12 +122,12 @@ class PassedThrough:
 
     write_at: WriteAt | None = None
 
-    def __init__(self, path: str, check: Callable[[], None]) -> None:
+    def __init__(self, path: str, number: int | None, check: Callable[[], None]) -> None:
         self._path = path
         self._check = check
         self.spent = False
         try:
-            self._descriptor = open_to_write(path, check)
+            self._descriptor = open_to_write(path, number, check)
             mode = os.fstat(self._descriptor).st_mode
         except OSError as error:
             raise failure(error, path) from None
@@ -180,8 +180,9 @@ def open_target(
     `check` is called repeatedly while waiting for a FIFO or similar; an exception from it ends the
     wait.
     """
-    if named_descriptor(path) is not None:
-        return PassedThrough(path, check)
+    number = named_descriptor(path)
+    if number is not None:
+        return PassedThrough(path, number, check)
     try:
         mode = os.stat(system_path(path)).st_mode
     except OSError as error:
@@ -190,7 +191,7 @@ def open_target(
         return ReplacedFile(path, files)
     if stat.S_ISDIR(mode):
         raise WorkerError(ErrorCode.FILE_WRITE_FAILED, f"{shown(path)}: is a directory", path=path)
-    return ReplacedFile(path, files) if stat.S_ISREG(mode) else PassedThrough(path, check)
+    return ReplacedFile(path, files) if stat.S_ISREG(mode) else PassedThrough(path, None, check)
 
 
 def failure(error: OSError, path: str) -> WorkerError:

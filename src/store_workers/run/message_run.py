@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from store_workers.errors import ChunkFailure, Try
     from store_workers.files.atomic_file import TemporaryFiles
+    from store_workers.files.descriptors import Reserved
     from store_workers.run.shared import Shared
     from store_workers.stores.base import Location, Store
     from store_workers.threads import ThreadGroup
@@ -232,17 +233,13 @@ def leftovers_removed(count: int) -> Warning:
     )
 
 
-def refuse_reserved_path(message: Message, events: int) -> None:
+def refuse_reserved_path(message: Message, reserved: Reserved) -> None:
     """Refuse a path that opens what the messages come by, or what the events go to."""
     if isinstance(message, VerifyStart) or message.path is None:
         return
-    from store_workers.files.descriptors import (
-        EVENTS_DESCRIPTOR,
-        MESSAGE_DESCRIPTOR,
-        reserved_descriptor,
-    )
+    from store_workers.files.descriptors import EVENTS_DESCRIPTOR, MESSAGE_DESCRIPTOR
 
-    number = reserved_descriptor(message.path, events)
+    number = reserved.number_of(message.path)
     if number == EVENTS_DESCRIPTOR:
         raise BadMessage("path", "standard output carries the events: use another descriptor")
     if number == MESSAGE_DESCRIPTOR:

@@ -95,10 +95,11 @@ class ProcessRun:
         self.mailbox.done()
 
     def _prepare(self, message: Message) -> MessageRun:
-        """Check everything that can be checked before anything is opened."""
+        """Find out all that can be known of a message before anything is touched."""
+        from store_workers.files.descriptors import Reserved
         from store_workers.stores.location import locate
 
-        refuse_reserved_path(message, self._events.pipe.descriptor)
+        refuse_reserved_path(message, Reserved(self._events.pipe.descriptor))
         location = locate(message, self._shared.environment)
         shared = self._shared
         shared.settle(message.settings)

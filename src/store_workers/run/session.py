@@ -8,6 +8,7 @@ from collections import deque
 from functools import partial
 
 from store_workers.errors import BadMessage, Cancelled, ErrorCode
+from store_workers.files.descriptors import Reserved
 from store_workers.run.message_run import MessageRun, conclude, refuse_reserved_path
 from store_workers.run.open_stores import OpenStores
 from store_workers.threads import Abandoned, ThreadGroup
@@ -81,6 +82,7 @@ class Session:
         self._start = start
         self._reader = reader
         self._events = events
+        self._reserved = Reserved(events.pipe.descriptor)
         self._stores = OpenStores(shared.group)
         shared.close_with(self._stores.close)
         self._began = time.monotonic()
@@ -156,7 +158,7 @@ class Session:
 
     def _accept(self, message: Message, value: dict[str, Any]) -> None:
         assert message.id is not None  # noqa: S101 - `decode_next` sees to it
-        refuse_reserved_path(message, self._events.pipe.descriptor)
+        refuse_reserved_path(message, self._reserved)
         job = Job(message, *self._locate(message, value), self)
         with self._lock:
             if message.id in self._jobs:

@@ -35,6 +35,10 @@ _PASSING_NAMES = ("ESTALE", "ETIMEDOUT", "EBUSY", "EINTR")
 _TRANSIENT = _PASSING | {getattr(errno, name) for name in _PASSING_NAMES if hasattr(errno, name)}
 
 
+READ_ON = 64 * 1024
+"""Bytes that are read at once behind the end of a chunk's file, where there should be none."""
+
+
 class DirectoryStore:
     """A directory, on this host or mounted.
 
@@ -93,8 +97,8 @@ class DirectoryStore:
         return True
 
     def get(self, hash: str) -> bytes:
-        with self._reading(hash) as descriptor:
-            return self._read(descriptor)
+        with self._reading(hash) as (descriptor, size):
+            return self._read(descriptor, size)
 
     def close(self) -> None:
         """Remove what was written and has not got its name; nothing gets one any more."""
@@ -107,8 +111,8 @@ class DirectoryStore:
         return os.path.join(self._root, hash[:2], hash)
 
     @contextmanager
-    def _reading(self, hash: str) -> Iterator[int]:
-        """A chunk's file, opened."""
+    def _reading(self, hash: str) -> Iterator[tuple[int, int]]:
+        """A chunk's file, opened: (its descriptor, its size)."""
         try:
             # A FIFO planted under a hash must not hold the worker up.
             flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
@@ -116,9 +120,10 @@ class DirectoryStore:
         except OSError as error:
             raise self._absent(error) from None
         try:
-            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            found = os.fstat(descriptor)
+            if not stat.S_ISREG(found.st_mode):
                 raise _no_file()
-            yield descriptor
+            yield descriptor, found.st_size
         except OSError as error:
             raise self._failure(error) from None
         finally:
@@ -153,15 +158,18 @@ class DirectoryStore:
         for piece in self._rate_limit.pieces(pieces):
             write_all(descriptor, [piece])
 
-    def _read(self, descriptor: int) -> bytes:
-        """The file's bytes, up to the longest answer; the usual chunk takes two calls, no copy."""
-        size = min(os.fstat(descriptor).st_size + 1, LONGEST_ANSWER)
+    def _read(self, descriptor: int, size: int) -> bytes:
+        """The file's bytes, up to the longest answer; the usual chunk takes two calls, no copy.
+
+        `size` is how many it is said to have.
+        """
+        size = min(size + 1, LONGEST_ANSWER)
         if self._rate_limit is None:
             data = os.read(descriptor, size)
         else:
             data = b"".join(self._read_pieces(descriptor, size, self._rate_limit))
         while left := LONGEST_ANSWER - len(data):
-            if not (more := os.read(descriptor, left)):
+            if not (more := os.read(descriptor, min(left, READ_ON))):
                 break
             data += more
         return data
