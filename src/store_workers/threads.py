@@ -32,34 +32,44 @@ class NoThread(Exception):
     """The host refuses to start another thread."""
 
 
-class Condition(threading.Condition):
-    """A lock with a condition, whose waiters also wake when their work is over."""
+class Condition:
+    """A lock with a condition, whose waiters also wake when their work is over.
+
+    Small files make many, at which nobody waits: so the system's own condition is made for the
+    first who does. `lock` can be held by itself, which is quicker.
+    """
 
     def __init__(self, group: ThreadGroup, lock: threading.Lock | None = None) -> None:
         self.lock = lock or threading.Lock()
-        super().__init__(self.lock)
+        self.waiting = 0  # threads; most notes go to nobody, and then cost nothing
         self._group = group
-        self._waiting = (
-            0  # the number of waiting threads: if there are none, notifying costs nothing
-        )
+        self._condition: threading.Condition | None = None
+
+    def __enter__(self) -> None:
+        self.lock.acquire()
+
+    def __exit__(self, *_error: object) -> None:
+        self.lock.release()
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Wait for a notification, holding the lock. Return false after a timeout."""
-        self._waiting += 1
+        """Wait for a note, holding the lock; false where the time is over."""
+        if self._condition is None:
+            self._condition = threading.Condition(self.lock)
+        self.waiting += 1
         try:
-            return super().wait(timeout)
+            return self._condition.wait(timeout)
         finally:
-            self._waiting -= 1
+            self.waiting -= 1
 
     def notify(self, n: int = 1) -> None:
-        """Wake so many waiting threads. The caller holds the lock."""
-        if self._waiting:
-            super().notify(n)
+        """Wake so many of those who wait; the lock is held."""
+        if self.waiting and self._condition is not None:
+            self._condition.notify(n)
 
     def notify_all(self) -> None:
-        """Wake all waiting threads. The caller holds the lock."""
-        if self._waiting:
-            super().notify_all()
+        """Wake all who wait; the lock is held."""
+        if self.waiting and self._condition is not None:
+            self._condition.notify_all()
 
     def wait_while(self, holds: Callable[[], bool]) -> None:
         """Wait, holding the lock, until `holds()` is false; raise `Abandoned` if it is over."""

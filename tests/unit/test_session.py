@@ -407,7 +407,7 @@ def chunk() -> Chunk:
 
 
 def until_there_wait(store: PutOnce, count: int) -> None:
-    until(lambda: len(store._condition._waiters) >= count)  # type: ignore[attr-defined]
+    until(lambda: store._condition.waiting >= count)
 
 
 def test_a_chunk_that_is_under_way_is_not_sent_twice(group: ThreadGroup) -> None:

@@ -46,8 +46,8 @@ class OpenStores:
         self._closed = False
 
     def borrow(self, key: object, open_store: Callable[[], Store]) -> Borrowed:
-        """Return the store for a key, opened by `open_store` if necessary, which can raise."""
-        with self._condition:
+        """The store for a key, opened by `open_store` where it is not; raises what that raises."""
+        with self._condition.lock:
             while (found := self._all.get(key)) is not None:
                 if found.store is not None:
                     self._idle.pop(key, None)
@@ -58,7 +58,7 @@ class OpenStores:
         try:
             mine.store = PutOnce(open_store(), self._puts)
         finally:
-            with self._condition:
+            with self._condition.lock:
                 if mine.store is None:
                     del self._all[key]
                 self._condition.notify_all()
@@ -67,7 +67,7 @@ class OpenStores:
     def give_back(self, borrowed: Borrowed, *, fit: bool) -> None:
         """Release a store after use; `fit` is false if the message found it unavailable."""
         unused = []
-        with self._condition:
+        with self._condition.lock:
             borrowed.users -= 1
             if not fit and borrowed.fit:
                 borrowed.fit = False
@@ -86,8 +86,8 @@ class OpenStores:
                 each.store.close()
 
     def close(self) -> None:
-        """Close every store, also those in use."""
-        with self._condition:
+        """Close every store, also those that are in use."""
+        with self._condition.lock:
             self._closed = True
             borrowed = tuple(self._all.values())
             self._idle.clear()

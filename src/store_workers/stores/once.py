@@ -55,14 +55,14 @@ class PutOnce:
 
     def has(self, hash: str, size: int) -> bool:
         """Is the chunk there? One that is on its way is, as soon as it has arrived."""
-        with self._condition:
+        with self._condition.lock:
             if self._is_there(hash):
                 return True
         return self._store.has(hash, size)
 
     def put(self, chunk: Chunk, *, overwrite: bool = False) -> bool:
         """Store the chunk durably; False where it was there, or another thread stored it."""
-        with self._condition:
+        with self._condition.lock:
             if self._is_there(chunk.hash):
                 return False
             sending = self._under_way[chunk.hash] = _Sending()
@@ -71,7 +71,7 @@ class PutOnce:
             sending.stored = True
             return new
         finally:
-            with self._condition:
+            with self._condition.lock:
                 self._end(chunk.hash, sending)
 
     def _is_there(self, hash: str) -> bool:

@@ -130,6 +130,7 @@ class Places:
     def __init__(self, limiter: Limiter, group: ThreadGroup, quick: bool) -> None:
         self.limiter = limiter
         self.waiting = 0
+        self.succeeded = 0  # requests
         # How long a request takes, as a moving average; over a network it is never quick.
         self._seconds = 0.0 if quick else float("inf")
         self._granted = 0  # places for threads that have not woken yet
@@ -186,6 +187,7 @@ class Places:
         with self.limiter.lock:
             now = self.limiter.finish(place.began, place.moved, error)
             if error is None:
+                self.succeeded += 1
                 self._seconds = (self._seconds + now - place.began) / 2
 
     def grant(self) -> None:

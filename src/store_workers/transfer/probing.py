@@ -19,8 +19,6 @@ until the store has said of every leader whether it has it, and has one of them.
 
 from __future__ import annotations
 
-import threading
-
 ASK_AT_LEAST_EVERY = 32
 
 SHORTEST_REACH = 64
@@ -34,13 +32,15 @@ MISSES_FOR_EACH_HIT = 4
 
 
 class Probing:
-    """Decides whether to ask for a chunk, from the answers so far. Safe from many threads."""
+    """Decides whether to ask for a chunk, from the answers so far. Whoever shares it guards it.
+
+    `always` says that every chunk is asked for, whatever the answers are.
+    """
 
     def __init__(self, asking_is_free: bool, concurrency: int, *, by_content: bool = False) -> None:
-        self._always = asking_is_free
+        self.always = asking_is_free
         self._by_content = by_content
         self._reach = max(SHORTEST_REACH, 4 * concurrency)
-        self._lock = threading.Lock()  # for all below
         self._leaders = 0 if asking_is_free else LEADERS
         self._unsettled = set(range(self._leaders))  # leaders of which the store said nothing yet
         self._has_leader = not self._leaders
@@ -54,23 +54,21 @@ class Probing:
 
     def should_ask(self, index: int) -> bool:
         """Is chunk number `index` worth asking for?"""
-        return self._always or _is_milestone(index) or self._is_likely(index)
+        return self.always or _is_milestone(index) or self._is_likely(index)
 
     def answered(self, index: int, hit: bool) -> None:
         """Note what the store said of chunk number `index`."""
-        with self._lock:
-            self._unsettled.discard(index)
-            if hit:
-                self._hits += 1
-                self._within_reach = max(self._within_reach, index + self._reach)
-            else:
-                self._misses += 1
+        self._unsettled.discard(index)
+        if hit:
+            self._hits += 1
+            self._within_reach = max(self._within_reach, index + self._reach)
+        else:
+            self._misses += 1
 
     def stored(self, index: int) -> None:
         """Note that the store has chunk number `index` now, whoever sent it."""
-        with self._lock:
-            self._unsettled.discard(index)
-            self._has_leader = True
+        self._unsettled.discard(index)
+        self._has_leader = True
 
     def _is_likely(self, index: int) -> bool:
         if not self._by_content:

@@ -6,7 +6,6 @@ are the attempts that were made.
 
 from __future__ import annotations
 
-import threading
 import time
 
 from store_workers.errors import ChunkFailure, StoreFailure, Try
@@ -83,8 +82,6 @@ class Retrier:
         self._clock = clock
         self._sleep = sleep
         self._fraction = fraction or _random_fraction
-        self._lock = threading.Lock()
-        self._succeeded = 0
 
     def run(
         self,
@@ -108,7 +105,7 @@ class Retrier:
         attempt, counted = 1, 0
         while True:
             place = self.places.one()
-            succeeded = self._succeeded
+            succeeded = self.places.succeeded
             try:
                 with place:
                     result = work()
@@ -119,11 +116,9 @@ class Retrier:
                 # A run that is over closes its store, which is no failure to speak of.
                 self.places.check()
             else:
-                with self._lock:
-                    self._succeeded += 1
                 self._report(index, hash, attempt, place)
                 return result, attempt
-            if not (failure.cause.unanswered and self._succeeded > succeeded):
+            if not (failure.cause.unanswered and self.places.succeeded > succeeded):
                 counted += 1
             pause = self._policy.pause_after(failure, self._fraction(), counted)
             if pause is None:

@@ -59,17 +59,35 @@ class Saver:
         or on a disk with a cache of its own), the chunk is saved here and now, while it is in this
         core's cache.
         """
-        with self._condition:
+        with self._condition.lock:
             self._condition.wait_while(
                 lambda: self._unfinished >= self._places.limit or not self._probing.may_go(index)
             )
-            self.chunks.put(index, bytes.fromhex(chunk.hash), chunk.size)
-            self._unfinished += 1
-        if self._places.is_quick:
+            is_there = self._take(index, chunk)
+        if is_there is None:
+            return
+        if is_there:
+            self._report(chunk, [index], False, 1)
+        elif self._places.is_quick:
             self._save(index, chunk)
         else:
             chunk.detach()
             self._hand_over(index, chunk)
+
+    def _take(self, index: int, chunk: Chunk) -> bool | None:
+        """List a chunk: is it in the store by this run's doing? None where that is on its way."""
+        digest = bytes.fromhex(chunk.hash)
+        self.chunks.put(index, digest, chunk.size)
+        self._unfinished += 1
+        followers = self._followers.get(chunk.hash)
+        if followers is not None:
+            followers.append(index)
+            return None
+        if digest in self._stored:
+            self._count(index, chunk)
+            return True
+        self._followers[chunk.hash] = []
+        return False
 
     def save_alone(self, index: int, chunk: Chunk) -> None:
         """Save a chunk here and now that is none of the file's: it is neither listed nor reported.
@@ -86,12 +104,13 @@ class Saver:
         return self._retrier.run(index, chunk.hash, tries.make, lambda new: size if new else 0)
 
     def _answered(self, index: int, found: bool) -> None:
-        with self._condition:
-            self._probing.answered(index, found)
-            self._condition.notify_all()
+        if not self._probing.always:
+            with self._condition.lock:
+                self._probing.answered(index, found)
+                self._condition.notify_all()
 
     def _hand_over(self, index: int, chunk: Chunk) -> None:
-        with self._condition:
+        with self._condition.lock:
             self._waiting.append((index, chunk))
             if self._idle < len(self._waiting) and self._threads < self._places.limit:
                 name = f"save-{self._threads + 1}"
@@ -100,7 +119,7 @@ class Saver:
 
     def finish(self) -> None:
         """Wait until every chunk is in the store; no more may come. Ends the saver's threads."""
-        with self._condition:
+        with self._condition.lock:
             self._finishing = True
             self._work_to_do.notify_all()
             self._condition.wait_while(lambda: self._unfinished > 0)
@@ -112,49 +131,43 @@ class Saver:
 
     def _next(self) -> tuple[int, Chunk] | None:
         """Wait for a chunk to be saved; None where no more will come."""
-        with self._work_to_do:
+        with self._work_to_do.lock:
             self._idle += 1
             self._work_to_do.wait_while(lambda: not (self._waiting or self._finishing))
             self._idle -= 1
             return self._waiting.pop(0) if self._waiting else None
 
     def _save(self, index: int, chunk: Chunk) -> None:
-        if not self._is_first_of_its_kind(index, chunk):
-            return
+        """Store a chunk, which no other thread does; it serves all of the file that are alike."""
         new, attempts = self._run(index, chunk)
-        with self._condition:
+        with self._condition.lock:
             self._stored.add(index)
             followers = self._followers.pop(chunk.hash)
+            for each in (index, *followers):
+                self._count(each, chunk)
             self.new_chunks += new
             self.new_bytes += chunk.size if new else 0
-        self._finished(index, chunk, new, attempts)
-        for follower in followers:
-            self._finished(follower, chunk, False, 1)
+        self._report(chunk, [index], new, attempts)
+        if followers:
+            self._report(chunk, followers, False, 1)
 
-    def _is_first_of_its_kind(self, index: int, chunk: Chunk) -> bool:
-        """Is the chunk neither in the store by this run's doing nor being saved by it?"""
-        with self._condition:
-            if chunk.hash in self._followers:
-                self._followers[chunk.hash].append(index)
-                return False
-            stored = bytes.fromhex(chunk.hash) in self._stored
-            if not stored:
-                self._followers[chunk.hash] = []
-        if stored:
-            self._finished(index, chunk, False, 1)
-        return not stored
+    def _count(self, index: int, chunk: Chunk) -> None:
+        """Note that a chunk is in the store."""
+        self._probing.stored(index)
+        self.stored_bytes += chunk.size
+        self.stored_chunks += 1
 
-    def _finished(self, index: int, chunk: Chunk, new: bool, attempts: int) -> None:
-        with self._condition:
-            self._probing.stored(index)
-            self.stored_bytes += chunk.size
-            self.stored_chunks += 1
-        # Told before it counts as finished: no chunk's line may come behind the last one.
-        self._emit(
-            ChunkStored(index=index, hash=chunk.hash, size=chunk.size, new=new, attempts=attempts)
-        )
-        with self._condition:
-            self._unfinished -= 1
+    def _report(self, chunk: Chunk, indexes: list[int], new: bool, attempts: int) -> None:
+        """Report that a chunk is in the store, at each place of the stream that has it."""
+        # Before it counts as finished: no chunk's line may come behind the last one.
+        for index in indexes:
+            self._emit(
+                ChunkStored(
+                    index=index, hash=chunk.hash, size=chunk.size, new=new, attempts=attempts
+                )
+            )
+        with self._condition.lock:
+            self._unfinished -= len(indexes)
             self._condition.notify_all()
 
 
