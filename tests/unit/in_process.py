@@ -34,7 +34,10 @@ TIMEOUT = 60
 
 
 class InProcess:
-    """One message on its way; `finish` waits for its end and lets all threads go."""
+    """One message on its way; `finish` waits for its end and lets all threads go.
+
+    `round_trip` is how many seconds a chunk took, as earlier messages have found.
+    """
 
     def __init__(
         self,
@@ -43,6 +46,7 @@ class InProcess:
         *,
         threads: int = 2,
         sleep: Callable[[float], None] = lambda _seconds: None,
+        round_trip: float | None = None,
     ) -> None:
         self.events: list[Event] = []
         self.retries: list[tuple[ChunkFailure, float]] = []
@@ -52,6 +56,8 @@ class InProcess:
         decoded = decode_message(message)
         settings = decoded.settings
         limiter = Limiter(settings.concurrency)
+        if round_trip is not None:
+            limiter.took(round_trip)
         places = limiter.places(self.group, quick=store.properties.asking_is_free)
         retrier = Retrier(
             RetryPolicy.of(settings),
@@ -100,22 +106,35 @@ class InProcess:
         return sorted(chunks, key=lambda chunk: chunk.index)
 
 
-def upload(path: Path | str, store: Store, *, threads: int = 2, **more: Any) -> FileUploaded:
+def upload(
+    path: Path | str,
+    store: Store,
+    *,
+    threads: int = 2,
+    round_trip: float | None = None,
+    **more: Any,
+) -> FileUploaded:
     """Upload a file to its end."""
     message = {"type": "UPLOAD_START", "path": str(path), **more}
-    end = InProcess(message, store, threads=threads).finish()
+    end = InProcess(message, store, threads=threads, round_trip=round_trip).finish()
     assert isinstance(end, FileUploaded)
     return end
 
 
 def download(
-    path: Path | str, store: Store, hashes: Sequence[str] = (), *, threads: int = 2, **more: Any
+    path: Path | str,
+    store: Store,
+    hashes: Sequence[str] = (),
+    *,
+    threads: int = 2,
+    round_trip: float | None = None,
+    **more: Any,
 ) -> FileDownloaded:
     """Download a file to its end."""
     message = {"type": "DOWNLOAD_START", "path": str(path), **more}
     if hashes:
         message["hashes"] = list(hashes)
-    end = InProcess(message, store, threads=threads).finish()
+    end = InProcess(message, store, threads=threads, round_trip=round_trip).finish()
     assert isinstance(end, FileDownloaded)
     return end
 

@@ -21,6 +21,7 @@ from store_workers.stream.codec import frame_compressor
 from store_workers.stream.codec_threads import CodecThreads
 from store_workers.stream.compression import frame_maker, frames_in_turn
 from store_workers.stream.spans import FRAME_SPAN, FixedSpans
+from store_workers.transfer.limiter import NEAR
 from store_workers.wire.events import FileUploaded, UploadProgress
 from store_workers.wire.messages import CHUNK_SIZES
 from tests.stores.flaky_store import FlakyStore, unavailable
@@ -620,6 +621,39 @@ def test_a_file_of_one_span_starts_no_thread_for_a_quick_store(tmp_path: Path) -
     path.write_bytes(Random(8).randbytes(10_000))
     assert upload(path, Watched(asking_is_free=True), threads=4).new_chunks > 1
     assert threads == {"work"}
+
+
+@pytest.mark.parametrize(
+    ("round_trip", "size", "alone"),
+    [
+        (NEAR / 2, 10_000, True),
+        (NEAR / 2, 250_000, False),
+        (NEAR * 2, 10_000, False),
+        (None, 10_000, False),
+    ],
+    ids=["near", "near, more chunks", "far", "not known yet"],
+)
+def test_the_few_chunks_of_a_small_file_are_saved_in_turn_where_the_store_is_near(
+    tmp_path: Path, round_trip: float | None, size: int, alone: bool
+) -> None:
+    threads = set()
+
+    class Watched(MemoryStore):
+        def put(self, chunk: Chunk, *, overwrite: bool = False) -> bool:
+            threads.add(threading.current_thread().name)
+            return super().put(chunk, overwrite=overwrite)
+
+        def get(self, hash: str) -> bytes:
+            threads.add(threading.current_thread().name)
+            return super().get(hash)
+
+    path, store = tmp_path / "file", Watched()
+    path.write_bytes(Random(8).randbytes(size))
+    end = upload(path, store, round_trip=round_trip)
+    assert (threads == {"work"}) is alone
+    threads.clear()
+    download(path, store, end.hashes, round_trip=round_trip)
+    assert (threads == {"work"}) is alone
 
 
 @pytest.mark.parametrize("more", [1, 3 * MIB])

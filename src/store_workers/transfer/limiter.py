@@ -24,6 +24,16 @@ SHORT = 0.002
 """Seconds of a request below which handing it to another thread costs more than it gains."""
 
 
+NEAR = 0.02
+"""Seconds of a chunk's way over a network below which the server is near.
+
+A few in a row then take hardly longer than side by side, and no other thread has to be woken.
+"""
+
+FEW = 3
+"""So many."""
+
+
 class Limiter:
     """Places for requests, shared by all messages of a process. Safe from many threads.
 
@@ -40,6 +50,7 @@ class Limiter:
         self.lock = threading.Lock()  # for all below, and what the `Places` hold
         self._concurrency = Concurrency(self.most, search=not concurrency)
         self._granted = 0  # places for threads that have not woken yet
+        self._over_network = float("inf")  # seconds of a request, as a moving average
         self._held_until = 0.0
         self._turns: deque[Places] = deque()  # those for whom somebody waits
 
@@ -55,6 +66,11 @@ class Limiter:
         before any was made.
         """
         return Places(self, group, quick)
+
+    @property
+    def is_near(self) -> bool:
+        """Are the servers near, as far as requests over a network have shown?"""
+        return self._over_network < NEAR
 
     def hold(self, seconds: float) -> None:
         """Let no request start for so long: the store has asked for it."""
@@ -120,6 +136,11 @@ class Limiter:
         self.admit()
         return now
 
+    def took(self, seconds: float) -> None:
+        """Note how long a request over a network took that succeeded."""
+        before = self._over_network
+        self._over_network = seconds if before == float("inf") else (7 * before + seconds) / 8
+
     def _free(self) -> bool:
         return self._concurrency.in_flight + self._granted < self._concurrency.limit
 
@@ -131,6 +152,7 @@ class Places:
         self.limiter = limiter
         self.waiting = 0
         self.succeeded = 0  # requests
+        self._by_network = not quick
         # How long a request takes, as a moving average; over a network it is never quick.
         self._seconds = 0.0 if quick else float("inf")
         self._granted = 0  # places for threads that have not woken yet
@@ -146,6 +168,10 @@ class Places:
     def is_quick(self) -> bool:
         """Are requests so short that handing one to another thread does not pay?"""
         return self._seconds < SHORT
+
+    def are_quick_in_turn(self, requests: int) -> bool:
+        """Would so many requests, one after the other, be as quick as on other threads?"""
+        return self.is_quick or (requests <= FEW and self.limiter.is_near)
 
     def check(self) -> None:
         """Raise `Abandoned` where the message is over."""
@@ -189,6 +215,8 @@ class Places:
             if error is None:
                 self.succeeded += 1
                 self._seconds = (self._seconds + now - place.began) / 2
+                if self._by_network:
+                    self.limiter.took(now - place.began)
 
     def grant(self) -> None:
         """Let one of the threads that wait have a place; for the limiter, which holds the lock."""

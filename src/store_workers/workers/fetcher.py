@@ -94,7 +94,8 @@ class Fetcher:
 
     def _pays_to_fetch_here(self) -> bool:
         """Would handing the next chunk to another thread cost more than it gains?"""
-        return len(self._wanted) == 1 or (len(self._wanted) <= FEW and self._places.is_quick)
+        wanted = len(self._wanted)
+        return wanted == 1 or (wanted <= FEW and self._places.are_quick_in_turn(wanted))
 
     def _fetch_here(self, index: int) -> bytes:
         """Fetch the next chunk on this thread, while there is no other."""

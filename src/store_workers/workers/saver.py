@@ -52,12 +52,13 @@ class Saver:
         self.new_bytes = 0
         self.new_chunks = 0
 
-    def save(self, index: int, chunk: Chunk) -> None:
+    def save(self, index: int, chunk: Chunk, *, left: int | None = None) -> None:
         """Take a chunk; waits while as many as may be are in flight.
 
         Where requests are quicker than handing over to another thread (to a directory in memory,
         or on a disk with a cache of its own), the chunk is saved here and now, while it is in this
-        core's cache.
+        core's cache. So are the few of a small file where the store is near: `left` is how many
+        chunks are left of the stream, if that is known.
         """
         with self._condition.lock:
             self._condition.wait_while(
@@ -68,11 +69,14 @@ class Saver:
             return
         if is_there:
             self._report(chunk, [index], False, 1)
-        elif self._places.is_quick:
+        elif self._places.is_quick or (left and self._pays_to_save_here(left)):
             self._save(index, chunk)
         else:
             chunk.detach()
             self._hand_over(index, chunk)
+
+    def _pays_to_save_here(self, left: int) -> bool:
+        return not self._threads and self._places.are_quick_in_turn(left)
 
     def _take(self, index: int, chunk: Chunk) -> bool | None:
         """List a chunk: is it in the store by this run's doing? None where that is on its way."""

@@ -65,7 +65,7 @@ class Upload:
             self._store_frames(source, FixedSpans(source, source.total))
         else:
             self._store_frames(source, ContentSpans(source, find, source.total))
-        self._save_cuts(self._assembler.finish())
+        self._save_last(self._assembler.finish())
         self._saver.finish()
         changed = source.changed()
         source.close()
@@ -140,6 +140,11 @@ class Upload:
         """Hash chunks, while their bytes are in this core's cache, and save them."""
         for index, pieces in cuts:
             self._saver.save(index, _hashed(pieces))
+
+    def _save_last(self, cuts: list[Cut]) -> None:
+        """Save the stream's last chunks: of a small file these are all."""
+        for place, (index, pieces) in enumerate(cuts):
+            self._saver.save(index, _hashed(pieces), left=len(cuts) - place)
 
     def _save_manifest(self, size: int) -> str:
         """Store the list of the file's chunks, all of which are durable by now: its hash."""
