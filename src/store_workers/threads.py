@@ -35,13 +35,13 @@ class NoThread(Exception):
 class Condition:
     """A lock with a condition, whose waiters also wake when their work is over.
 
-    Small files make many, at which nobody waits: so the system's own condition is made for the
-    first who does. `lock` can be held by itself, which is quicker.
+    Every small file makes several, and nobody waits at most of them. So the standard library's
+    condition is made when the first thread waits. Holding `lock` itself is faster.
     """
 
     def __init__(self, group: ThreadGroup, lock: threading.Lock | None = None) -> None:
         self.lock = lock or threading.Lock()
-        self.waiting = 0  # threads; most notes go to nobody, and then cost nothing
+        self.waiting = 0  # threads; if there are none, notifying costs nothing
         self._group = group
         self._condition: threading.Condition | None = None
 
@@ -52,7 +52,7 @@ class Condition:
         self.lock.release()
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Wait for a note, holding the lock; false where the time is over."""
+        """Wait for a notification, holding the lock. Return false after a timeout."""
         if self._condition is None:
             self._condition = threading.Condition(self.lock)
         self.waiting += 1
@@ -62,12 +62,12 @@ class Condition:
             self.waiting -= 1
 
     def notify(self, n: int = 1) -> None:
-        """Wake so many of those who wait; the lock is held."""
+        """Wake so many waiting threads. The caller holds the lock."""
         if self.waiting and self._condition is not None:
             self._condition.notify(n)
 
     def notify_all(self) -> None:
-        """Wake all who wait; the lock is held."""
+        """Wake all waiting threads. The caller holds the lock."""
         if self.waiting and self._condition is not None:
             self._condition.notify_all()
 

@@ -45,7 +45,7 @@ _FLAGS = (
 _UNNAMED = getattr(os, "O_TMPFILE", 0)
 _RANDOM_BYTES = 8
 _TEMPORARY_LENGTH = len(TEMPORARY_PREFIX) + 2 * _RANDOM_BYTES + len(TEMPORARY_SUFFIX)
-_LONGEST_PATH = 4095  # Linux's PATH_MAX without the NUL; elsewhere nothing goes by it
+_LONGEST_PATH = 4095  # Linux's PATH_MAX without the NUL; not used elsewhere
 
 
 class TemporaryFiles:
@@ -214,7 +214,7 @@ class AtomicFile:
             self.descriptor, self._path = self._create_named(mode)
 
     def _directory_for_names(self) -> str:
-        """A path of the directory that is short enough for temporary names in it."""
+        """Return a path of the directory that is short enough for temporary names in it."""
         if len(os.fsencode(self._directory)) + 1 + _TEMPORARY_LENGTH <= _LONGEST_PATH:
             return self._directory
         short = self._names.short_path()
@@ -223,7 +223,7 @@ class AtomicFile:
         return short
 
     def _create_unnamed(self, mode: int) -> int:
-        """Open a file without a name; -1 where the system or the file system has none."""
+        """Open a file without a name; return -1 if this is not supported."""
         if not _UNNAMED:
             return -1
         flags = os.O_RDWR | _UNNAMED | os.O_CLOEXEC
@@ -257,7 +257,7 @@ def replaced_file(target: str) -> os.stat_result | None:
 
 
 def temporary_name() -> str:
-    """A name that nobody can foresee."""
+    """Return an unpredictable name."""
     return f"{TEMPORARY_PREFIX}{os.urandom(_RANDOM_BYTES).hex()}{TEMPORARY_SUFFIX}"
 
 
@@ -337,8 +337,8 @@ def _can_link(descriptor: int, directory: str) -> bool:
 
 def _link_descriptor(descriptor: int, path: str) -> None:
     """Give an unnamed file a name (open(2), O_TMPFILE)."""
-    # Only with a descriptor to begin at does Python make the call that follows the link. As the
-    # path is absolute, none is used.
+    # Python makes the call that follows the link only if a descriptor is given. Since the path is
+    # absolute, the system does not use it.
     own = f"{OWN_DESCRIPTORS}/{descriptor}"
     os.link(own, path, src_dir_fd=descriptor, follow_symlinks=True)
 

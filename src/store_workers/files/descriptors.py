@@ -56,10 +56,10 @@ def named_descriptor(path: str) -> int | None:
 
 
 def _is_no_descriptor(path: str) -> bool:
-    """Is a path surely none of a descriptor? On Linux these are links, in a folder of procfs.
+    """Return whether a path certainly names no descriptor; false if that is not known.
 
-    Nearly all paths are found out by this one call: those of files that are there, and of files
-    that are not there yet and have no number for a name.
+    On Linux, descriptors are links, in a folder of procfs. So one call decides for most paths: of
+    files that exist, and of files that do not exist yet and whose name is not a number.
     """
     if not sys.platform.startswith("linux"):
         return False
@@ -95,9 +95,9 @@ def _spelt_descriptor(path: str) -> int | None:
 
 
 class Reserved:
-    """What carries the messages and the events: no message may have it read or written.
+    """The files that messages and events pass through; no message may read or write them.
 
-    `events` is the descriptor that the events are written to, which need not be number 1 any more.
+    `events` is the descriptor that events are written to, which may have been moved from number 1.
     """
 
     def __init__(self, events: int) -> None:
@@ -107,9 +107,9 @@ class Reserved:
                 self._files.append((number, os.fstat(descriptor)))
 
     def number_of(self, path: str) -> int | None:
-        """Which of the two descriptors a path opens; None for neither.
+        """Return which of standard input (0) and output (1) a path opens; None for neither.
 
-        Compared is what is opened, so that no spelling and no other name gets round it.
+        The opened file is compared, so that the spelling of the path does not matter.
         """
         number = named_descriptor(path)
         if number in (MESSAGE_DESCRIPTOR, EVENTS_DESCRIPTOR):
@@ -146,16 +146,16 @@ def take_over(number: int) -> int:
 
 
 def open_to_read(path: str, number: int | None, check: Callable[[], None]) -> int:
-    """Open a file to be read; a FIFO without waiting for whoever writes it. Raises `OSError`.
+    """Open a file for reading; a FIFO without waiting for its writer. Raises `OSError`.
 
-    `number` is the descriptor that the path names, None where it names none. `check` is called
-    again and again while there is something to wait for; what it raises ends the wait.
+    `number` is the descriptor that the path names, or None (`named_descriptor`). `check` is called
+    repeatedly while this waits; an exception from it ends the wait.
     """
     return _open(path, number, os.O_RDONLY, check)
 
 
 def open_to_write(path: str, number: int | None, check: Callable[[], None]) -> int:
-    """Open a file that is not regular for writing; waits for a FIFO's reader. Raises `OSError`."""
+    """Open a file that is not regular for writing; wait for a FIFO's reader. Raises `OSError`."""
     return _open(path, number, os.O_WRONLY, check)
 
 

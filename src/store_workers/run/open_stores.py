@@ -46,7 +46,7 @@ class OpenStores:
         self._closed = False
 
     def borrow(self, key: object, open_store: Callable[[], Store]) -> Borrowed:
-        """The store for a key, opened by `open_store` where it is not; raises what that raises."""
+        """Return the store for a key, opened by `open_store` if necessary, which can raise."""
         with self._condition.lock:
             while (found := self._all.get(key)) is not None:
                 if found.store is not None:
@@ -86,7 +86,7 @@ class OpenStores:
                 each.store.close()
 
     def close(self) -> None:
-        """Close every store, also those that are in use."""
+        """Close every store, also those in use."""
         with self._condition.lock:
             self._closed = True
             borrowed = tuple(self._all.values())

@@ -95,7 +95,7 @@ class ProcessRun:
         self.mailbox.done()
 
     def _prepare(self, message: Message) -> MessageRun:
-        """Find out all that can be known of a message before anything is touched."""
+        """Check everything that can be checked before anything is opened."""
         from store_workers.files.descriptors import Reserved
         from store_workers.stores.location import locate
 

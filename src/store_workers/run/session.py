@@ -34,10 +34,10 @@ ROOM_AGAIN = MOST_WAITING // 2
 """Messages left waiting at which lines are read on: for one at a time it would not pay."""
 
 SHORT = 0.002
-"""Seconds of a message up to which no other is worked at beside it.
+"""Seconds of work on a message after which another one is begun beside it.
 
-Threads that all have something to do, and nothing to wait for, hinder each other (Python lets one
-run at a time): two thousand small files to a directory took a third longer on eight than on one.
+Python runs one thread at a time, so threads that never wait only hinder each other: 2000 small
+files to a directory took a third more processor time on eight threads than on one.
 """
 
 OF_THE_STORE = ("store", "auth", "headers", "tls")
@@ -211,10 +211,10 @@ class Session:
             took_long = time.monotonic() - began > SHORT
 
     def _next(self, *, at_once: bool) -> Job:
-        """Wait for a message, and for the turn to begin it.
+        """Return the next message, once this thread should begin it.
 
-        That comes `at_once` for a thread whose last message took long; for another one as soon as
-        no thread is at work, or those that are have begun nothing for a moment.
+        With `at_once`, for a thread whose last message took long, that is as soon as there is one.
+        Otherwise no thread must be at work, or those at work have begun none for `SHORT`.
         """
         with self._more:
             self._more.wait_while(lambda: not self._waiting)
@@ -234,7 +234,7 @@ class Session:
         return self._free == self._threads or time.monotonic() - self._begun_at > SHORT
 
     def _look_after_the_waiting(self) -> None:
-        """Wait a moment for others to begin the next message; one thread does."""
+        """Wait until others may be too slow: one thread for `SHORT`, the others until notified."""
         if self._watched:
             self._more.wait()
         else:

@@ -79,7 +79,7 @@ class Saver:
         return not self._threads and self._places.are_quick_in_turn(left)
 
     def _take(self, index: int, chunk: Chunk) -> bool | None:
-        """List a chunk: is it in the store by this run's doing? None where that is on its way."""
+        """List a chunk. Return whether this run has stored it; None if it is being stored."""
         digest = bytes.fromhex(chunk.hash)
         self.chunks.put(index, digest, chunk.size)
         self._unfinished += 1
@@ -142,7 +142,7 @@ class Saver:
             return self._waiting.pop(0) if self._waiting else None
 
     def _save(self, index: int, chunk: Chunk) -> None:
-        """Store a chunk, which no other thread does; it serves all of the file that are alike."""
+        """Store a chunk that no other thread stores, for all equal chunks of the file."""
         new, attempts = self._run(index, chunk)
         with self._condition.lock:
             self._stored.add(index)
@@ -162,7 +162,7 @@ class Saver:
         self.stored_chunks += 1
 
     def _report(self, chunk: Chunk, indexes: list[int], new: bool, attempts: int) -> None:
-        """Report that a chunk is in the store, at each place of the stream that has it."""
+        """Report that a chunk is in the store, once for each place in the stream."""
         # Before it counts as finished: no chunk's line may come behind the last one.
         for index in indexes:
             self._emit(
