@@ -13,7 +13,7 @@ import zstandard
 from artifact import contents
 from artifact.bundle import Native
 from artifact.elf import MAGIC_64_LITTLE, cut
-from artifact.targets import Target
+from artifact.wheels import Target
 
 LIBRARY = Path(str(import_module("zstandard.backend_c").__file__))
 ON_LINUX = sys.platform == "linux"
@@ -89,13 +89,10 @@ def wheel(tmp_path: Path) -> Path:
     return path
 
 
-def test_a_library_takes_one_line_of_the_table(
-    wheel: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(contents, "LAZY", ())
+def test_a_library_takes_one_line_of_the_table(wheel: Path) -> None:
     fast = Native("fast", ("fast/kernel.*",), absent=("cp310-windows-*",))
     target = Target("3.11", "linux-glibc-x86_64")
-    assert contents.libraries({fast: {target: wheel}}) == {
+    assert contents.libraries({(fast, target): wheel}) == {
         f"native/cp311-linux-glibc-x86_64/{name}": FILES[name] for name in FILES if "kernel" in name
     }
     assert sorted(contents.unpacked([wheel])) == [

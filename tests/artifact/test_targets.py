@@ -13,13 +13,13 @@ import types
 from typing import Any
 
 import pytest
-from artifact import bundle, targets
+from artifact import bundle, wheels
 
 from store_workers_bootstrap import native
 from tests.artifact.hosts import SUPPORTED
 from tests.support.worker import ROOT
 
-ALL = targets.targets_for(list(targets.PLATFORMS))
+ALL = wheels.targets_for(list(wheels.PLATFORMS))
 # A library of one kind of host for each line of the table, by what the zip's directory has.
 MODULES = {"zstandard": "backend_c", "pyfastcdc": "cy/fastcdc"}
 ENTRIES = [
@@ -83,7 +83,7 @@ def fake(
 
 @pytest.mark.parametrize("target", ALL, ids=lambda target: target.key)
 def test_a_host_is_given_its_own_libraries(
-    target: targets.Target, monkeypatch: pytest.MonkeyPatch
+    target: wheels.Target, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fake(monkeypatch, target.python, target.platform)
     host = native.host_key()
@@ -133,11 +133,11 @@ def test_this_host_is_told_right() -> None:
 def test_every_supported_python_is_named_wherever_they_are() -> None:
     pythons = ROOT.joinpath("pyproject.toml").read_text(encoding="utf-8")
     assert tuple(re.findall(r'"Programming Language :: Python :: (3\.\d+)"', pythons)) == (
-        targets.PYTHONS
+        wheels.PYTHONS
     )
-    assert SUPPORTED == targets.PYTHONS
+    assert SUPPORTED == wheels.PYTHONS
     refusal = ROOT.joinpath("src/store_workers_bootstrap/refuse.py").read_text(encoding="utf-8")
     (minors,) = re.findall(r"MINORS = \((.*)\)", refusal)
-    assert sorted(map(int, minors.split(", "))) == [int(each[2:]) for each in targets.PYTHONS]
+    assert sorted(map(int, minors.split(", "))) == [int(each[2:]) for each in wheels.PYTHONS]
     platforms = ROOT.joinpath("docs/platforms.md").read_text(encoding="utf-8")
-    assert f"| Python | CPython {targets.PYTHONS[0]} to {targets.PYTHONS[-1]} |" in platforms
+    assert f"| Python | CPython {wheels.PYTHONS[0]} to {wheels.PYTHONS[-1]} |" in platforms

@@ -1,76 +1,121 @@
-"""Compile the sources with each CPython that was found."""
+"""Compile the sources with each CPython that this machine has."""
 
 from __future__ import annotations
 
-import hashlib
+import glob
 import json
+import marshal
 import os
 import subprocess
-import tempfile
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import NamedTuple
 
-from .environment import clean_surroundings
-from .failure import StepFailed
+from .environment import StepFailed, clean_surroundings
+from .wheels import PYTHONS
 
-if TYPE_CHECKING:
-    from .interpreters import Interpreter
+# Where CPythons lie beside the PATH: those of the system, of Homebrew, pyenv and uv.
+PLACES = (
+    *("/usr/bin", "/usr/local/bin", "/opt/homebrew/bin"),
+    *("~/.pyenv/versions/*/bin", "~/.pyenv/pyenv-win/versions/*"),
+    "~/.local/share/uv/python/*/bin",
+)
+NAMES = ("python3.1[0-9]", "python3", "python.exe")
+PATIENCE = 60.0  # seconds: a probe that hangs is no interpreter for us
+PROBE = (
+    "import json, sys; v = sys.version_info;"
+    "print(json.dumps([v[:3], sys.version, sys.executable, [sys.implementation.name, v[3]]]))"
+)
 
-STEP = "compile"
-WORKER = Path(__file__).with_name("compile_worker.py")
+# Reads and writes the sources and their code by path, as ``marshal`` does in every version. Code is
+# without docstrings, as with -OO: they are a fifth of it. Those of the messages stay: the JSON
+# Schema quotes them. It is never compared with its source (PEP 552).
+COMPILE = """
+import importlib.util, marshal, sys
+def made(path, source):
+    level = 0 if path.startswith("store_workers/wire/") else 2
+    code = compile(source, path, "exec", dont_inherit=True, optimize=level)
+    head = importlib.util.MAGIC_NUMBER + b"\\1\\0\\0\\0" + importlib.util.source_hash(source)
+    return head + marshal.dumps(code)
+sources = sorted(marshal.load(sys.stdin.buffer).items())
+sys.stdout.buffer.write(marshal.dumps({path: made(path, source) for path, source in sources}, 2))
+"""
 # The order of a set in a constant hangs on the seed. Column numbers, which only tracebacks show,
 # would make the code a quarter larger.
 SURROUNDINGS = {"PYTHONHASHSEED": "0", "PYTHONNODEBUGRANGES": "1", "PYTHONWARNINGS": "ignore"}
 
 
-def compile_all(
-    interpreters: list[Interpreter], sources: dict[str, bytes], cache: Path
-) -> dict[str, bytes]:
+class Interpreter(NamedTuple):
+    """A CPython that compiles: its version, ``sys.version``, which tells builds apart, its path."""
+
+    release: tuple[int, int, int]
+    version: str
+    path: str
+
+    @property
+    def python(self) -> str:
+        """The version that is supported: "3.11"."""
+        return "{}.{}".format(*self.release)
+
+
+def find_interpreters(named: list[str]) -> list[Interpreter]:
+    """Return one interpreter for each supported CPython found, oldest first.
+
+    Which Python runs the build must not matter, so all that the machine has are looked at, and
+    those that were ``named``. Of several for one version the latest is taken.
+    """
+    places = [place for place in os.get_exec_path() if Path(place).name != "shims"]
+    found = [*named, getattr(sys, "_base_executable", None) or sys.executable]
+    for place in [*places, *map(os.path.expanduser, PLACES)]:
+        for name in NAMES:
+            found += glob.glob(os.path.join(place, name))
+    with ThreadPoolExecutor(4) as pool:
+        known = pool.map(probe, sorted(set(map(os.path.realpath, found))))
+        best = {each.python: each for each in sorted(each for each in known if each)}
+    return [best[python] for python in PYTHONS if python in best]
+
+
+def probe(path: str) -> Interpreter | None:
+    """Return what the program at ``path`` is, or None if it is no released, supported CPython."""
+    command = [path, "-I", "-S", "-c", PROBE]
+    try:
+        said = subprocess.check_output(
+            command,
+            env=clean_surroundings(),
+            stdin=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            timeout=PATIENCE,
+        )
+        release, version, executable, kind = json.loads(said)
+    except (OSError, subprocess.SubprocessError, ValueError):
+        return None
+    found = Interpreter(tuple(release), version, executable)
+    return found if found.python in PYTHONS and kind == ["cpython", "final"] else None
+
+
+def compile_all(interpreters: list[Interpreter], sources: dict[str, bytes]) -> dict[str, bytes]:
     """Return every source compiled by every interpreter, by the path in the artifact.
 
     Raises:
         StepFailed: a source does not compile.
     """
-    cache.mkdir(parents=True, exist_ok=True)
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        done = list(pool.map(lambda each: compile_cached(each, sources, cache), interpreters))
+        done = list(pool.map(lambda each: compiled_by(each, sources), interpreters))
     return {path: code for compiled in done for path, code in compiled.items()}
 
 
-def compile_cached(
-    interpreter: Interpreter, sources: dict[str, bytes], cache: Path
-) -> dict[str, bytes]:
-    """Return what ``interpreter`` makes of the sources; ``cache`` keeps it for the next build."""
-    folder = cache / hashlib.sha256(interpreter.version.encode() + WORKER.read_bytes()).hexdigest()
-    folder.mkdir(exist_ok=True)
-    kept = {
-        path: folder / hashlib.sha256(f"{path}\n".encode() + source).hexdigest()
-        for path, source in sources.items()
-    }
-    missing = [path for path in sources if not kept[path].exists()]
-    if missing:
-        with tempfile.TemporaryDirectory(dir=cache) as aside:
-            names = [(path, f"{aside}/{number}") for number, path in enumerate(missing)]
-            for path, name in names:
-                Path(name).write_bytes(sources[path])
-            run_worker(interpreter, names)
-            for path, name in names:
-                Path(f"{name}.pyc").replace(kept[path])
-    tag = "cp{}{}".format(*interpreter.release)
-    return {f"{tag}/{path}c": kept[path].read_bytes() for path in sources}
-
-
-def run_worker(interpreter: Interpreter, names: list[tuple[str, str]]) -> None:
-    """Have ``interpreter`` compile files in surroundings without influence."""
-    process = subprocess.run(
-        [interpreter.path, "-S", "-s", "-B", str(WORKER)],
+def compiled_by(interpreter: Interpreter, sources: dict[str, bytes]) -> dict[str, bytes]:
+    """Return what one interpreter makes of the sources, in surroundings without influence."""
+    done = subprocess.run(
+        [interpreter.path, "-S", "-s", "-B", "-c", COMPILE],
         env={**clean_surroundings(), **SURROUNDINGS},  # -I would ignore the seed
-        input=json.dumps(names).encode(),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
+        input=marshal.dumps(sources, 2),
+        capture_output=True,
         check=False,
     )
-    if process.returncode:
-        last = process.stderr.decode(errors="replace").strip().splitlines()[-3:]
-        raise StepFailed(STEP, f"CPython {interpreter.python}: " + " ".join(last))
+    if done.returncode:
+        last = done.stderr.decode(errors="replace").strip().splitlines()[-3:]
+        raise StepFailed("compile", f"CPython {interpreter.python}: " + " ".join(last))
+    folder = "cp" + interpreter.python.replace(".", "")
+    return {f"{folder}/{path}c": code for path, code in marshal.loads(done.stdout).items()}

@@ -2,46 +2,43 @@
 
 from __future__ import annotations
 
-import re
 import zipfile
 from typing import TYPE_CHECKING
 
-from .bundle import LAZY, LAZY_INIT, is_carried, matches
+from .bundle import LAZY, LAZY_INIT, Native, is_carried, matches
 from .elf import cut
-from .failure import StepFailed
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
-    from .bundle import Native
-    from .targets import Target
+    from .wheels import Target
 
 NAME = "store-workers"
 PACKAGES = ("store_workers", "store_workers_bootstrap")
 
 
-def unpacked(wheels: list[Path]) -> dict[str, bytes]:
+def unpacked(wheels: Iterable[Path]) -> dict[str, bytes]:
     """Return what is carried of the wheels, by path: all but the native libraries."""
     files: dict[str, bytes] = {}
     for wheel in wheels:
         with zipfile.ZipFile(wheel) as opened:
             names = (name for name in opened.namelist() if not name.endswith("/"))
             files.update({name: opened.read(name) for name in names if is_carried(name)})
-    for package in LAZY:
-        files[f"{package}/_init.py"] = files[f"{package}/__init__.py"]
-        files[f"{package}/__init__.py"] = LAZY_INIT.encode()
+    if f"{LAZY}/__init__.py" in files:
+        files[f"{LAZY}/_init.py"] = files[f"{LAZY}/__init__.py"]
+        files[f"{LAZY}/__init__.py"] = LAZY_INIT.encode()
     return files
 
 
-def libraries(native: dict[Native, dict[Target, Path]]) -> dict[str, bytes]:
+def libraries(native: dict[tuple[Native, Target], Path]) -> dict[str, bytes]:
     """Return the native libraries by their paths in the artifact: a folder for each host."""
     found = {}
-    for each, wheels in native.items():
-        for target, wheel in wheels.items():
-            with zipfile.ZipFile(wheel) as opened:
-                for name in (name for name in opened.namelist() if matches(name, each.members)):
-                    content = opened.read(name)
-                    found[f"native/{target.key}/{name}"] = cut(content) if each.cut else content
+    for (library, target), wheel in native.items():
+        with zipfile.ZipFile(wheel) as opened:
+            for name in opened.namelist():
+                if matches(name, library.members):
+                    found[f"native/{target.key}/{name}"] = cut(opened.read(name))
     return found
 
 
@@ -69,16 +66,3 @@ def own_metadata(root: Path, version: str, sbom: bytes) -> dict[str, bytes]:
         f"{folder}/licenses/LICENSE": (root / "LICENSE").read_bytes(),
         f"{folder}/sboms/{NAME}.cdx.json": sbom,
     }
-
-
-def own_version(files: dict[str, bytes]) -> str:
-    """Return the version that the project's package states.
-
-    Raises:
-        StepFailed: it states none.
-    """
-    source = files.get("store_workers/__init__.py", b"").decode()
-    stated = re.search(r'^__version__(?:: [^=]+)? = "([^"]+)"$', source, re.MULTILINE)
-    if not stated:
-        raise StepFailed("version", "src/store_workers/__init__.py states no __version__")
-    return stated[1]

@@ -8,13 +8,8 @@ import os
 import subprocess
 import sys
 import tempfile
-import venv
-from functools import cache
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-from .failure import StepFailed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,7 +18,13 @@ if TYPE_CHECKING:
 FOREIGN = ("PYTHONPATH", "PYTHONHOME", "PYTHONOPTIMIZE", "PIP_TARGET", "PIP_PREFIX", "PIP_ROOT")
 # What one build leaves for the next.
 BUILD = Path(__file__).resolve().parents[2] / "build" / "artifact"
-EXACT = ("--require-hashes", "--no-deps", "--only-binary=:all:")
+
+
+class StepFailed(Exception):
+    """A step of the build could not be done: its name, the reason, and what to do about it."""
+
+    def __init__(self, step: str, reason: str) -> None:
+        super().__init__(f"{step} failed: {reason}")
 
 
 @contextlib.contextmanager
@@ -34,17 +35,14 @@ def lock(folder: Path) -> Iterator[None]:
     nothing is held; there files have names of their own until they are moved into place.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    try:
-        import fcntl
-    except ImportError:
+    with contextlib.ExitStack() as stack:
+        with contextlib.suppress(ImportError):
+            import fcntl
+
+            held = os.open(folder, os.O_RDONLY)
+            stack.callback(os.close, held)
+            fcntl.flock(held, fcntl.LOCK_EX)
         yield
-        return
-    held = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(held, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(held)
 
 
 def clean_surroundings() -> dict[str, str]:
@@ -53,63 +51,42 @@ def clean_surroundings() -> dict[str, str]:
     return {**kept, "PIP_USER": "0", "PYTHONNOUSERSITE": "1", "PYTHONHASHSEED": "0"}
 
 
-def pip(step: str, *arguments: str) -> None:
-    """Run pip; the user's own pip configuration says where to look.
+def filled_by_pip(folder: Path, step: str, *arguments: str) -> Path:
+    """Return ``folder`` as pip fills it, in this build or in an earlier one.
+
+    ``arguments`` end with the option that names the folder. The pins are exact and have hashes,
+    which pip checks; where it looks for them, the user's own configuration says.
 
     Raises:
-        StepFailed: it failed; the reason is its last words.
+        StepFailed: pip failed; the reason is its last words.
     """
-    process = subprocess.run(
-        [python_with_pip(), "-m", "pip", "--disable-pip-version-check", "-q", *arguments],
-        env=clean_surroundings(),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        errors="replace",
-        check=False,
-    )
-    if process.returncode:
-        words = process.stdout.strip().splitlines()
-        telling = [line for line in words if line.startswith(("ERROR", "error"))] or words
-        raise StepFailed(step, "\n  ".join(telling[-5:]) or f"status {process.returncode}")
-
-
-@cache
-def python_with_pip() -> str:
-    """Return the running Python, or that of a virtual environment, made once, where it has no pip.
-
-    Raises:
-        StepFailed: none can be made.
-    """
-    if find_spec("pip"):
-        return sys.executable
-    made = BUILD / f"pip-{named(sys.base_prefix)}"
-    if not made.exists():
-        with tempfile.TemporaryDirectory(dir=BUILD) as aside:
-            try:
-                venv.create(Path(aside, "venv"), with_pip=True)
-            except (OSError, subprocess.SubprocessError) as failure:
-                hint = "are pip and venv there (Debian: apt install python3-venv)?"
-                raise StepFailed("environment", f"{failure}; {hint}") from failure
-            Path(aside, "venv").replace(made)
-    return str(made / ("Scripts/python.exe" if os.name == "nt" else "bin/python"))
+    if folder.exists():
+        return folder
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    pip = (sys.executable, "-m", "pip", "--disable-pip-version-check", "-q")
+    exact = ("--require-hashes", "--no-deps", "--only-binary=:all:")
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix="download-") as aside:
+        done = subprocess.run(
+            [*pip, arguments[0], *exact, *arguments[1:], f"{aside}/made"],
+            env=clean_surroundings(),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            check=False,
+        )
+        if done.returncode:
+            words = done.stdout.strip().splitlines()
+            telling = [line for line in words if line.startswith(("ERROR", "error"))] or words
+            raise StepFailed(step, "\n  ".join(telling[-5:]) or f"status {done.returncode}")
+        os.replace(f"{aside}/made", folder)
+    return folder
 
 
 def provide_tools(requirements: Path) -> None:
-    """Make what ``requirements`` pins importable, from a folder of this project's own.
-
-    Each building Python and each set of pins has its own folder, so nothing is ever updated.
-    """
-    folder = BUILD / f"tools-{named(requirements.read_text(encoding='utf-8'))}"
-    if not folder.exists():
-        with tempfile.TemporaryDirectory(dir=BUILD) as aside:
-            installed = Path(aside, "installed")
-            pip("environment", "install", *EXACT, "-t", str(installed), "-r", str(requirements))
-            installed.replace(folder)
+    """Make what ``requirements`` pins importable, from a folder for these pins and this Python."""
+    facts = sys.version + requirements.read_text(encoding="utf-8")
+    folder = BUILD / f"tools-{hashlib.sha256(facts.encode()).hexdigest()[:16]}"
+    filled_by_pip(folder, "environment", "install", "-r", str(requirements), "-t")
     sys.path.insert(0, str(folder))
-
-
-def named(facts: str) -> str:
-    """Return what tells apart what different Pythons make of different facts."""
-    return hashlib.sha256(f"{sys.version}\n{facts}".encode()).hexdigest()[:16]

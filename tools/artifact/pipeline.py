@@ -4,80 +4,61 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
 
-from . import bundle, compiled, contents, environment, interpreters, sbom, targets, wheels
+import store_workers
+
+from . import bundle, compiled, contents, environment, sbom, wheels
 
 PRODUCT = "store-workers.pyz"
 SBOM = "store-workers.cdx.json"
 
 
-@dataclass(frozen=True)
-class Plan:
-    """What is asked for.
+def build(
+    root: Path, dist: Path, platforms: list[str], named: list[str], *, sources_only: bool = False
+) -> str:
+    """Build the project in ``root``, and return what to tell of it.
 
-    Attributes:
+    Args:
         root: the project's folder.
         dist: where to write.
-        platforms: those of ``targets.PLATFORMS`` to build for.
+        platforms: those of ``wheels.PLATFORMS`` to build for.
+        named: paths of more CPythons to compile with.
         sources_only: carry no compiled code.
-        interpreters: paths of more CPythons to compile with.
-    """
-
-    root: Path
-    dist: Path
-    platforms: list[str]
-    sources_only: bool
-    interpreters: list[str]
-
-
-def build(plan: Plan) -> str:
-    """Build and return a line that says what was built.
 
     Raises:
         StepFailed: a step can't be done.
     """
-    cache = environment.BUILD
-    pins = plan.root / "tools" / "requirements"
-    with environment.lock(cache):
+    pins = root / "tools" / "requirements"
+    with environment.lock(environment.BUILD):
         environment.provide_tools(pins / "build.txt")
         from . import zip_file  # needs the tools
 
-        pure = wheels.fetch(pins / "runtime.txt", cache / "wheels")
-        wanted = targets.targets_for(plan.platforms)
-        native = wheels.fetch_native(pins, cache / "wheels", wanted)
-        files = contents.unpacked([*pure, *(next(iter(each.values())) for each in native.values())])
-        own = contents.own(plan.root)
-        version = contents.own_version(own)
-        found = [] if plan.sources_only else interpreters.find_interpreters(plan.interpreters)
-        taken = [*pure, *(wheel for each in native.values() for wheel in each.values())]
+        pure = wheels.fetch(pins / "runtime.txt")
+        native = wheels.fetch_native(pins, wheels.targets_for(platforms))
+        # Any wheel of a library with native code has its Python sources.
+        one_of_each = {library: wheel for (library, _), wheel in native.items()}
+        files = contents.unpacked([*pure, *one_of_each.values()])
+        found = [] if sources_only else compiled.find_interpreters(named)
         tools = wheels.pinned(pins / "build.txt")
-        document = sbom.document(files, version, taken, tools, found)
-        metadata = contents.own_metadata(plan.root, version, sbom.text(document))
-        sources = {**files, **own}
+        version = store_workers.__version__
+        document = sbom.document(files, version, [*pure, *native.values()], tools, found)
+        files |= contents.own(root)
         sources = {
-            path: sources[path] for path in sources if bundle.is_compiled(path, sources[path])
+            path: source for path, source in files.items() if bundle.is_compiled(path, source)
         }
-        code = compiled.compile_all(found, sources, cache / "code")
-        libraries = contents.libraries(native)
-        content = zip_file.assemble({**files, **own, **metadata, **code, **libraries})
-    return written(plan, content, sbom.text(document, content), found)
-
-
-def written(plan: Plan, content: bytes, bom: bytes, found: list[interpreters.Interpreter]) -> str:
-    """Write the artifact, its checksum and its SBOM; return what to tell of it."""
+        files |= contents.own_metadata(root, version, sbom.text(document))
+        files |= compiled.compile_all(found, sources)
+        content = zip_file.assemble({**files, **contents.libraries(native)})
     digest = hashlib.sha256(content).hexdigest()
-    product = plan.dist / PRODUCT
-    with environment.lock(plan.dist):  # the three belong together
-        replace(product, content, 0o755)
-        replace(plan.dist / f"{PRODUCT}.sha256", f"{digest}  {PRODUCT}\n".encode())
-        replace(plan.dist / SBOM, bom)
-    compiled_for = ", ".join(each.python for each in found) or "none"
+    with environment.lock(dist):  # the three belong together
+        replace(dist / PRODUCT, content, 0o755)
+        replace(dist / f"{PRODUCT}.sha256", f"{digest}  {PRODUCT}\n".encode())
+        replace(dist / SBOM, sbom.text(document, digest))
     return (
-        f"{product}\n"
-        f"  for       {', '.join(plan.platforms)}; CPython {' '.join(targets.PYTHONS)}\n"
-        f"  compiled  {compiled_for}\n"
+        f"{dist / PRODUCT}\n"
+        f"  for       {', '.join(platforms)}; CPython {' '.join(wheels.PYTHONS)}\n"
+        f"  compiled  {', '.join(each.python for each in found) or 'none'}\n"
         f"  size      {len(content)} bytes ({len(content) / 2**20:.1f} MiB)\n"
         f"  SHA-256   {digest}\n"
         f"built"
