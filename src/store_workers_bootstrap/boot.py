@@ -58,11 +58,11 @@ def prepare():
     directory = archive.read(int.from_bytes(end[12:16], "little"))
     if zlib.crc32(directory[FIRST_ENTRY_BYTES:]) != DIRECTORY:
         raise ValueError("checksum")
-    folder = "cp%d%d/" % sys.version_info[:2]
+    folder = "cp%d%d" % sys.version_info[:2]
     try:
-        code = marshal_of(entry(folder + PACKAGE + "importer.pyc"))
+        code = marshal_of(entry(folder + "/" + PACKAGE + "importer.pyc"))
     except (OSError, ImportError):  # nobody compiled for this Python
-        folder, code = "", entry(PACKAGE + "importer.py")
+        folder, code = None, entry(PACKAGE + "importer.py")
     namespace = {"__name__": "store_workers_bootstrap.importer"}
     exec(code, namespace)
     missing = namespace["install"](archive, folder)

@@ -19,8 +19,7 @@ from importlib.util import MAGIC_NUMBER
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from importlib.machinery import ModuleSpec
-    from types import CodeType, ModuleType
+    from types import CodeType
     from typing import Any, BinaryIO, NoReturn
 
 DAMAGED = (
@@ -87,10 +86,15 @@ class Archive:
 
 
 class Importer(zipimport.zipimporter):
-    """Imports from one folder of the archive; a hook for ``sys.path`` (PEP 302)."""
+    """Imports from the archive; a hook for ``sys.path`` (PEP 302).
+
+    Class attributes, set before the first import:
+        source: the one archive.
+        compiled: the folder in it with what was compiled for this Python, None without one.
+    """
 
     source: Archive
-    """The one archive, set before the first import."""
+    compiled: str | None = None
 
     def __init__(self, path: str) -> None:
         """``zipimport`` would look for the file again, which may have been moved by now."""
@@ -104,15 +108,6 @@ class Importer(zipimport.zipimporter):
     def invalidate_caches(self) -> None:
         """Keep the directory: it does not change, and under its path may be another file."""
 
-    def find_spec(self, fullname: str, target: ModuleType | None = None) -> ModuleSpec | None:
-        """Find a module; a package's other modules are where its sources are, too."""
-        spec = super().find_spec(fullname, target)
-        if spec is not None and spec.submodule_search_locations is not None:
-            sources = os.path.join(self.archive, *fullname.split("."))
-            if sources not in spec.submodule_search_locations:
-                spec.submodule_search_locations.append(sources)
-        return spec
-
     def get_data(self, pathname: str) -> bytes:
         """Return a file; ``pathname`` begins with the archive's own path, or is within it."""
         inside = os.path.normpath(pathname.removeprefix(self.archive + os.sep))
@@ -125,27 +120,22 @@ class Importer(zipimport.zipimporter):
     def get_code(self, fullname: str) -> CodeType:
         """Return a module's code, as it was compiled at build time, or else from its source."""
         name = self._entry(fullname)
-        content = self.source.read(name)
-        if name.endswith(".pyc"):
-            if not content.startswith(MAGIC_NUMBER):
-                raise ImportError(f"compiled for another Python: {name}", name=fullname)
-            return marshal.loads(content[PYC_HEADER_BYTES:])  # type: ignore[no-any-return]
+        if self.compiled and (compiled := f"{self.compiled}{os.sep}{name}c") in self.source.entries:
+            content = self.source.read(compiled)
+            if content.startswith(MAGIC_NUMBER):
+                return marshal.loads(content[PYC_HEADER_BYTES:])  # type: ignore[no-any-return]
         # The JSON Schema quotes docstrings, whatever this Python was told to leave out.
-        return compile(content, name, "exec", dont_inherit=True, optimize=0)
+        return compile(self.source.read(name), name, "exec", dont_inherit=True, optimize=0)
 
-    def get_source(self, fullname: str) -> str | None:
-        """Return a module's source, for tracebacks: it is not beside the code."""
-        base = fullname.replace(".", os.sep)
-        for name in (os.path.join(base, "__init__.py"), base + ".py"):
-            if name in self.source.entries:
-                return self.source.read(name).decode()
-        return None
+    def get_source(self, fullname: str) -> str:
+        """Return a module's source, for tracebacks."""
+        return self.source.read(self._entry(fullname)).decode()
 
     def _entry(self, fullname: str) -> str:
         base = self.prefix + fullname.rpartition(".")[2]
-        for end in (f"{os.sep}__init__.pyc", ".pyc", f"{os.sep}__init__.py", ".py"):
-            if base + end in self.source.entries:
-                return base + end
+        for name in (f"{base}{os.sep}__init__.py", f"{base}.py"):
+            if name in self.source.entries:
+                return name
         raise zipimport.ZipImportError(f"can't find module {fullname!r}", name=fullname)
 
 
@@ -181,19 +171,18 @@ def forget_foreign_modules() -> None:
                 del sys.modules[name]
 
 
-def install(stream: BinaryIO, folder: str) -> str | None:
+def install(stream: BinaryIO, folder: str | None) -> str | None:
     """Make what is in the archive importable. Return None, or what this host lacks to run it.
 
-    ``folder`` holds what was compiled for this Python, "" where nothing was.
+    ``folder`` holds what was compiled for this Python, None where nothing was.
     """
     cut_loose()
     forget_foreign_modules()
     gc.set_threshold(OBJECTS_BETWEEN_COLLECTIONS)
-    Importer.source = archive = Archive(stream)
+    archive = Archive(stream)
+    Importer.source, Importer.compiled = archive, folder
     sys.path_hooks.insert(0, Importer)
     sys.path_importer_cache.pop(archive.path, None)
-    if folder:
-        sys.path.insert(0, os.path.join(archive.path, folder.rstrip("/")))
     sys.path.append(archive.path)
     from store_workers_bootstrap import native
 

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -150,9 +151,10 @@ def test_a_copy_replaced_while_it_runs(
         opened = Path(f"/proc/{process.pid}/fd")
         # Until the worker has begun: it holds the file, and has started a thread.
         while process.poll() is None:
-            held = [os.path.realpath(each) for each in opened.iterdir()]
-            if str(copy) in held and len(list(Path(f"/proc/{process.pid}/task").iterdir())) > 1:
-                break
+            with suppress(FileNotFoundError):  # what was closed between two looks
+                held = [os.path.realpath(each) for each in opened.iterdir()]
+                if str(copy) in held and len(os.listdir(f"/proc/{process.pid}/task")) > 1:
+                    break
         copy_artifact(tmp_path, "other").write_bytes(b"something else")
         (tmp_path / "other").replace(copy)
         out, _ = process.communicate(message, timeout=60)
