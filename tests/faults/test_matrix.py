@@ -201,12 +201,13 @@ ROWS = [
     Row("malformed head", faults.malformed_head, HARMLESS, HARMLESS),
 ]
 
+# A run that ends with its first try does not meet what the others would.
 CELLS = [
     pytest.param(row, method, place, id=f"{method} {row.name}, {'first' if not place else 'every'}")
     for row in ROWS
     for method, ends in (("PUT", row.put), ("GET", row.get))
     if ends is not None
-    for place in (0, 1)
+    for place in ((0, 1) if ends[0] != ends[1] or ends[0].code is None else (0,))
 ]
 
 
