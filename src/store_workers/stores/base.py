@@ -1,8 +1,7 @@
-"""What a store is: a few verbs, a record of what it can do, and how it speaks of failure.
+"""The interface of a store: a few methods, a record of its properties, and its errors.
 
-Reading, writing and asking are apart: a store knows no worker, no retry and no event. It is
-called from many threads at once. It raises `StoreFailure` and nothing else, and classifies what
-went wrong; whether to try again is not its business.
+A store does not know workers, retries or events. It is called from many threads. It raises only
+`StoreFailure`, which classifies the failure; others decide whether to try again.
 """
 
 from __future__ import annotations
@@ -17,61 +16,61 @@ if TYPE_CHECKING:
     from store_workers.wire.messages import Settings
 
     class ReadStore(Protocol):
-        """Chunks by their hash, to be read."""
+        """A readable store of chunks, by their hash."""
 
         properties: Properties
 
         def has(self, hash: str, size: int) -> bool:
-            """Is the chunk there, whole and durable? One of another length is not."""
+            """Return whether the chunk is present and durable; false for another length."""
 
         def length(self, hash: str) -> int | None:
-            """The bytes of what lies under a hash; None where only fetching it would tell.
+            """Return the stored length under a hash; None if only fetching it would tell.
 
-            What is not there is `CHUNK_NOT_FOUND`.
+            A missing chunk is `CHUNK_NOT_FOUND`.
             """
 
         def get(self, hash: str) -> bytes:
-            """The chunk's bytes, unverified, at most `LONGEST_ANSWER`.
+            """Return the chunk's bytes, unverified, at most `LONGEST_ANSWER`.
 
-            What is not there is `CHUNK_NOT_FOUND`.
+            A missing chunk is `CHUNK_NOT_FOUND`.
             """
 
         def close(self) -> None:
-            """Let go of what the store holds, and remove what it has under way.
+            """Release all resources, and remove temporary files.
 
-            It may be closed twice, and while other threads call it; what they began is undone, or
-            complete.
+            It may be called twice, and while other threads use the store; their calls are completed
+            or undone.
             """
 
     class Store(ReadStore, Protocol):
-        """A store that also takes chunks."""
+        """A store that can also be written."""
 
         def put(self, chunk: Chunk, *, overwrite: bool = False) -> bool:
-            """Store the chunk durably; False where it was there.
+            """Store the chunk durably. Return false if it was present.
 
-            What is there is replaced where it has another length, and with `overwrite` always.
+            An existing chunk is replaced if it has another length, and always with `overwrite`.
             """
 
         def remove_stale_files(self) -> int:
-            """Remove what killed workers left behind, once it is old enough; how many it was."""
+            """Remove old temporary files of killed workers. Return their number."""
 
     class Location(Protocol):
-        """A place where chunks live, known but not yet touched.
+        """The location of a store that was not opened yet.
 
-        `shown` names it without secrets.
+        `shown` is its name without secrets.
         """
 
         shown: str
 
         def open(self, settings: Settings, rate_limit: RateLimit | None = None) -> Store:
-            """The store itself; what goes to it and comes from it obeys `rate_limit`.
+            """Open the store; `rate_limit` applies to both directions.
 
-            Raises `StoreFailure` for what it needs and this host lacks.
+            Raises `StoreFailure` if this host lacks something that it needs.
             """
 
 
 LONGEST_ANSWER = LARGEST_CHUNK + 1
-"""Bytes of an answer that are looked at: one more than a chunk can have shows that it is none."""
+"""Bytes of an answer that are read: one more than the largest chunk shows that it is too large."""
 
 
 class Properties:
@@ -89,7 +88,7 @@ class Properties:
 
 
 class Chunk:
-    """A slice of the stream on its way to a store: its hash, its bytes in pieces, their number."""
+    """A chunk to store: its hash, its bytes in pieces, their number."""
 
     __slots__ = ("hash", "pieces", "size")
 
@@ -99,9 +98,9 @@ class Chunk:
         self.size = sum(map(len, pieces))
 
     def detach(self) -> None:
-        """Copy the bytes, unless they have their memory to themselves.
+        """Copy the bytes, unless nothing else shares their memory.
 
-        A chunk is a slice of frames, and would keep all of them alive for as long as it waits.
+        A chunk is a slice of frames, and would keep these in memory while it waits.
         """
         if len(self.pieces) != 1 or memoryview(self.pieces[0].obj).nbytes != self.size:
             self.pieces = [memoryview(b"".join(self.pieces))]

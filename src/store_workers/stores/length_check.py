@@ -1,4 +1,4 @@
-"""What is believed about the length of a stored chunk, and when a store is asked again."""
+"""Checks of the length of stored chunks, and the check after a PUT."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ TRIES_WHERE_SHORTER = 3
 
 
 class LengthCheck:
-    """Asks for a chunk that was just stored, where there is reason to doubt it.
+    """Checks chunks that were just stored, if there is a reason.
 
     That is the first one of a run, and each that lay there with another length: a login page says
     200 to everything, and some servers store under another name what is there already.
@@ -35,23 +35,23 @@ class LengthCheck:
         self._lock = threading.Lock()
         self._any_checked = False
         self._doubtful: set[str] = set()
-        """The hashes under which something of another length lies."""
+        """The hashes under which a chunk of another length was found."""
 
     def is_right(self, hash: str, size: int, length: int | None) -> bool:
-        """Is a chunk of `size` bytes there, where `length` was found? Another one is noted."""
+        """Return whether the found length is that of the chunk, and record another one."""
         if length is not None and length != size:
-            # A server that cut a chunk short has it under its name all the same.
+            # A server that truncated a chunk has it under its name, too.
             self._doubtful.add(hash)
         return length == size
 
     def doubts(self, hash: str) -> bool:
-        """Was something of another length found under this hash?"""
+        """Return whether a chunk of another length was found under this hash."""
         return hash in self._doubtful
 
     def after_put(self, chunk: Chunk) -> None:
-        """Look whether the store has the chunk that it accepted, if that is in doubt.
+        """Check that the store has the chunk that it accepted, if there is a reason.
 
-        Raises `StoreFailure` where it does not, and what `ask` raises.
+        Raises `StoreFailure` if it does not, and the exceptions of `ask`.
         """
         with self._lock:
             first, self._any_checked = not self._any_checked, True

@@ -1,4 +1,4 @@
-"""A store that is asked by listing where that costs fewer requests."""
+"""A store whose chunks are looked up in its list if that costs fewer requests."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 
 class ListedStore:
-    """The same store; `has` answers from pages of its list when they pay (`transfer/listing.py`).
+    """A wrapper whose `has` uses pages of the store's list if they pay (`transfer/listing.py`).
 
-    `list_page` gives the page that begins behind a name, or raises `StoreFailure`: then the store
-    is asked for each chunk, as if there were no list.
+    `list_page` returns the page that begins after a name, or raises `StoreFailure`: then each chunk
+    is looked up in the store.
     """
 
     def __init__(
@@ -33,7 +33,9 @@ class ListedStore:
         self.store = store
         self._list_page = list_page
         self._clock = clock
-        self._changed = threading.Condition()  # for all below, never held across a request
+        self._changed = (
+            threading.Condition()
+        )  # guards the attributes below, never held during a request
         self._listing = Listing()
         self._under_way = False
 
@@ -41,7 +43,7 @@ class ListedStore:
         length = self._listed_length(hash)
         if length is not None and length in (0, size):
             return length == size
-        # No page tells, or something of another length lies there, which the store has to know.
+        # Not in a page, or with another length, which the store has to record.
         found = self.store.has(hash, size)
         with self._changed:
             self._listing.answered(hash, found)
@@ -65,9 +67,9 @@ class ListedStore:
         self.store.close()
 
     def _listed_length(self, hash: str) -> int | None:
-        """What the list says of a chunk, after another page where that pays; None: nothing."""
+        """Return what the list says of a chunk, after another page if that pays; None: nothing."""
         with self._changed:
-            # Those who come while the first page is under way would ask for what it tells.
+            # Threads that come while the first page is fetched would ask for chunks that it lists.
             self._changed.wait_for(lambda: self._listing.last or not self._under_way)
             length = self._listing.length(hash, self._clock())
             lists = length is None and not self._under_way and self._listing.pays()
@@ -79,7 +81,7 @@ class ListedStore:
         try:
             page = self._list_page(last)
         except StoreFailure:
-            pass  # who may not list may still ask
+            pass  # lookups can be permitted even if listing is not
         finally:
             with self._changed:
                 self._under_way = False

@@ -1,6 +1,6 @@
-"""From a message's `store` to the store: the table of the kinds.
+"""Chooses the store for a message's `store`: the table of kinds.
 
-Reading a location touches nothing; only `open` does.
+Parsing a location accesses nothing; only `open` does.
 """
 
 from __future__ import annotations
@@ -55,14 +55,13 @@ KINDS: dict[str, LocationReader] = {
 }
 """The kinds of stores by the schemes of their URLs.
 
-A reader takes the URL, the name of the field that it stands in, the message and the environment.
-It raises `BadMessage` naming the field, without the URL's secrets. A kind is imported when it is
-used.
+A parser gets the URL, the name of its field, the message and the environment. It raises
+`BadMessage` naming the field, without the URL's secrets. A kind is imported when it is used.
 """
 
 
 def locate(message: Common, environment: Mapping[str, str]) -> Location:
-    """The store that a message means; raise `BadMessage` naming the field that is wrong."""
+    """Return the location of a message's store. Raises `BadMessage` naming the wrong field."""
     if message.store is not None:
         return _locate(message.store, "store", message, environment)
     configured = environment.get(STORE_VARIABLE)
@@ -102,10 +101,10 @@ def _locate(text: str, field: str, message: Common, environment: Mapping[str, st
 
 
 def scheme_of(text: str) -> str | None:
-    """The scheme, in lower case, of what begins like a URL; None for a path.
+    """Return the scheme, in lower case, of a text that begins like a URL; None for a path.
 
-    A URL with a slash too few is never the name of a directory: its owner would find the chunks
-    nowhere. One letter and a colon are a drive of Windows, unless two slashes follow.
+    A URL with a slash too few is not a directory name: the chunks would be stored in an unexpected
+    place. A letter and a colon are a Windows drive, unless two slashes follow.
     """
     start = text.lstrip()
     before, colon, after = start.partition(":")
@@ -120,4 +119,4 @@ def scheme_of(text: str) -> str | None:
 
 
 _SCHEME = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789+-.")
-"""What a scheme is made of, behind its first letter (RFC 3986, 3.1)."""
+"""The characters of a scheme after its first letter (RFC 3986, 3.1)."""

@@ -1,4 +1,4 @@
-"""A store for many messages side by side: a chunk that is under way is not sent twice."""
+"""A store for many messages in parallel: a chunk that is being sent is not sent twice."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ if TYPE_CHECKING:
     from store_workers.threads import Condition
 
 JUST_NOW = 10.0
-"""Seconds for which a chunk that was stored is known to be there.
+"""Seconds for which a stored chunk is known to be present.
 
-Longer than from asking for a chunk to sending it: another message may have stored it in between.
-Not much longer, since others may remove what is in the store.
+Longer than the time between the lookup of a chunk and its PUT, in which another message can store
+it. Not much longer, since others can remove chunks from the store.
 """
 
 MOST_KNOWN = 10_000
-"""Chunks that are known to be there at most: some 1.5 MiB."""
+"""Maximum number of chunks known to be present: some 1.5 MiB of memory."""
 
 
 class _Sending:
-    """One chunk on its way to the store."""
+    """A chunk that is being sent to the store."""
 
     __slots__ = ("done", "stored")
 
@@ -33,20 +33,20 @@ class _Sending:
 
 
 class PutOnce:
-    """A store in front of another one, which lets one thread at a time put a chunk.
+    """A wrapper of a store that lets only one thread at a time put a chunk.
 
-    Those who want the same one wait until it is there, or try in their turn where that failed.
-    `condition` belongs to a group above those of all who use the store.
+    Other threads with the same chunk wait until it is stored, or try it themselves if that failed.
+    `condition` belongs to an ancestor of the groups of all messages that use the store.
     """
 
     def __init__(
         self, store: Store, condition: Condition, *, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._store = store
-        self._condition = condition  # for all below
+        self._condition = condition  # guards the attributes below
         self._clock = clock
         self._under_way: dict[str, _Sending] = {}
-        self._stored: dict[str, float] = {}  # when, the oldest first
+        self._stored: dict[str, float] = {}  # hash to time, the oldest first
         self.properties = store.properties
         self.length = store.length
         self.get = store.get
@@ -54,14 +54,14 @@ class PutOnce:
         self.remove_stale_files = store.remove_stale_files
 
     def has(self, hash: str, size: int) -> bool:
-        """Is the chunk there? One that is on its way is, as soon as it has arrived."""
+        """Return whether the chunk is present; wait for one that is being sent."""
         with self._condition.lock:
             if self._is_there(hash):
                 return True
         return self._store.has(hash, size)
 
     def put(self, chunk: Chunk, *, overwrite: bool = False) -> bool:
-        """Store the chunk durably; False where it was there, or another thread stored it."""
+        """Store the chunk durably. Return false if it was present or another thread stored it."""
         with self._condition.lock:
             if self._is_there(chunk.hash):
                 return False
@@ -75,7 +75,7 @@ class PutOnce:
                 self._end(chunk.hash, sending)
 
     def _is_there(self, hash: str) -> bool:
-        """Was the chunk stored just now, or by whoever is sending it, once that has ended?"""
+        """Return whether the chunk was stored recently; wait for a thread that is sending it."""
         while (other := self._under_way.get(hash)) is not None:
             self._condition.wait_while(lambda other=other: not other.done)  # type: ignore[misc]
             if other.stored:

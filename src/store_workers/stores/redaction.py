@@ -1,38 +1,38 @@
-"""The one place that text of others goes through before anybody is shown it.
+"""Makes text of servers and libraries safe to show. All such text passes through here.
 
-A server's reason phrase, the body of a refusal, a library's error: each may repeat a secret that
-was sent to it, or hold characters that a terminal obeys. What comes out of here is one short line
-of printable characters without any secret of the run.
+A reason phrase, the body of a refusal or a library's error can repeat a secret that was sent, or
+contain control characters for a terminal. The result is one short line of printable characters,
+without any secret of the run.
 """
 
 from __future__ import annotations
 
 LONGEST_SHOWN = 300
-"""Characters of a text of others that are shown."""
+"""Maximum number of characters of such a text that are shown."""
 
 HIDDEN = "[hidden]"
-"""What stands in a secret's place."""
+"""The replacement of a secret."""
 
 SHORTEST_ANYWHERE = 4
-"""A secret shorter than this is cut out only where it stands alone: `7` is in every number."""
+"""A shorter secret is removed only as a separate word: `7` is part of many numbers."""
 
 
 class Redactor:
-    """Knows the secrets of a run, as they are and as they are sent. Safe from many threads."""
+    """The secrets of a run, in all forms in which they are sent. Safe from many threads."""
 
     def __init__(self, *secrets: str) -> None:
         self._forms: frozenset[str] = frozenset()
         self.learn(*secrets)
 
     def learn(self, *secrets: str | None) -> None:
-        """Keep further secrets: tokens, passwords, values of headers and of a URL's query."""
-        # The whole set is replaced, so that a thread that reads it needs no lock.
+        """Add secrets: tokens, passwords, values of headers and of a URL's query."""
+        # The whole set is replaced, so that reading threads need no lock.
         self._forms |= {secret for secret in secrets if secret and not secret.isspace()}
 
     def clean(self, text: str, longest: int = LONGEST_SHOWN, *, cut: bool = False) -> str:
-        """The text, fit to be shown, at most `longest` characters of it.
+        """Return the text in a form that can be shown, at most `longest` characters of it.
 
-        `cut` says that the text is only the beginning of one: its end may be half a secret.
+        `cut`: the text is the beginning of a longer one, so its end can be a part of a secret.
         """
         if cut:
             text = self._without_half_a_secret(text)
@@ -50,7 +50,7 @@ class Redactor:
         return re.sub(pattern, HIDDEN, text, flags=re.IGNORECASE)
 
     def _without_half_a_secret(self, text: str) -> str:
-        """The text without an end that is the beginning of a secret."""
+        """Return the text without an end that is the beginning of a secret."""
         folded = text.lower()
         least = len(text)
         for variant in self._variants():
@@ -74,7 +74,7 @@ def _pattern_of(variant: str) -> str:
 
 
 def _variants_of(secret: str) -> set[str]:
-    """A secret as it is, and as URLs, JSON, markup and HTTP's basic scheme would write it."""
+    """Return a secret in all its forms: plain, and encoded in URLs, JSON, markup and headers."""
     import json
     from base64 import b64encode, urlsafe_b64encode
     from html import escape

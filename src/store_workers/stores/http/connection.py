@@ -1,10 +1,9 @@
-"""One connection to a server: a request out, its answer in, bounded in time and in length.
+"""One connection to a server: requests and their answers, bounded in time and in length.
 
-Standard libraries send a whole request before they look for an answer, and pass over an error of
-sending where an answer came all the same. A store that refuses a chunk early is then "silent",
-and one that answers without having read the chunk counts as one that stored it. Here both
-directions are looked at while a request is sent, and an answer to a request that was not wholly
-sent is believed only where it is a refusal.
+Common libraries send a whole request before they read an answer, and ignore an error of sending if
+an answer arrived. A store that refuses a chunk early then seems silent, and one that answers
+without reading the chunk seems to have stored it. Here, both directions are watched while a request
+is sent. An answer to a request that was not completely sent counts only if it is a refusal.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
     from store_workers.stores.http.streams import Stream
 
 LONGEST_ON_WIRE = 2 * LONGEST_ANSWER
-"""Bytes of one answer with its head, its trailer and all that announces it."""
+"""Maximum bytes of one answer with its head, its trailer and interim answers."""
 
 _BLOCK = 64 * 1024
 _BODY_BLOCK = 256 * 1024
@@ -37,10 +36,9 @@ _LAST_LOOK = 0.25
 
 
 class Response:
-    """What a server said.
+    """A server's answer.
 
-    `headers` is case-insensitive, `body` is cut at what was asked for, and `cut` says whether
-    there was more.
+    `headers` is case-insensitive. `body` is cut at the requested length; `cut`: there was more.
     """
 
     __slots__ = ("body", "cut", "headers", "reason", "status")
@@ -60,18 +58,18 @@ class Response:
         self.cut = cut
 
     def content_length(self) -> int | None:
-        """The announced length in bytes, None where there is none."""
+        """The announced length in bytes; None if there is none."""
         return content_length(self.headers)
 
 
 class NotSent(Exception):
-    """A server said that all is well with a request that did not wholly reach it."""
+    """A server reported success for a request that was not completely sent."""
 
 
 class MinimumThroughput:
-    """Sees to it that a transfer moves at least `least_rate` over every `timeout` seconds.
+    """Requires that a transfer moves at least `least_rate` in every `timeout` seconds.
 
-    A wait's own timeout bounds silence only: a byte every now and then would pass it forever.
+    The timeout of a wait bounds only silence: a byte now and then would never exceed it.
     """
 
     __slots__ = ("_clock", "_least", "_moved", "_since", "_timeout")
@@ -89,7 +87,7 @@ class MinimumThroughput:
         self._moved = 0
 
     def moved(self, count: int) -> None:
-        """Note that `count` bytes went through; raise `TimeoutError` where it is too slow."""
+        """Count transferred bytes. Raises `TimeoutError` if the transfer is too slow."""
         now = self._clock()
         if not self._since:
             self._since = now
@@ -102,10 +100,9 @@ class MinimumThroughput:
 
 
 class Connection:
-    """Makes one exchange after another over a stream; `timeout` in seconds bounds each silence.
+    """Exchanges requests and answers over a stream; `timeout`, in seconds, bounds each silence.
 
-    `answered` says whether a byte of the present answer came; `reusable` whether another exchange
-    may follow.
+    `answered`: a byte of the current answer arrived. `reusable`: another exchange may follow.
     """
 
     def __init__(self, stream: Stream, timeout: float) -> None:
@@ -126,10 +123,10 @@ class Connection:
         body: list[memoryview],
         longest: Callable[[int], int],
     ) -> Response:
-        """Send a request and read its answer, whose body is cut at `longest(status)` bytes.
+        """Send a request and read its answer; the body is cut at `longest(status)` bytes.
 
-        Raises `TimeoutError`, another `OSError`, `NotHttp` or `NotSent` where there is no answer
-        that counts.
+        Raises `TimeoutError`, another `OSError`, `NotHttp` or `NotSent` without an answer that
+        counts.
         """
         self.answered = False
         self.reusable = False
@@ -148,7 +145,7 @@ class Connection:
         return self._answer(method, longest, bool(body))
 
     def ask_tunnel(self, head: bytes, longest: int) -> Response:
-        """Send CONNECT and read the proxy's answer; behind one of 2xx the tunnel begins."""
+        """Send CONNECT and read the proxy's answer; after 2xx the tunnel begins."""
         self._left = LONGEST_ON_WIRE
         early, failure = self._send([memoryview(head)])
         if failure is not None:
@@ -159,20 +156,20 @@ class Connection:
         return self._refusal(answer, "CONNECT", lambda _status: longest)
 
     def is_idle(self) -> bool:
-        """Is nothing to be read, as it has to be between two exchanges?"""
+        """Return whether nothing can be read, as required between two exchanges."""
         try:
             return not self._buffer and not self._has_ended(0.0)
         except OSError:
             return False
 
     def close(self) -> None:
-        """Let go of the socket."""
+        """Close the socket."""
         self.stream.close()
 
     # Sending.
 
     def _send(self, views: list[memoryview]) -> tuple[Head | None, OSError | None]:
-        """Send all; the answer that came before the end, and the error that stopped it."""
+        """Send all. Return the answer that came before the end, and the error that stopped it."""
         views = [view.cast("B") for view in views]
         try:
             while views:
@@ -203,7 +200,7 @@ class Connection:
                 return None
 
     def _until_writable(self) -> Head | None:
-        """Wait until more can be sent; the final answer's head, where that comes first."""
+        """Wait until more can be sent. Return the final answer's head if that comes first."""
         events = self._wait(self.timeout, reading=True, writing=True)
         if not events:
             raise TimeoutError("nothing could be sent")
@@ -214,7 +211,7 @@ class Connection:
         return None
 
     def _left_behind(self) -> Head | None:
-        """The answer that a server sent before it broke the connection, as far as it came."""
+        """Return the answer that arrived before the server closed the connection, if any."""
         try:
             while self._take_in():
                 pass
@@ -228,15 +225,15 @@ class Connection:
     # Receiving.
 
     def _refusal(self, head: Head, method: str, longest: Callable[[int], int]) -> Response:
-        """An answer to a request that was not wholly sent: only a refusal is believed."""
+        """Read an answer to a request that was not completely sent: only a refusal counts."""
         if head.status < 300:
             raise NotSent(f"answered {head.status} before the whole request was sent")
         response = self._respond(head, method, longest)
-        self.reusable = False  # the server would take the next request for the rest of this one
+        self.reusable = False  # the server would read the next request as the rest of this one
         return response
 
     def _answer(self, method: str, longest: Callable[[int], int], has_body: bool) -> Response:
-        """The answer to a request that the system has taken whole."""
+        """Read the answer to a request that the system accepted completely."""
         head = self._read_head()
         if has_body and head.status < 300 and undelivered(self.stream.fileno()):
             raise NotSent(f"answered {head.status} before the whole request was delivered")
@@ -250,7 +247,7 @@ class Connection:
         try:
             body, whole = self._read_body(head, method, most)
         except (OSError, NotHttp):
-            # What a refusal says is worth having, but its status is enough.
+            # The text of a refusal is useful, but its status is sufficient.
             if head.status < 300:
                 raise
             body, whole = bytes(self._buffer[:most]), False
@@ -258,7 +255,7 @@ class Connection:
         return Response(head.status, head.reason, head.headers, body, cut=not whole)
 
     def _look_for_a_reset(self, head: Head) -> None:
-        """See whether the server broke the connection off: it has not read what it was sent.
+        """Check whether the server closed the connection without reading the request.
 
         Raises `NotSent`.
         """
@@ -269,16 +266,16 @@ class Connection:
             raise NotSent(f"answered {head.status} and closed the connection") from None
 
     def _has_ended(self, seconds: float) -> bool:
-        """Does the server close, or say what nobody asked for, within that time?
+        """Return whether the server closes, or sends unexpected bytes, within that time.
 
-        Raises the `OSError` of a connection that it broke off.
+        Raises the `OSError` of a connection that was reset.
         """
         if self._ended or not self._wait(seconds, reading=True):
             return self._ended
         try:
             self.stream.receive(1)
         except BlockingIOError:
-            return False  # TLS's own business
+            return False  # data of TLS itself
         return True
 
     def _read_head(self) -> Head:
@@ -289,7 +286,7 @@ class Connection:
             self._more(delivering=not self.answered)
 
     def _final_head(self) -> Head | None:
-        """The final answer's head, if it is here; interim ones before it are passed over."""
+        """Return the final answer's head if it has arrived; skip interim answers."""
         while True:
             head = take_head(self._buffer)
             if head is None or not head.is_interim:
@@ -299,7 +296,7 @@ class Connection:
                 raise NotHttp("only interim answers")
 
     def _read_body(self, head: Head, method: str, most: int) -> tuple[bytes, bool]:
-        """The body, at most so many bytes of it, and whether that is all."""
+        """Return the body, at most so many bytes of it, and whether that is all."""
         length = head.body_length(method)
         if length == CHUNKED:
             return self._read_chunks(most)
@@ -367,7 +364,7 @@ class Connection:
         return data
 
     def _more(self, *, delivering: bool = False) -> None:
-        """Wait for more of the answer. Raises `ConnectionResetError` at the end."""
+        """Wait for more of the answer. Raises `ConnectionResetError` at the end of the stream."""
         if not self._more_or_end(delivering=delivering):
             raise ConnectionResetError("ended in the middle of the answer")
 
@@ -377,7 +374,7 @@ class Connection:
         return bool(block)
 
     def _receive(self, most: int, *, delivering: bool = False) -> bytes:
-        """What comes next, b"" at the end. Raises `TimeoutError` where nothing comes in time."""
+        """Return the next bytes, b"" at the end. Raises `TimeoutError`."""
         while True:
             try:
                 block = self.stream.receive(most)
@@ -391,7 +388,7 @@ class Connection:
             return block
 
     def _take_in(self) -> bool:
-        """Take in what is there to be read, without waiting; False for nothing (or the end)."""
+        """Read what has arrived, without waiting. Return false if there is nothing."""
         try:
             block = self.stream.receive(_BLOCK)
         except BlockingIOError:
@@ -413,10 +410,10 @@ class Connection:
     # Waiting.
 
     def _await_delivery(self) -> None:
-        """Wait for an answer while the system delivers, with throughput, what it took.
+        """Wait for an answer as long as the system delivers accepted bytes fast enough.
 
-        It takes far more than a slow line carries in one timeout. A store that is still receiving
-        is not silent, though it cannot answer yet. Raises `TimeoutError`.
+        The system accepts far more than a slow connection carries in one timeout. A store that
+        still receives is not silent, although it cannot answer yet. Raises `TimeoutError`.
         """
         left = undelivered(self.stream.fileno())
         while not self._wait(self.timeout, reading=True):
@@ -432,7 +429,7 @@ _READABLE, _WRITABLE = 1, 2
 
 
 def wait(descriptor: int, seconds: float, *, reading: bool = False, writing: bool = False) -> int:
-    """Wait for a socket: the sum of 1 for readable (or ended) and 2 for writable, 0 for neither."""
+    """Wait for a socket. Return the sum of 1 for readable (or ended) and 2 for writable, or 0."""
     if descriptor < 0:
         raise ConnectionAbortedError("closed")
     if not hasattr(select, "poll"):  # Windows
@@ -441,7 +438,7 @@ def wait(descriptor: int, seconds: float, *, reading: bool = False, writing: boo
     poll.register(
         descriptor, (select.POLLIN if reading else 0) | (select.POLLOUT if writing else 0)
     )
-    # Rounded up: 0 would not wait at all.
+    # Rounded up: with 0 it would not wait.
     found = poll.poll(-int(-seconds * 1000 // 1))
     if not found:
         return 0
@@ -461,7 +458,7 @@ def _select(descriptor: int, seconds: float, reading: bool, writing: bool) -> in
 
 
 def undelivered(descriptor: int) -> int:
-    """The bytes sent on a socket that the other end has not received; 0 where nobody can say."""
+    """Return the sent bytes that the other end has not acknowledged; 0 if not known."""
     try:
         from fcntl import ioctl
         from termios import TIOCOUTQ
@@ -472,7 +469,7 @@ def undelivered(descriptor: int) -> int:
 
 
 def _drop(views: list[memoryview], count: int) -> None:
-    """Take so many bytes off the beginning."""
+    """Remove so many bytes from the beginning."""
     done = 0
     while done < len(views) and count >= len(views[done]):
         count -= len(views[done])

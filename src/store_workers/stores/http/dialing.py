@@ -1,8 +1,8 @@
-"""From a host's name to a connected socket, within one budget of time for all of it.
+"""Connects to a host by name, within one time limit for all steps.
 
-The system's look-up of names can't be given a timeout, so it is made on a thread of its own. A
-name may have several addresses, some of them dead: they are tried side by side, each a little
-later than the one before, and the first that answers wins (RFC 8305, "Happy Eyeballs").
+The system's name lookup has no timeout, so it runs on a thread of its own. A name can have several
+addresses, some of them unreachable: they are tried in parallel, each a little later than the one
+before, and the first that answers is used (RFC 8305, "Happy Eyeballs").
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
     """One of `getaddrinfo`'s answers."""
 
 HEAD_START = 0.25
-"""Seconds that an address is ahead of the next one (RFC 8305, 5)."""
+"""Seconds between the attempts of two addresses (RFC 8305, 5)."""
 
 FRESH = 5.0
-"""Seconds for which addresses that were found are used again."""
+"""Seconds for which found addresses are reused."""
 
 _UNDER_WAY = frozenset(
     {0, errno.EINPROGRESS, errno.EWOULDBLOCK, getattr(errno, "WSAEWOULDBLOCK", 0)}
@@ -38,7 +38,7 @@ class UnknownHost(OSError):
 
 
 class _LookUp:
-    """One look-up, awaited by as many threads as need it."""
+    """One lookup, for which any number of threads wait."""
 
     def __init__(self, host: str, port: int) -> None:
         self.done = threading.Event()
@@ -56,7 +56,7 @@ class _LookUp:
 
 
 class Resolver:
-    """The addresses of one host. Safe from many threads, which share a look-up under way."""
+    """The addresses of one host. Safe from many threads, which share a running lookup."""
 
     def __init__(self, host: str, port: int, clock: Callable[[], float] = time.monotonic) -> None:
         self._host = host
@@ -68,7 +68,7 @@ class Resolver:
         self._under_way: _LookUp | None = None
 
     def addresses(self, seconds: float) -> list[Address]:
-        """The host's addresses. Raises `UnknownHost`, and `TimeoutError` after that time."""
+        """Return the host's addresses. Raises `UnknownHost`, and `TimeoutError` after that time."""
         with self._lock:
             if self._found and self._clock() - self._found_at < FRESH:
                 return self._found
@@ -76,7 +76,7 @@ class Resolver:
         if not look_up.done.wait(seconds):
             with self._lock:
                 if self._under_way is look_up:
-                    self._under_way = None  # the next try does not wait for this one
+                    self._under_way = None  # the next try starts a new lookup
             raise TimeoutError("the lookup of the host's name")
         if look_up.failure is not None:
             raise UnknownHost(look_up.failure.errno, look_up.failure.strerror)
@@ -106,12 +106,12 @@ class Resolver:
 
 
 def _resolve(host: str, port: int, flags: int = 0) -> list[Address]:
-    # As bytes the name is taken as it is: the URL's reader has given it the form that DNS knows.
+    # Bytes are used unchanged: the URL parser has already converted the name to the form of DNS.
     return list(socket.getaddrinfo(host.encode("ascii"), port, 0, socket.SOCK_STREAM, 0, flags))
 
 
 def _as_address(host: str, port: int) -> list[Address]:
-    """The address that a host's name is already; [] for one that has to be looked up."""
+    """Return the address if the host is given as one; [] if it has to be looked up."""
     try:
         return _resolve(host, port, socket.AI_NUMERICHOST)
     except (OSError, UnicodeError):
@@ -121,10 +121,10 @@ def _as_address(host: str, port: int) -> list[Address]:
 def connect(
     addresses: list[Address], seconds: float, check: Callable[[], None] = lambda: None
 ) -> socket.socket:
-    """A connected, non-blocking socket to the first of the addresses that answers.
+    """Return a connected, non-blocking socket to the first address that answers.
 
-    `check` is called several times a second, and may raise. Raises `TimeoutError` where none
-    answers in time, else the `OSError` of the last that failed.
+    `check` is called several times a second, and may raise. Raises `TimeoutError` if none answers
+    in time, otherwise the `OSError` of the last one that failed.
     """
     race = _Race(alternating(addresses), seconds)
     try:
@@ -138,7 +138,7 @@ def connect(
 
 
 def alternating(addresses: list[Address]) -> list[Address]:
-    """The addresses in their order, but the families by turns (RFC 8305, 4)."""
+    """Return the addresses in their order, with alternating families (RFC 8305, 4)."""
     families: dict[Any, list[Address]] = {}
     for address in addresses:
         families.setdefault(address[0], []).append(address)
@@ -152,26 +152,26 @@ def alternating(addresses: list[Address]) -> list[Address]:
 
 
 class _Race:
-    """Connections being made side by side; all but the winner are closed at the end."""
+    """Connection attempts in parallel; all but the successful one are closed at the end."""
 
     def __init__(self, addresses: list[Address], seconds: float) -> None:
         now = time.monotonic()
         self._waiting = addresses
         self._deadline = now + seconds
-        # Every address gets its turn within half of the time.
+        # Every address is tried within half of the time.
         self._head_start = min(HEAD_START, seconds / 2 / max(1, len(addresses)))
         self._next_start = now
         self._failure: OSError = UnknownHost(0, "no address")
         self._selector = selectors.DefaultSelector()
 
     def close(self) -> None:
-        """Let go of all that lost."""
+        """Close all other sockets."""
         for key in list(self._selector.get_map().values()):
             _socket_of(key).close()
         self._selector.close()
 
     def step(self) -> socket.socket | None:
-        """Start what is due, wait a moment; the socket that is connected, if one is now."""
+        """Start attempts that are due, and wait a moment. Return a connected socket, if any."""
         now = time.monotonic()
         if now >= self._deadline:
             raise TimeoutError("no connection")

@@ -1,4 +1,4 @@
-"""What it means that a request has no answer: each error on the way, as a failure of the store."""
+"""Converts errors of a request without an answer to failures of the store."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _DISAGREEMENTS = (
     *("PROTOCOL", "VERSION", "HANDSHAKE_FAILURE", "CIPHER", "SECURITY", "HTTP_REQUEST"),
     *("UNSAFE_LEGACY_RENEGOTIATION", "NO_SHARED", "NO_SUITABLE", "WRONG_SIGNATURE_TYPE"),
 )
-"""Words of OpenSSL's reasons why two sides will never come together; the others are accidents."""
+"""Parts of OpenSSL's error names that are permanent; all others are transient."""
 
 _MENDS_TRUST = "if it is the right server, name its CA in tls.ca_file (or SSL_CERT_FILE)"
 
@@ -26,10 +26,10 @@ _MENDS_TRUST = "if it is the right server, name its CA in tls.ca_file (or SSL_CE
 def failure_of(
     error: Exception, shown: str, redactor: Redactor, *, connected: bool, answered: bool
 ) -> StoreFailure:
-    """The failure that an error stands for.
+    """Return the failure for an error.
 
-    `connected` says whether there was a connection, `answered` whether a byte of an answer came.
-    A server that gives none may be asked for too much at once, so fewer requests are the answer.
+    `connected`: there was a connection. `answered`: a byte of an answer arrived. A server that does
+    not answer may get too many requests at once, so their number is reduced.
     """
     if isinstance(error, TunnelRefused):
         return refusal(error.response, f"{shown}: the proxy", redactor)
@@ -47,7 +47,7 @@ def failure_of(
 
 
 def is_tls_error(error: Exception) -> bool:
-    """Is it the TLS library's? Whoever never used that has none."""
+    """Return whether it is an error of the TLS library, without importing that."""
     import sys
 
     ssl = sys.modules.get("ssl")
@@ -55,7 +55,7 @@ def is_tls_error(error: Exception) -> bool:
 
 
 def _trouble(error: Exception, connected: bool) -> str:
-    """What went wrong on the way, in words that hold no address but the server's."""
+    """Return a description of the error without addresses other than the server's."""
     if isinstance(error, TimeoutError):
         silent = "silent, or slower than 1 KiB/s, for longer than the timeout"
         return silent if connected else "no connection within the timeout"
@@ -79,7 +79,7 @@ def _words(error: OSError) -> str:
 
 
 def _proxy_failure(cause: Exception, shown: str) -> StoreFailure:
-    """What it means that a proxy cannot be spoken to."""
+    """Return the failure for a proxy that cannot be reached."""
     if is_tls_error(cause) and not _is_broken_off(cause):
         return _no_trust(cause, f"{shown}: no secure proxy")
     detail = ""
@@ -111,7 +111,7 @@ def _no_trust(error: Exception, beginning: str) -> StoreFailure:
 
 
 def _is_broken_off(error: Exception) -> bool:
-    """Did the connection end or get garbled in the middle of TLS, so that another try may do?"""
+    """Return whether TLS ended or was damaged in transit, so that another try can succeed."""
     import ssl
 
     if not isinstance(error, ssl.SSLError) or isinstance(error, ssl.SSLCertVerificationError):

@@ -1,4 +1,4 @@
-"""The folders of a WebDAV server: it takes nothing into one that is not there (RFC 4918, 9.7.1)."""
+"""Creates missing directories on WebDAV servers, which require them (RFC 4918, 9.7.1)."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ NO_PARENT = frozenset({404, 409})
 
 
 class Folders:
-    """Makes folders when they are missed, each once. Safe from many threads.
+    """Creates missing directories, each once. Safe from many threads.
 
-    `mkcol` makes one, by its path without a slash at its end, and returns the answer's status.
+    `mkcol` creates one, given its path without a final slash, and returns the answer's status.
     """
 
     def __init__(self, mkcol: Callable[[str], int]) -> None:
@@ -25,7 +25,7 @@ class Folders:
         self._advice: dict[str, str] = {}
 
     def make(self, path: str) -> str:
-        """Make a folder and those above it; "" where it is there now, else what would mend it."""
+        """Create a directory and its parents. Return "", or a remedy if this failed."""
         with self._lock:
             if path not in self._advice:
                 self._advice[path] = self._make(path)

@@ -1,8 +1,7 @@
-"""The heads of HTTP/1.1 answers, taken apart without I/O (RFC 9112).
+"""Parses the heads of HTTP/1.1 answers, without I/O (RFC 9112).
 
-Strict where a mistake could make one answer of two; lenient where servers in the field are not
-exact: a line among the headers that is none is passed over, and so are empty lines before an
-answer.
+It is strict where a mistake could mix up two answers, and lenient where real servers are not exact:
+invalid header lines and empty lines before an answer are ignored.
 """
 
 from __future__ import annotations
@@ -12,34 +11,34 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 LONGEST_HEAD = 64 * 1024
-"""Bytes of one head."""
+"""Maximum bytes of one head."""
 
 MOST_HEADERS = 256
 
 CHUNKED = -1
 TO_THE_END = -2
-"""How long a body is where no number says it: it is chunked, or the connection's end ends it."""
+"""Lengths of a body without a number: chunked, or up to the end of the connection."""
 
 _LONGEST_NUMBER = 18
-"""Digits of a length: more are not a length of anything."""
+"""Maximum number of digits of a length."""
 
 _TOKEN = frozenset(b"!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
 
 
 class NotHttp(Exception):
-    """What came is not HTTP."""
+    """The received bytes are not valid HTTP."""
 
 
 class Headers(dict[str, str]):
-    """Headers by their names in lower case; those given more than once are joined by commas."""
+    """Headers by their names in lower case; repeated ones are joined by commas."""
 
     def get(self, name: str, default: str = "") -> str:  # type: ignore[override]
-        """A header's value, by its name in any case."""
+        """Return a header's value; the case of the name does not matter."""
         return super().get(name.lower(), default)
 
 
 class Head:
-    """What stands before an answer's body."""
+    """The status line and headers of an answer."""
 
     __slots__ = ("headers", "reason", "status", "version")
 
@@ -51,20 +50,20 @@ class Head:
 
     @property
     def is_interim(self) -> bool:
-        """Does the real answer follow (RFC 9110, 15.2)?"""
+        """Return whether it is an interim answer (RFC 9110, 15.2)."""
         return 100 <= self.status < 200
 
     def keeps_connection(self) -> bool:
-        """May another request follow on the connection (RFC 9112, 9.3)?"""
+        """Return whether another request may follow on the connection (RFC 9112, 9.3)."""
         options = {word.strip() for word in self.headers.get("connection").lower().split(",")}
         if self.version == "HTTP/1.0":
             return "keep-alive" in options
         return "close" not in options
 
     def body_length(self, method: str) -> int:
-        """The bytes of the body, `CHUNKED` or `TO_THE_END` (RFC 9112, 6.3).
+        """Return the bytes of the body, `CHUNKED` or `TO_THE_END` (RFC 9112, 6.3).
 
-        Raises `NotHttp` where the lengths that are given contradict each other or are none.
+        Raises `NotHttp` if the given lengths are contradictory or invalid.
         """
         if method == "HEAD" or self.is_interim or self.status in (204, 304):
             return 0
@@ -80,9 +79,9 @@ class Head:
 
 
 def content_length(headers: Mapping[str, str]) -> int | None:
-    """The announced length in bytes; None where there is none, or none that can be believed.
+    """Return the announced length in bytes; None if there is none, or an invalid one.
 
-    The same number given more than once counts (RFC 9110, 8.6).
+    A repeated equal number is accepted (RFC 9110, 8.6).
     """
     values = {value.strip(" \t") for value in headers.get("Content-Length", "").split(",")}
     if len(values) != 1:
@@ -95,9 +94,9 @@ def content_length(headers: Mapping[str, str]) -> int | None:
 
 
 def take_head(buffer: bytearray) -> Head | None:
-    """Take a whole head off the buffer's beginning; None where more has to come.
+    """Remove a complete head from the start of the buffer; None if it is not complete yet.
 
-    Raises `NotHttp`, as soon as it can be known.
+    Raises `NotHttp` as early as possible.
     """
     while buffer[:1] == b"\r" or buffer[:1] == b"\n":
         del buffer[:1]
@@ -114,7 +113,7 @@ def take_head(buffer: bytearray) -> Head | None:
 
 
 def _end_of_head(buffer: bytearray) -> int | None:
-    """Where the first empty line ends; lines may end in LF alone (RFC 9112, 2.2)."""
+    """Return the end of the first empty line; lines may end in LF only (RFC 9112, 2.2)."""
     usual = buffer.find(b"\n\r\n")
     bare = buffer.find(b"\n\n", 0, usual + 1 if usual >= 0 else len(buffer))
     if bare >= 0:
@@ -143,7 +142,7 @@ def _read_headers(lines: list[bytes]) -> Headers:
     headers = Headers()
     last = ""
     for line in lines:
-        if line[:1] in (b" ", b"\t"):  # an old way to continue the line before
+        if line[:1] in (b" ", b"\t"):  # obsolete continuation of the previous line
             if last:
                 headers[last] = f"{headers[last]} {_text(line)}".strip()
             continue

@@ -1,4 +1,4 @@
-"""`http://` and `https://` URLs: host, path, and the credentials that belong to them."""
+"""Parses `http://` and `https://` URLs with their credentials."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ TOKEN_VARIABLE = "STORE_WORKERS_TOKEN"  # noqa: S105 - a name, not a token
 
 
 class HttpLocation:
-    """A base URL, taken apart; `shown` is the URL without user, password and query.
+    """A parsed base URL; `shown` is the URL without user, password and query.
 
-    `headers` go with every request; `secrets` are what is never shown, beside their values,
+    `headers` are sent with every request. `secrets` are never shown, as are the values of headers,
     `authorization` and the values of the query.
     """
 
@@ -69,23 +69,23 @@ class HttpLocation:
         return HttpStore(transport, redirects, self.path, self.query, headers, self.shown)
 
     def _redactor(self) -> Redactor:
-        """What hides the secrets of this store, as they are and as they are sent."""
+        """The redactor with all secrets of this store."""
         from store_workers.stores.http.redirects import query_values
         from store_workers.stores.redaction import Redactor
 
         redactor = Redactor(*self._secrets, *query_values(f"?{self.query}"))
-        # What is public of Azure's is not a secret.
+        # Azure's automatic header is not a secret.
         given = [value for name, value in self._headers.items() if name != AZURE_HEADER]
         redactor.learn(*given)
         for value in (self.authorization or "", *given):
-            redactor.learn(value.partition(" ")[2])  # what is behind `Bearer` and the like
+            redactor.learn(value.partition(" ")[2])  # the part after `Bearer` and similar
         return redactor
 
 
 def read_http_url(
     url: str, field: str, message: Common, environment: Mapping[str, str]
 ) -> HttpLocation:
-    """Take a base URL apart; raise `BadMessage`, which never shows the URL: it may hold secrets."""
+    """Parse a base URL. Raises `BadMessage`, without the URL, which can contain secrets."""
     from urllib.parse import urlsplit
 
     try:
@@ -111,13 +111,13 @@ def read_http_url(
         parts.scheme.lower(), host, port, tls_files(message.tls, environment), environment
     )
     given = (parts.username, parts.password) if auth is None else (auth.username, auth.password)
-    # What the environment holds is a secret also where it is not sent.
+    # The environment's token is a secret even if it is not sent.
     secrets = tuple(filter(None, (*given, environment.get(TOKEN_VARIABLE))))
     return HttpLocation(server, path, query, authorization, headers, secrets)
 
 
 def _headers(given: Mapping[str, str], host: str) -> dict[str, str]:
-    """The message's headers, and the one without which Azure takes no blob."""
+    """Return the message's headers, and the one that Azure requires."""
     headers = dict(given)
     asked = any(name.lower() == AZURE_HEADER for name in headers)
     if host.endswith(AZURE_HOSTS) and not asked:
@@ -126,9 +126,9 @@ def _headers(given: Mapping[str, str], host: str) -> dict[str, str]:
 
 
 def _encoded(path: str, query: str, field: str) -> tuple[str, str]:
-    """Path and query as they are sent; placeholders, and what is encoded already, stay as they are.
+    """Return path and query encoded for sending; placeholders and encoded parts stay unchanged.
 
-    A base's path has no slash at its end.
+    The path has no slash at its end.
     """
     from urllib.parse import quote
 
@@ -152,7 +152,7 @@ def _authorization(
     password: str | None,
     environment: Mapping[str, str],
 ) -> str | None:
-    """The header's value: the message's `auth` first, then the URL's user, then the variable."""
+    """Return the value of `Authorization`: from `auth`, else the URL's user, else the variable."""
     if auth is not None:
         if auth.bearer_token is not None:
             return f"Bearer {auth.bearer_token}"

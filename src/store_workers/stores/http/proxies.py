@@ -1,7 +1,7 @@
-"""Which proxy leads to a server: the usual variables, read as curl reads them.
+"""Chooses the proxy for a server from the usual variables, by curl's rules.
 
-`http_proxy` counts in lower case only: as `HTTP_PROXY` a web server could set it from a request's
-`Proxy` header. The others count in both, lower case first.
+`http_proxy` is used only in lower case: a web server can set `HTTP_PROXY` from a request's `Proxy`
+header. The others are used in both cases, lower case first.
 """
 
 from __future__ import annotations
@@ -42,13 +42,13 @@ class Proxy:
 
     @property
     def url(self) -> str:
-        """Where it is, without user and password."""
+        """The proxy's origin, without user and password."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{self.scheme}://{host}:{self.port}"
 
 
 def find_proxy(scheme: str, host: str, port: int, environment: Mapping[str, str]) -> Proxy | None:
-    """The proxy for a server, None where it is reached directly.
+    """Return the proxy for a server; None for a direct connection.
 
     Raises `BadMessage`, which names the variable and never shows its value.
     """
@@ -85,10 +85,10 @@ def _read(text: str, variable: str) -> Proxy:
 
 
 def _is_exempt(host: str, port: int, exceptions: str) -> bool:
-    """Is the server named by `no_proxy`: a host, a domain, an address, a network, or `*`?
+    """Return whether `no_proxy` names the server: a host, domain, address, network, or `*`.
 
-    Each may end in a port, and then means that one alone. Addresses are compared as what they
-    are, however they are spelled.
+    Each may end in a port, and then applies only to that. Addresses are compared by value, in any
+    spelling.
     """
     host = host.lower().rstrip(".")
     for word in exceptions.lower().replace(",", " ").split():
@@ -103,7 +103,7 @@ def _is_exempt(host: str, port: int, exceptions: str) -> bool:
 
 
 def _split_port(word: str) -> tuple[str, str]:
-    """A word's name and its port, "" for none; the colons of an IPv6 address divide none off."""
+    """Split a word into name and port ("" for none); colons of an IPv6 address do not count."""
     if word.startswith("["):
         address, _, rest = word[1:].partition("]")
         if rest.startswith("/"):
@@ -116,7 +116,7 @@ def _split_port(word: str) -> tuple[str, str]:
 
 
 def _covers(name: str, host: str) -> bool:
-    """Is the host the one that is named, or in the domain or the network?"""
+    """Return whether the host is the named one, or in the named domain or network."""
     if _may_be_address(host):
         import ipaddress
 
@@ -134,5 +134,5 @@ def _covers(name: str, host: str) -> bool:
 
 
 def _may_be_address(host: str) -> bool:
-    """Only what may be an address is worth an import."""
+    """Return an address, importing the module only if the text can be one."""
     return ":" in host or host[-1:].isdigit()

@@ -1,7 +1,7 @@
-"""GET requests that a server sends elsewhere, as stores before an object store do.
+"""Follows redirects of GET requests, for example from a gateway to an object store.
 
-They are followed a few times, to another origin without any credential, and never from https to
-http. What comes back is a chunk, checked by its hash like any other.
+They are followed a few times, without credentials to another origin, never from https to http. The
+result is checked by its hash like any other chunk.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ MOST_REDIRECTS = 5
 class Redirects:
     """Follows redirects from one server. Safe from many threads.
 
-    `open_other` opens a transport to another server, which is kept.
+    `open_other` opens a transport to another server; it is kept.
     """
 
     def __init__(
@@ -44,9 +44,9 @@ class Redirects:
         public: Mapping[str, str],
         longest: Callable[[int], int],
     ) -> Response:
-        """GET a path, wherever that leads; the last answer.
+        """GET a path, following redirects. Return the last answer.
 
-        The `secret` headers are sent to this server alone, the `public` ones to all. Raises
+        The `secret` headers are sent only to this server, the `public` ones to all. Raises
         `StoreFailure`.
         """
         server, target = self._server, path
@@ -71,7 +71,7 @@ class Redirects:
             transport.close()
 
     def _next(self, server: Server, target: str, place: str) -> tuple[Server, str]:
-        """The server and the target that a `Location` means."""
+        """Return the server and the target of a `Location`."""
         from urllib.parse import quote, urljoin, urlsplit
 
         from store_workers.stores.http.url_parts import ascii_host, is_host
@@ -103,6 +103,6 @@ class Redirects:
 
 
 def query_values(target: str) -> list[str]:
-    """The values in a target's query, as they stand there."""
+    """Return the values in a target's query, not decoded."""
     _, _, query = target.partition("?")
     return [pair.partition("=")[2] for pair in query.split("&")]

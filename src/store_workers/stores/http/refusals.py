@@ -1,4 +1,4 @@
-"""What a server's refusal means, what it says, and what would mend it."""
+"""The meaning, text and remedy of a server's refusal."""
 
 from __future__ import annotations
 
@@ -12,31 +12,30 @@ if TYPE_CHECKING:
     from store_workers.stores.redaction import Redactor
 
 PASSING = frozenset({408, 423, 425, 429})
-"""Refusals below 500 that pass: too slow, locked, too early, too many requests."""
+"""Transient refusals below 500: timeout, locked, too early, too many requests."""
 
 LASTING = frozenset({501, 505, 507})
-"""Answers from 500 on that no other try changes: not implemented, another HTTP, no space."""
+"""Permanent errors from 500 on: not implemented, HTTP version, no space."""
 
 SLOW_DOWN = frozenset({429, 503})
 DENIED = frozenset({401, 403, 407})
 AZURE_CODE = "x-ms-error-code"
-"""Azure's word for what is wrong, also where an answer has no body."""
+"""Azure's error code, also in answers without a body."""
 
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
 
 def is_passing(status: int) -> bool:
-    """May the same request, made again, be answered in another way?"""
+    """Return whether the same request can succeed later."""
     return status in PASSING or (status >= 500 and status not in LASTING)
 
 
 def refusal(
     answer: Response, shown: str, redactor: Redactor, detail: str = "", advice: str | None = None
 ) -> StoreFailure:
-    """The failure that a status stands for, where a store knows nothing better.
+    """Return the failure for a status, if the store does not know a better one.
 
-    `detail` is what the store's own kind of answer says, instead of its text; `advice` what would
-    mend it, instead of what the status alone tells.
+    `detail` replaces the text of the answer, `advice` the remedy for the status.
     """
     status = answer.status
     said = f"{shown} answered {status}"
@@ -60,7 +59,7 @@ def refusal(
 
 
 def retry_after(answer: Response) -> float | None:
-    """The seconds a server asks to wait (RFC 9110, 10.2.3), in either form; None for no wish."""
+    """Return the seconds of `Retry-After` (RFC 9110, 10.2.3), in either form, or None."""
     value = answer.headers.get("Retry-After", "").strip()
     if not value:
         return None
@@ -76,16 +75,16 @@ def retry_after(answer: Response) -> float | None:
 
 
 def what_it_says(answer: Response, redactor: Redactor) -> str:
-    """The reason phrase and the beginning of the body, fit to be shown; "" for neither."""
+    """Return the reason phrase and the beginning of the body, redacted; "" if there are none."""
     phrase = redactor.clean(f"{answer.reason} {answer.headers.get(AZURE_CODE, '')}")
     text = redactor.clean(_text_of(answer), cut=answer.cut).removeprefix(f"{answer.status} ")
-    if phrase and text.lower().startswith(phrase.lower()):  # pages say it again as their headline
+    if phrase and text.lower().startswith(phrase.lower()):  # pages repeat it as their headline
         text = text[len(phrase) :].lstrip(" :-")
     return f"{phrase}: {text}" if phrase and text else phrase or text
 
 
 def _text_of(answer: Response) -> str:
-    """The body of a refusal where it is a text, JSON, XML or a page; tags are left out."""
+    """Return the body of a refusal if it is text, JSON, XML or HTML, without tags."""
     kind = answer.headers.get("Content-Type", "").partition(";")[0].strip().lower()
     readable = not kind or kind.startswith("text/") or kind.endswith(("json", "xml"))
     if not readable or b"\0" in answer.body:
@@ -96,7 +95,7 @@ def _text_of(answer: Response) -> str:
     import re
     from html import unescape
 
-    # What is in a page's head is for programs.
+    # The head of a page is not for people.
     text = re.sub(r"(?is)<(head|script|style)\b.*?(</\1\s*>|\Z)|<!--.*?(-->|\Z)", " ", text)
     return unescape(re.sub(r"<[^>]*(>|\Z)", " ", text))
 

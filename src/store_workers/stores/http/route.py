@@ -1,4 +1,4 @@
-"""How a connection to a server comes about: directly, or by way of a proxy, secured or not."""
+"""Opens connections to a server: directly or through a proxy, with or without TLS."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from store_workers.stores.http.streams import OpenStreams, Stream
 
 LONGEST_REFUSAL = 64 * 1024
-"""Bytes that are read of an answer that carries no chunk."""
+"""Maximum bytes that are read of an answer without a chunk."""
 
 
 class TunnelRefused(Exception):
-    """A proxy's answer to CONNECT, which is none of 2xx."""
+    """A proxy refused CONNECT: its answer is not 2xx."""
 
     def __init__(self, response: Response) -> None:
         super().__init__(response.status)
@@ -30,7 +30,7 @@ class TunnelRefused(Exception):
 
 
 class ProxyUnreachable(Exception):
-    """The proxy itself cannot be spoken to; `cause` says why."""
+    """The proxy itself cannot be reached; `cause` is the reason."""
 
     def __init__(self, cause: Exception) -> None:
         super().__init__(str(cause))
@@ -38,7 +38,7 @@ class ProxyUnreachable(Exception):
 
 
 def request_head(method: str, target: str, headers: Mapping[str, str]) -> bytes:
-    """A request's head, as it goes out. Raises `ValueError` for what would make two of it."""
+    """Return a request's head as bytes. Raises `ValueError` if a header contains a line break."""
     lines = [f"{method} {target} HTTP/1.1", *(f"{n}: {v}" for n, v in headers.items()), "", ""]
     data = "\r\n".join(lines).encode("latin-1")
     if data.count(b"\n") != len(lines) - 1 or data.count(b"\r") != len(lines) - 1:
@@ -47,7 +47,7 @@ def request_head(method: str, target: str, headers: Mapping[str, str]) -> bytes:
 
 
 class Route:
-    """The way to a server; `timeout`, in seconds, bounds each of its steps.
+    """The route to a server; `timeout`, in seconds, bounds each step.
 
     `context` secures the connection to a server at https, `proxy_context` that to a proxy at
     https.
@@ -72,15 +72,15 @@ class Route:
 
     @property
     def is_forwarded(self) -> bool:
-        """Is each request handed to a proxy, which reads it?"""
+        """Return whether requests are sent to a proxy that reads them."""
         return self._proxy is not None and self._context is None
 
     def headers(self) -> dict[str, str]:
-        """The headers that a proxy which reads the requests wants."""
+        """Return the headers for a proxy that reads the requests."""
         return _proxy_headers(self._proxy) if self.is_forwarded else {}
 
     def open(self, streams: OpenStreams) -> Connection:
-        """A new connection to the server, whose socket is kept among `streams`.
+        """Return a new connection to the server; its socket is registered with `streams`.
 
         Raises `OSError`, `ProxyUnreachable` or `TunnelRefused`.
         """
@@ -136,7 +136,7 @@ def _proxy_headers(proxy: Proxy | None) -> dict[str, str]:
 
 
 def _shaken(stream: Stream, context: ssl.SSLContext, host: str, timeout: float) -> Stream:
-    """The stream, secured. Raises `TimeoutError`, `ssl.SSLError` or another `OSError`."""
+    """Return the stream with TLS. Raises `TimeoutError`, `ssl.SSLError` or another `OSError`."""
     secure = SecureStream(stream, context, host)
     deadline = time.monotonic() + timeout
     while True:

@@ -1,7 +1,7 @@
-"""Bytes to and from a server that never wait by themselves: plain, or secured by TLS.
+"""Non-blocking byte streams to a server, plain or with TLS.
 
-Both raise `BlockingIOError` where they would have to wait; who waits, and how long, is the
-connection's business. That is what lets it read an answer while it is still sending.
+Both raise `BlockingIOError` instead of waiting; the connection decides how long to wait. So it can
+read an answer while it is still sending.
 """
 
 from __future__ import annotations
@@ -21,34 +21,34 @@ if TYPE_CHECKING:
         """Bytes in both directions."""
 
         least_rate: float
-        """Bytes per second that a transfer has to move, over the time of one timeout."""
+        """Bytes per second that a transfer must move, over the time of one timeout."""
 
         def send(self, views: list[memoryview]) -> int:
-            """Send from the beginning of `views`; how many bytes were taken."""
+            """Send from the start of `views`. Return the number of accepted bytes."""
 
         def flush(self) -> None:
-            """Pass on what was taken and is still here."""
+            """Send accepted bytes that are still buffered."""
 
         def receive(self, most: int) -> bytes:
-            """What has come, at most so many bytes; b"" at the end."""
+            """Return received bytes, at most so many; b"" at the end."""
 
         def fileno(self) -> int:
             """The socket's descriptor, for waiting."""
 
         def shut_down(self) -> None:
-            """End it in both directions; whoever waits for it wakes. Safe from any thread."""
+            """Shut down both directions, which wakes waiting threads. Safe from any thread."""
 
         def close(self) -> None:
-            """Let go of it."""
+            """Close it."""
 
 
 LEAST_RATE = 1024
 
 MOST_VIEWS = 512
-"""Pieces that are handed over at once: the system has a limit (`IOV_MAX`, at least 16 to POSIX)."""
+"""Pieces per call: the system has a limit (`IOV_MAX`, at least 16 in POSIX)."""
 
 RECORDS = 64 * 1024
-"""Bytes that are encrypted at once: a few records of TLS, so that little waits here."""
+"""Bytes that are encrypted at once: a few TLS records, so that little is buffered."""
 
 CIPHERTEXT = 128 * 1024
 
@@ -58,9 +58,9 @@ class Stopped(OSError):
 
 
 class OpenStreams:
-    """The sockets of a transport that are open, whoever uses them. Safe from many threads.
+    """The open sockets of a transport. Safe from many threads.
 
-    What goes through them obeys `rate_limit`.
+    `rate_limit` applies to all of them.
     """
 
     def __init__(self, rate_limit: RateLimit | None = None) -> None:
@@ -70,12 +70,12 @@ class OpenStreams:
         self.is_closed = False
 
     def check(self) -> None:
-        """Raise `Stopped` once all is closed."""
+        """Raise `Stopped` after closing."""
         if self.is_closed:
             raise Stopped("closed")
 
     def add(self, sock: socket.socket) -> PlainStream:
-        """Take a socket in; it leaves when its stream is closed. Raises `Stopped`."""
+        """Register a socket, until its stream is closed. Raises `Stopped`."""
         if self._rate_limit is None:
             stream = PlainStream(sock, self)
         else:
@@ -88,12 +88,12 @@ class OpenStreams:
         raise Stopped("closed")
 
     def remove(self, stream: PlainStream) -> None:
-        """It is closed."""
+        """Remove a closed stream."""
         with self._lock:
             self._streams.discard(stream)
 
     def end_all(self) -> None:
-        """Shut every stream down, so that whoever waits for one wakes; no other is let in."""
+        """Shut down all streams, which wakes waiting threads, and accept no further one."""
         with self._lock:
             self.is_closed = True
             streams = list(self._streams)
@@ -102,14 +102,14 @@ class OpenStreams:
 
 
 class PlainStream:
-    """A connected socket that does not block."""
+    """A connected, non-blocking socket."""
 
     least_rate: float = LEAST_RATE
 
     def __init__(self, sock: socket.socket, among: OpenStreams) -> None:
         self._socket = sock
         self._among = among
-        self._gathers = hasattr(sock, "sendmsg")  # Windows has none
+        self._gathers = hasattr(sock, "sendmsg")  # not on Windows
 
     def send(self, views: list[memoryview]) -> int:
         if self._gathers:
@@ -117,7 +117,7 @@ class PlainStream:
         return self._socket.send(views[0])
 
     def flush(self) -> None:
-        """Nothing is kept here."""
+        """Do nothing: nothing is buffered."""
 
     def receive(self, most: int) -> bytes:
         return self._socket.recv(most)
@@ -126,7 +126,7 @@ class PlainStream:
         return self._socket.fileno()
 
     def shut_down(self) -> None:
-        with suppress(OSError):  # it is not connected any more
+        with suppress(OSError):  # it is no longer connected
             self._socket.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
@@ -135,7 +135,7 @@ class PlainStream:
 
 
 class LimitedStream(PlainStream):
-    """A connected socket through which no more bytes pass than may: there it does wait.
+    """A connected socket with a rate limit, which waits if the limit is reached.
 
     It moves them in small pieces, so that no wait is long.
     """
@@ -163,10 +163,10 @@ class LimitedStream(PlainStream):
 
 
 class SecureStream:
-    """TLS over another stream, which may be one itself: a server behind a proxy at https.
+    """TLS over another stream, which can itself use TLS: a server behind a proxy at https.
 
-    The library reads from and writes to memory, and this class carries the ciphertext: so both
-    directions go on side by side, and the socket can be shut down from any thread.
+    The library reads from and writes to memory, and this class transfers the ciphertext. So both
+    directions are independent, and any thread can shut down the socket.
     """
 
     def __init__(self, inner: Stream, context: ssl.SSLContext, host: str) -> None:
@@ -182,7 +182,7 @@ class SecureStream:
         self.least_rate = inner.least_rate
 
     def shake_hands(self) -> bool:
-        """Go on with the handshake; is it done? Raises `BlockingIOError`, `ssl.SSLError`."""
+        """Continue the handshake. Raises `BlockingIOError`, `ssl.SSLError`."""
         while True:
             try:
                 self._object.do_handshake()
@@ -203,7 +203,7 @@ class SecureStream:
             count = self._object.write(views[0][:RECORDS])
         except self._wants:
             raise BlockingIOError from None
-        with suppress(BlockingIOError):  # it goes out before anything else does
+        with suppress(BlockingIOError):  # it is sent before anything else
             self.flush()
         return count
 
@@ -221,14 +221,14 @@ class SecureStream:
             try:
                 return self._object.read(most)
             except self._wants:
-                # An end without TLS's own: HTTP says by itself whether an answer is whole.
+                # An end without TLS's close message: HTTP tells whether an answer is complete.
                 if not self._fill():
                     return b""
             except self._ended:
                 return b""
 
     def _fill(self) -> bool:
-        """Take in ciphertext; False at the end. Raises `BlockingIOError` where none has come."""
+        """Read ciphertext. Return false at the end. Raises `BlockingIOError` without any."""
         data = self._inner.receive(CIPHERTEXT)
         if not data:
             return False
@@ -236,7 +236,7 @@ class SecureStream:
         return True
 
     def _flush_alert(self) -> None:
-        """Tell the other side why, as far as that goes at once."""
+        """Send TLS alerts, if possible without waiting."""
         with suppress(OSError):
             self.flush()
 

@@ -1,4 +1,4 @@
-"""Where a chunk lies on an HTTP server: below the base, or where placeholders in the URL say.
+"""The path of a chunk on an HTTP server: below the base, or by placeholders in the URL.
 
 `{hash}` stands for the chunk's hash, `{hash:N}` for its first N digits: so
 `https://host/chunks/{hash:2}/{hash}` reads what a directory store wrote.
@@ -22,7 +22,7 @@ _START = "{hash"
 class Template:
     """A path and a query with placeholders, encoded for a request line; `query` may be empty.
 
-    Where there is no placeholder, the hash is the last part of the path.
+    Without a placeholder, the hash is the last part of the path.
     """
 
     def __init__(self, path: str, query: str) -> None:
@@ -31,17 +31,17 @@ class Template:
         self._text = f"{path}?{query}" if query else path
 
     def path_of(self, hash: str) -> str:
-        """The path and query of a chunk's request."""
+        """Return the path and query of a chunk's request."""
         return _PLACEHOLDER.sub(lambda found: hash[: int(found[1] or _DIGITS)], self._text)
 
 
 def has_placeholder(text: str) -> bool:
-    """Does a hash stand for something in a text?"""
+    """Return whether a text has a placeholder."""
     return _PLACEHOLDER.search(text) is not None
 
 
 def check_placeholders(text: str, field: str) -> None:
-    """Refuse what was meant as a placeholder and is none, and chunks that would share a place."""
+    """Refuse invalid placeholders, and templates that give several chunks the same URL."""
     if text.count(_START) != len(_PLACEHOLDER.findall(text)):
         raise BadMessage(field, "expected {hash} or {hash:N}, N from 1 to 63")
     if has_placeholder(text) and "{hash}" not in text:
@@ -51,7 +51,7 @@ def check_placeholders(text: str, field: str) -> None:
 
 
 def encode_around(text: str, encode: Callable[[str], str]) -> str:
-    """Encode a text, but for its placeholders."""
+    """Encode a text except its placeholders."""
     pieces, start = [], 0
     for found in _PLACEHOLDER.finditer(text):
         pieces += [encode(text[start : found.start()]), found[0]]

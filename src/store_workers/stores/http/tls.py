@@ -1,6 +1,6 @@
-"""Trusted CAs and client certificate: the settings of every secure connection, in one place.
+"""Trusted CAs and client certificate for all TLS connections.
 
-Certificates are verified, always: nothing turns that off. TLS 1.2 is the oldest version spoken.
+Certificates are always verified; this cannot be disabled. TLS 1.2 is the minimum.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ CA_DIRECTORY_VARIABLE = "SSL_CERT_DIR"
 
 
 class TlsFiles:
-    """PEM files by their paths, as the message or the environment spelled them; none is opened yet.
+    """Paths of PEM files, as the message or the environment spells them; none is opened yet.
 
-    Without `ca_file` and `ca_directory` the system's CAs are trusted. `key_file` is None where
-    `cert_file` holds the key too.
+    Without `ca_file` and `ca_directory`, the system's CAs are trusted. `key_file` is None if
+    `cert_file` contains the key, too.
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class TlsFiles:
         self.key_file = key_file
 
     def without_certificate(self) -> TlsFiles:
-        """The same trust for a proxy, which has no business with who we are."""
+        """Return the same CAs for a proxy, without the client certificate."""
         return TlsFiles(self.ca_file, self.ca_directory)
 
 
@@ -50,9 +50,9 @@ def tls_files(
     environment: Mapping[str, str],
     variables: tuple[str, ...] = (CA_FILE_VARIABLE,),
 ) -> TlsFiles:
-    """The files that a run uses: the message's before those of the environment.
+    """Return the files that a run uses: those of the message, otherwise of the environment.
 
-    `variables` may each name a file of authorities, the first that is set wins.
+    `variables` can each name a file of CAs; the first that is set is used.
     """
     ca_file = tls.ca_file if tls is not None else None
     ca_directory = None
@@ -68,7 +68,7 @@ def tls_files(
 
 
 def client_context(files: TlsFiles) -> ssl.SSLContext:
-    """What a connection needs to be secured.
+    """Return the TLS context for connections.
 
     Raises `WorkerError` with the path of the file that is missing, unreadable, or not what it
     should be (`FILE_READ_FAILED`); no file's passphrase is ever asked for on a terminal.
@@ -77,21 +77,21 @@ def client_context(files: TlsFiles) -> ssl.SSLContext:
 
     context = _private_trust(files) or _system_trust()
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.set_alpn_protocols(["http/1.1"])  # the one that is spoken here (RFC 7301)
+    context.set_alpn_protocols(["http/1.1"])  # the protocol used here (RFC 7301)
     if files.cert_file is not None:
         _load_certificate(context, files.cert_file, files.key_file)
     return context
 
 
 def _private_trust(files: TlsFiles) -> ssl.SSLContext | None:
-    """Trust in nobody but the authorities that were named; None where none were."""
+    """Return a context that trusts only the named CAs; None if none are named."""
     if files.ca_file is None and files.ca_directory is None:
         return None
     import ssl
 
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     if files.ca_directory is not None:
-        # Looked into when a certificate is verified, as OpenSSL does it.
+        # OpenSSL reads it when a certificate is verified.
         context.load_verify_locations(capath=system_path(files.ca_directory))
     if files.ca_file is not None:
         try:
@@ -149,7 +149,7 @@ def _no_pair(error: ssl.SSLError, cert_file: str, key_file: str | None) -> Worke
 
 
 def _unreadable(error: OSError, cert_file: str, key_file: str | None) -> WorkerError:
-    """The error of the one of both files that cannot be opened: OpenSSL does not say which."""
+    """Return the error of the file that cannot be opened, which OpenSSL does not name."""
     for path in filter(None, (cert_file, key_file)):
         try:
             os.close(os.open(system_path(path), os.O_RDONLY))

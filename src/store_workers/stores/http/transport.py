@@ -1,4 +1,4 @@
-"""Requests to one server, over connections that are kept.
+"""Requests to one server, over kept connections.
 
 There is no retry here but one: a kept connection that the server closed before a byte of its
 answer came is not a failed try (RFC 9112, 9.3.1), and the request is made again at once, once, on a
@@ -43,8 +43,8 @@ _NO_ANSWER = (OSError, NotHttp, NotSent, TunnelRefused, ProxyUnreachable)
 class Transport:
     """Requests to one server. Safe from many threads.
 
-    Connections are kept: as many as were needed at once. `shown` names the store in messages and
-    holds no secret; `redactor` makes fit to be shown what the server says.
+    As many connections are kept as were needed at once. `shown` is the store's name in messages,
+    without secrets; `redactor` redacts the server's text.
     """
 
     def __init__(
@@ -73,9 +73,9 @@ class Transport:
         body: list[memoryview] | None = None,
         longest: Callable[[int], int] = lambda _status: LONGEST_REFUSAL,
     ) -> Response:
-        """Make one request and read its answer, cut at `longest(status)` bytes.
+        """Send one request and read its answer, cut at `longest(status)` bytes.
 
-        Raises `StoreFailure` where there is no whole answer.
+        Raises `StoreFailure` without a complete answer.
         """
         head = request_head(method, self._origin + path, self._with_common(headers))
 
@@ -102,13 +102,13 @@ class Transport:
             raise self._failure(error, connection) from None
 
     def close(self) -> None:
-        """End every connection, also those that other threads are waiting for."""
+        """End all connections, also those that other threads wait for."""
         self._streams.end_all()
         while (connection := self._pop()) is not None:
             connection.close()
 
     def _with_common(self, headers: Mapping[str, str]) -> dict[str, str]:
-        """The headers of a request with those of every request, each but once."""
+        """Merge the headers of a request with the common ones, each only once."""
         given = {name.lower() for name in headers}
         common = {"Host": self._host, **_COMMON_HEADERS, **self._route.headers()}
         missing = {name: value for name, value in common.items() if name.lower() not in given}
@@ -122,7 +122,7 @@ class Transport:
             self._idle.append(connection)
 
     def _kept(self) -> Connection | None:
-        """A connection of before that is still good; the one that was used last."""
+        """Return a kept connection that is still usable, the last used first."""
         while (connection := self._pop()) is not None:
             if connection.is_idle():
                 return connection
@@ -144,7 +144,7 @@ class Transport:
 
 
 def _was_stale(kept: Connection, error: Exception) -> bool:
-    """Had the server closed the connection before the request reached it?"""
+    """Return whether the server had closed the connection before the request arrived."""
     return isinstance(error, OSError) and not isinstance(error, TimeoutError) and not kept.answered
 
 
@@ -156,10 +156,10 @@ def open_transport(
     redactor: Redactor,
     rate_limit: RateLimit | None = None,
 ) -> Transport:
-    """A transport to a server, whose bytes in both directions obey `rate_limit`.
+    """Return a transport to a server; `rate_limit` applies to both directions.
 
-    `timeout`, in seconds, bounds connecting, each silence, and each stretch without throughput.
-    Raises `WorkerError` for one of the files for TLS that cannot be used.
+    `timeout`, in seconds, bounds connecting, each silence, and each period with too little
+    throughput. Raises `WorkerError` for a TLS file that cannot be used.
     """
     context = proxy_context = None
     if server.scheme == "https":

@@ -1,11 +1,11 @@
-"""Parts of URLs that servers and proxies share: hosts, and the user before them."""
+"""Parts of URLs of servers and proxies: host and user."""
 
 from __future__ import annotations
 
 
 def is_host(host: str) -> bool:
-    """A name or an address: no space, no delimiter that could make another host of it."""
-    marks = "-._:%" if ":" in host else "-._"  # an IPv6 address may have a zone behind a %
+    """A name or an address, without spaces and delimiters that could change the host."""
+    marks = "-._:%" if ":" in host else "-._"  # an IPv6 address may have a zone after %
     return (
         host.isascii()
         and host != ""
@@ -14,7 +14,7 @@ def is_host(host: str) -> bool:
 
 
 def ascii_host(host: str) -> str:
-    """A host as DNS knows it (RFC 3490); what has no such form is returned as it is."""
+    """Return a host in the form of DNS (RFC 3490), or unchanged if it has none."""
     try:
         return host if host.isascii() else host.encode("idna").decode("ascii")
     except UnicodeError:
@@ -22,7 +22,7 @@ def ascii_host(host: str) -> str:
 
 
 def basic(username: str, password: str) -> str:
-    """The value of a header in HTTP's basic scheme (RFC 7617), in UTF-8."""
+    """Return the header value of HTTP basic authentication (RFC 7617), in UTF-8."""
     from binascii import b2a_base64
 
     pair = f"{username}:{password}".encode("utf-8", "surrogateescape")

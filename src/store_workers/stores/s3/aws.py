@@ -1,7 +1,7 @@
-"""What the shared configuration and AWS's chain of credentials say: the one use of botocore.
+"""The shared configuration and AWS's chain of credentials. Only this module uses botocore.
 
-Only what finds keys is used: requests to the store are signed and made elsewhere. botocore asks
-STS, SSO and metadata services for keys with clients of its own; they trust the worker's CAs.
+botocore only finds keys: requests to the store are signed and sent elsewhere. Its clients for STS,
+SSO and metadata services trust the worker's CAs.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     T = TypeVar("T")
 
 SHORTEST_LOOK_UP = 5.0
-"""Seconds that a look-up may take, however short the store's timeout is."""
+"""Minimum time limit of a lookup in seconds, however short the store's timeout is."""
 
 _THROTTLED = (
     "Throttl",
@@ -53,15 +53,15 @@ _THROTTLED = (
     "SlowDown",
     "ServiceUnavailable",
 )
-"""How the codes begin by which AWS asks for patience."""
+"""Prefixes of the codes with which AWS throttles."""
 
 CLIENT_TRIES = 2
 
 
 class AwsProfile:
-    """The profile that AWS's tools would use on this host.
+    """The profile that AWS's tools use on this host.
 
-    `region` is the one to prefer; `timeout`, in seconds, bounds every look-up.
+    `region` takes precedence; `timeout`, in seconds, bounds every lookup.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class AwsProfile:
         self._region = region
         trust = trust.without_certificate()
         self._sources = KeySources(trust, environment or {}, self._timeout)
-        # As in AWS's own tools, no proxy leads to the container's endpoint.
+        # As in AWS's tools, no proxy is used for the container's endpoint.
         self._container = KeySources(trust, {}, self._timeout)
         self._processes = KeyProcesses(self._timeout)
         self._session = self._new_session()
@@ -86,7 +86,7 @@ class AwsProfile:
         return found if isinstance(found, str) else None
 
     def endpoint(self) -> str | None:
-        """The URL that the environment or the profile gives for S3, None for AWS's own."""
+        """The URL for S3 from the environment or the profile; None for AWS's own."""
 
         def look_up() -> str | None:
             session = self._session
@@ -117,17 +117,17 @@ class AwsProfile:
         return _told(look_up)
 
     def keyring(self) -> ChainKeys:
-        """The keys that the chain finds, once they are asked for."""
+        """Return the keys of the chain, which are looked up on first use."""
         return ChainKeys(self._look_up, _freeze, self._longest_look_up(), self.close)
 
     def close(self) -> None:
-        """End all that is asked for keys: requests and programs."""
+        """End running requests and programs."""
         self._processes.close()
         self._sources.close()
         self._container.close()
 
     def _longest_look_up(self) -> float:
-        """The bound of a look-up: longer than the user lets the metadata service take."""
+        """Return the time limit of a lookup, longer than that of the metadata service."""
 
         def look_up() -> float:
             variable = self._session.get_config_variable
@@ -137,7 +137,7 @@ class AwsProfile:
         return max(self._timeout, _told(look_up) + 1)
 
     def _look_up(self) -> Any:
-        """Credentials of botocore, from the chain's beginning."""
+        """Return botocore's credentials, from the start of the chain."""
         session = self._new_session()
 
         def look_up() -> Any:
@@ -160,13 +160,13 @@ class AwsProfile:
         return session
 
     def _ask_container_by_the_worker(self, session: Session) -> None:
-        """Have the container's endpoint asked by the worker's own client, too."""
+        """Use the worker's own client for the container's endpoint, too."""
         provider = session.get_component("credential_provider").get_provider("container-role")
-        # The provider is shared with roles whose source is the container: no other way reaches it.
+        # Roles whose source is the container share the provider: there is no other access to it.
         provider._fetcher = ContainerMetadataFetcher(session=self._container)  # noqa: SLF001
 
     def _start_programs_by_the_worker(self, session: Session) -> None:
-        """Have each `credential_process` bounded, also that of a role's source profile."""
+        """Limit the time of each `credential_process`, also that of a role's source profile."""
         chain = session.get_component("credential_provider")
 
         def provider(profile_name: str) -> ProcessProvider:
@@ -180,7 +180,7 @@ class AwsProfile:
 
 
 class BundledData(Loader):  # type: ignore[misc]  # botocore has no types
-    """botocore's tables, read as its own importer reads: inside an archive there are no folders."""
+    """Loads botocore's tables through its importer, since there are no folders in an archive."""
 
     FOLDER = ("botocore", "data")
 
@@ -189,7 +189,7 @@ class BundledData(Loader):  # type: ignore[misc]  # botocore has no types
         self._archive = botocore.__loader__.archive
 
     def load_data_with_path(self, name: str) -> tuple[Any, str]:
-        """A table by its name, such as `sts/2011-06-15/service-2`, and where it was."""
+        """Return a table by its name, such as `sts/2011-06-15/service-2`, and its place."""
         import json
         from gzip import decompress
 
@@ -205,11 +205,11 @@ class BundledData(Loader):  # type: ignore[misc]  # botocore has no types
         raise DataNotFoundError(data_path=name)
 
     def list_available_services(self, type_name: str) -> list[str]:
-        """The services whose tables of a type are there."""
+        """Return the services that have a table of this type."""
         return [name for name in self._names() if "." not in name and self._has(name, type_name)]
 
     def list_api_versions(self, service_name: str, type_name: str) -> list[str]:
-        """The versions of a service, the oldest first."""
+        """Return the versions of a service, the oldest first."""
         return self._names(service_name)
 
     def _names(self, *folder: str) -> list[str]:
@@ -227,7 +227,7 @@ class BundledData(Loader):  # type: ignore[misc]  # botocore has no types
 
 
 class _BoundedSession(Session):  # type: ignore[misc]  # botocore has no types
-    """A session whose clients give up in time."""
+    """Return a session whose clients have a timeout."""
 
     def __init__(self, timeout: float) -> None:
         super().__init__()
@@ -244,7 +244,7 @@ class _BoundedSession(Session):  # type: ignore[misc]  # botocore has no types
 
 
 def _told(look_up: Callable[[], T]) -> T:
-    """What `look_up` finds; botocore's errors told in words that hold no secret."""
+    """Return the result of `look_up`; convert botocore's errors to texts without secrets."""
     try:
         return look_up()
     except WorkerError:
@@ -261,7 +261,7 @@ _FAILING_SOURCES = (
     HTTPClientError,
     MetadataRetrievalError,
 )
-"""A source of keys was there and gave none: it may another time."""
+"""Return a transient failure: a source of keys exists but gave none."""
 
 
 def _code(error: Exception) -> ErrorCode:
@@ -279,7 +279,7 @@ def _code(error: Exception) -> ErrorCode:
 
 
 def _words(error: Exception) -> str:
-    """What is wrong: never botocore's own text, which can hold what a program printed."""
+    """Describe an error without botocore's text, which can contain the output of a program."""
     evidence = getattr(error, "kwargs", {})
     if isinstance(error, ProfileNotFound):
         return f"there is no profile {shown(str(evidence.get('profile')))} in the AWS configuration"
@@ -309,7 +309,7 @@ def _none_found(session: Session) -> str:
 
 
 def _partition(region: str, partitions: list[dict[str, Any]]) -> dict[str, Any]:
-    """What AWS's part of the world that a region belongs to is like; the first by default."""
+    """Return the partition of a region; the first one by default."""
     import re
 
     for partition in partitions:
@@ -319,7 +319,7 @@ def _partition(region: str, partitions: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _freeze(credentials: Any) -> Keys:
-    """The keys that credentials of botocore's hold now; roles are assumed only here."""
+    """Return the current keys of botocore's credentials; roles are assumed only here."""
     frozen = _told(credentials.get_frozen_credentials)
     for value in (frozen.access_key, frozen.secret_key, frozen.token or ""):
         if not (value.isascii() and value.isprintable()):

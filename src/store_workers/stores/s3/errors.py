@@ -1,4 +1,4 @@
-"""What S3 says when it refuses: its XML, read safely, and what each of its codes means here."""
+"""Parses S3's error documents safely, and maps their codes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from store_workers.stores.redaction import Redactor
 
 EXPIRED = frozenset({"ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired"})
-"""The keys were good once: other ones may be had."""
+"""The keys have expired: new ones may be available."""
 
 SKEWED = "RequestTimeTooSkewed"
 
@@ -65,7 +65,7 @@ _ADVICE = {
     "SignatureDoesNotMatch": "correct the secret key, the region and the endpoint",
     "StorageFull": "free space in the store",
 }
-"""What would mend it, where the words above do not say so."""
+"""The remedies, if the texts above do not contain them."""
 
 _LONGEST_CODE = 64
 _LONGEST_TEXT = 200
@@ -73,7 +73,7 @@ _DEEPEST = 8
 
 
 class S3Error:
-    """An error's document: every field is "" where it is missing or no document came."""
+    """An error document; a missing field is ""."""
 
     __slots__ = ("code", "is_one", "region", "text")
 
@@ -87,14 +87,14 @@ class S3Error:
 
     @property
     def explains(self) -> bool:
-        """Does the code say by itself what is wrong, so that no other request tells more?"""
+        """Return whether the code is sufficient, so that no further request is needed."""
         return self.code in _DECISIVE
 
 
 def read_error(body: bytes) -> S3Error:
-    """Read an error's document; whatever is none gives an empty one.
+    """Parse an error document; anything else gives an empty one.
 
-    A document type is refused, and with it every entity that could grow or reach out.
+    A document type is refused, and so are entities, which could expand or access files.
     """
     if not body.lstrip().startswith(b"<"):
         return S3Error({})
@@ -109,7 +109,7 @@ def read_error(body: bytes) -> S3Error:
 
 
 class _Reader:
-    """Collects the texts right below the document's element."""
+    """Collects the texts directly below the root element."""
 
     def __init__(self) -> None:
         self.fields: dict[str, str] = {}
@@ -145,7 +145,7 @@ class _Reader:
 def s3_failure(
     answer: Response, error: S3Error, shown: str, bucket: str, redactor: Redactor
 ) -> StoreFailure:
-    """The failure that an answer stands for: told by its code, else by its status."""
+    """Return the failure for an answer, by its code, otherwise by its status."""
     code = error.code
     detail = _detail(answer, error, bucket, redactor)
     advice = _ADVICE.get(code, "")
@@ -178,7 +178,7 @@ def _known(code: str) -> ErrorCode | None:
 
 
 def _detail(answer: Response, error: S3Error, bucket: str, redactor: Redactor) -> str:
-    """The code and what it means; "" where nothing is known."""
+    """Return the code and its meaning; "" if not known."""
     region = answer.headers.get("x-amz-bucket-region", "") or error.region
     if error.code == "NoSuchBucket":
         return f"NoSuchBucket: there is no bucket {bucket}"
@@ -195,7 +195,7 @@ def _detail(answer: Response, error: S3Error, bucket: str, redactor: Redactor) -
 
 
 def _skew(answer: Response) -> str:
-    """How far this host's clock is from the store's."""
+    """Return the difference between this host's clock and the store's."""
     import time
     from email.utils import parsedate_to_datetime
 

@@ -1,7 +1,7 @@
-"""Programs that hand out keys (`credential_process`): none outlasts its time or the run's.
+"""Programs that print keys (`credential_process`), bounded by a time limit and by the run.
 
-botocore waits for such a program as long as it takes. Here it is started for botocore, in a
-process group of its own, and ended together with whatever it started.
+botocore waits for such a program without limit. Here it is started for botocore in a process group
+of its own, and ended together with its children.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ GRACE = 0.5
 
 
 class KeyProcesses:
-    """The programs under way, each of which has `seconds` to print keys. Safe from many threads."""
+    """The running programs, each with a limit of `seconds`. Safe from many threads."""
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
-        self._lock = threading.Lock()  # for what follows
+        self._lock = threading.Lock()  # guards the attributes below
         self._under_way: set[_KeyProcess] = set()
         self._closed = False
 
     def start(self, command: list[str], **_pipes: Any) -> _KeyProcess:
-        """Start a program as botocore wants it. Raises `OSError`, and `StoreFailure` once closed.
+        """Start a program for botocore. Raises `OSError`, and `StoreFailure` after closing.
 
         Its standard output and error are always pipes.
         """
@@ -44,7 +44,7 @@ class KeyProcesses:
         return process
 
     def wait(self, process: _KeyProcess) -> tuple[bytes, bytes]:
-        """What a program printed, until it ended. Raises `StoreFailure` where that takes long."""
+        """Return the output of a program. Raises `StoreFailure` after the time limit."""
         try:
             return process.output(self._seconds)
         except subprocess.TimeoutExpired:
@@ -61,7 +61,7 @@ class KeyProcesses:
                 self._under_way.discard(process)
 
     def close(self) -> None:
-        """End every program that is under way, and let none start any more."""
+        """End all running programs, and prevent further ones."""
         with self._lock:
             self._closed = True
             under_way = list(self._under_way)
@@ -70,15 +70,15 @@ class KeyProcesses:
 
 
 class _KeyProcess:
-    """One program, as far as botocore looks at it: `communicate`, then `returncode`."""
+    """One program, with the interface that botocore uses: `communicate`, then `returncode`."""
 
     def __init__(self, command: list[str], processes: KeyProcesses) -> None:
         self._processes = processes
-        # A program that asks a person needs the terminal, which no other session has.
+        # A program that asks a person needs the terminal, which another session does not have.
         self._has_group = os.name == "posix" and not _has_terminal()
         self._process = subprocess.Popen(
             command,
-            stdin=None if os.isatty(0) else subprocess.DEVNULL,  # it may carry messages
+            stdin=None if os.isatty(0) else subprocess.DEVNULL,  # standard input can carry messages
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             start_new_session=self._has_group,
@@ -110,7 +110,7 @@ class _KeyProcess:
 
     def _send(self, number: int) -> None:
         if self._has_group:
-            # Also where the program itself has ended: others of its group may be left.
+            # Also after the program itself has ended, since its children can still run.
             with suppress(OSError):
                 os.killpg(self._process.pid, number)
         else:
@@ -118,7 +118,7 @@ class _KeyProcess:
 
 
 def _has_terminal() -> bool:
-    """Can a program that this process starts ask a person?"""
+    """Return whether a program started by this process can ask a person."""
     try:
         os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY))
     except OSError:

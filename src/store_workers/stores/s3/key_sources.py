@@ -1,8 +1,7 @@
-"""How botocore asks for keys over HTTP: with the worker's own client.
+"""Requests of botocore for keys, sent by the worker's own HTTP client.
 
-It trusts the worker's CAs, goes by the proxies that the worker goes by, and can't be held up
-for longer than the worker can. botocore has a place for that: what answers its event `before-send`
-is taken for the answer, and nothing is sent by botocore itself.
+So they use the worker's CAs, proxies and time limits. botocore supports this: the result of a
+handler of its event `before-send` is used as the answer, and botocore itself sends nothing.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class KeySources:
-    """The servers that hand out keys. Safe from many threads."""
+    """The servers that provide keys. Safe from many threads."""
 
     def __init__(self, trust: TlsFiles, environment: Mapping[str, str], timeout: float) -> None:
         self._trust = trust
@@ -37,14 +36,14 @@ class KeySources:
         self._transports: set[Transport] = set()
 
     def answer(self, request: Any, **_event: object) -> AWSResponse:
-        """Send a prepared request of botocore's; as its event `before-send` calls it.
+        """Send a prepared request of botocore, as a handler of its event `before-send`.
 
-        Raises `StoreFailure` where there is no answer.
+        Raises `StoreFailure` without an answer.
         """
         return self.send(request)
 
     def send(self, request: Any) -> AWSResponse:
-        """The same, as a session of botocore's sends it."""
+        """The same, with the interface of botocore's HTTP session."""
         from urllib.parse import urlsplit
 
         parts = urlsplit(request.url)
@@ -65,7 +64,7 @@ class KeySources:
         )
 
     def close(self) -> None:
-        """End every request that is under way."""
+        """End all running requests."""
         with self._lock:
             transports = list(self._transports)
         for transport in transports:
@@ -73,7 +72,7 @@ class KeySources:
 
     @contextmanager
     def _transport(self, server: Server) -> Iterator[Transport]:
-        """A transport for one request: keys are asked for too seldom to keep a connection."""
+        """Return a transport for one request: they are too rare to keep connections."""
         transport = open_transport(
             server,
             timeout=self._timeout,
@@ -91,7 +90,7 @@ class KeySources:
 
 
 class _Raw:
-    """An answer's body, as botocore reads it."""
+    """An answer's body with the interface that botocore reads."""
 
     def __init__(self, body: bytes) -> None:
         self._body = body

@@ -1,8 +1,7 @@
-"""The keys of a run that may expire: looked up when they are needed, renewed ahead of time.
+"""The keys of a run: looked up when needed, and renewed before they expire.
 
-Whoever hands keys out may hang, be throttled or fail. So it is asked on a thread of its own, one
-at a time; nobody waits for it longer than a bound; and keys that are still good are used while
-others are asked for, also where that fails.
+A source of keys can hang, throttle or fail. So one thread at a time asks it, waiting is limited,
+and valid keys are used during a renewal and after it failed.
 """
 
 from __future__ import annotations
@@ -20,15 +19,15 @@ if TYPE_CHECKING:
     from store_workers.stores.s3.signing import Keys
 
 PAUSE = 10.0
-"""Seconds between two tries to renew keys that are still good."""
+"""Seconds between two tries to renew keys that are still valid."""
 
 
 class ChainKeys:
-    """Keys of AWS's chain. Safe from many threads.
+    """The keys of AWS's chain. Safe from many threads.
 
-    `look_up` finds credentials of botocore's, from the chain's beginning; `freeze` makes keys of
-    them, renewing them where it is time. Both raise `StoreFailure`. `seconds` bounds each wait;
-    `on_close` ends what is under way.
+    `look_up` returns botocore's credentials from the start of the chain; `freeze` returns their
+    current keys, and renews them if necessary. Both raise `StoreFailure`. `seconds` bounds each
+    wait; `on_close` ends running requests.
     """
 
     def __init__(
@@ -51,10 +50,10 @@ class ChainKeys:
         self._under_way: _Asking | None = None
 
     def current(self) -> Keys:
-        """The keys of this moment. Raises `StoreFailure` where there are none to be had."""
+        """Return the current keys. Raises `StoreFailure` if there are none."""
         with self._lock:
             keys = self._keys
-            # Looked at before others are asked for: that changes the credentials in place.
+            # Read before a renewal begins, which changes the credentials in place.
             good = keys is not None and not _needs_refresh(self._credentials, 0)
             if keys is not None and good:
                 if self._is_due():
@@ -64,7 +63,7 @@ class ChainKeys:
         return asking.wait(self._seconds)
 
     def renew(self, used: Keys) -> bool:
-        """Ask the chain again, once for all requests that used the same keys."""
+        """Ask the chain again, once for all requests with the same keys."""
         with self._lock:
             if self._keys is not None and _differ(self._keys, used):
                 return True
@@ -72,16 +71,16 @@ class ChainKeys:
         return _differ(asking.wait(self._seconds), used)
 
     def close(self) -> None:
-        """End what is asked under way."""
+        """End running requests."""
         self._on_close()
 
     def _is_due(self) -> bool:
-        """Is it time to ask for others than those that are still good? After a pause, again."""
+        """Return whether valid keys should be renewed now; after a pause, again."""
         resting = self._under_way is not None or self._clock() < self._not_before
         return not resting and _needs_refresh(self._credentials)
 
     def _begin(self, *, anew: bool) -> _Asking:
-        """Ask on a thread, or join what is asked already; the lock is held."""
+        """Start a lookup on a thread, or return the running one. The caller holds the lock."""
         if self._under_way is None:
             credentials = None if anew else self._credentials
             self._under_way = _Asking(lambda: self._ask(credentials))
@@ -103,7 +102,7 @@ class ChainKeys:
 
 
 class _Asking:
-    """One look-up or renewal under way, awaited by as many threads as need it."""
+    """One lookup or renewal, for which any number of threads wait."""
 
     def __init__(self, work: Callable[[], Keys]) -> None:
         self._work = work
@@ -123,7 +122,7 @@ class _Asking:
         threading.Thread(target=run, name="credentials", daemon=True).start()
 
     def wait(self, seconds: float) -> Keys:
-        """The keys. Raises `StoreFailure`, also where nothing comes within that time."""
+        """Return the keys. Raises `StoreFailure`, also after a timeout."""
         if not self._ended.wait(seconds):
             raise StoreFailure(
                 ErrorCode.STORE_UNAVAILABLE,
@@ -138,7 +137,7 @@ class _Asking:
 
 
 def _needs_refresh(credentials: Any, seconds: float | None = None) -> bool:
-    """Do the credentials expire within that time, by default botocore's own?"""
+    """Return whether the credentials expire within that time (default: botocore's)."""
     ask = getattr(credentials, "refresh_needed", None)
     return ask is not None and bool(ask(seconds))
 

@@ -1,4 +1,4 @@
-"""A bucket's list, page by page (S3's ListObjectsV2)."""
+"""Lists a bucket, page by page (S3's ListObjectsV2)."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 LONGEST_PAGE = 4 << 20
-"""Bytes of a page that are looked at: a thousand keys of any length."""
+"""Maximum bytes of a page that are read: a thousand keys of any length."""
 
 _HEX = frozenset("0123456789abcdef")
 _HASH_LENGTH = 64
 
 
 class BucketList:
-    """Lists the chunks right below a prefix.
+    """Lists the chunks directly below a prefix.
 
     `bucket` is the bucket's encoded path; `prefix` the start of every key, with its slash; `fetch`
-    makes a signed GET of a path with a query, and returns the answer's body.
+    sends a signed GET of a path with a query, and returns the answer's body.
     """
 
     def __init__(self, bucket: str, prefix: str, fetch: Callable[[str], bytes]) -> None:
@@ -29,7 +29,7 @@ class BucketList:
         self._fetch = fetch
 
     def page(self, after: str) -> Page:
-        """The page behind the name `after`. Raises `StoreFailure`, also for what is not a list."""
+        """Return the page after a name. Raises `StoreFailure`, also if it is not a list."""
         from urllib.parse import quote
 
         prefix = quote(self._prefix.encode("utf-8", "surrogateescape"), safe="-_.~")
@@ -41,7 +41,7 @@ class BucketList:
 
 
 def read_page(body: bytes, prefix: str, after: str) -> Page:
-    """Read a list's document. Raises `StoreFailure` where it is none, or is not in order."""
+    """Parse a list. Raises `StoreFailure` if it is not one, or not sorted."""
     from xml.parsers.expat import ExpatError
 
     reader = _Reader()
@@ -62,7 +62,7 @@ def read_page(body: bytes, prefix: str, after: str) -> Page:
 
 
 class _Reader:
-    """Collects key and size of each object, and whether the list goes on."""
+    """Collects key and size of each object, and whether the list continues."""
 
     def __init__(self) -> None:
         self.objects: list[tuple[str, str]] = []

@@ -1,8 +1,8 @@
-"""`s3://bucket/prefix` URLs, and what else says where a bucket is and who may use it.
+"""Parses `s3://bucket/prefix` URLs, and finds endpoint, region and keys.
 
-Endpoint, region and keys come from the URL and the message, then from the environment, then, with
-botocore, from the shared configuration and the chain of credentials. Importing botocore takes
-longer than all the rest of a start, so it is left out where nothing is left to be asked.
+These come from the URL and the message, then from the environment, then, with botocore, from the
+shared configuration and the chain of credentials. Importing botocore takes longer than the rest of
+a start, so it is imported only if something is missing.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ IGNORE_ENDPOINTS_VARIABLE = "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS"
 REGION_VARIABLES = ("AWS_REGION", "AWS_DEFAULT_REGION")
 CA_VARIABLES = ("AWS_CA_BUNDLE", CA_FILE_VARIABLE)
 LONGEST_KEY = 1024
-"""Bytes of an object's key that S3 takes."""
+"""Maximum bytes of an object's key in S3."""
 
 _LETTERS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789")
 _HOST_LABEL = _LETTERS | {"-"}
@@ -41,7 +41,7 @@ _HASH_LENGTH = 64
 
 
 class Endpoint:
-    """Where a service is: a URL, taken apart. `path` has no slash at its end."""
+    """The parsed URL of a service. `path` has no slash at its end."""
 
     def __init__(self, scheme: str, host: str, port: int | None, path: str) -> None:
         self.scheme = scheme
@@ -51,7 +51,7 @@ class Endpoint:
 
 
 class S3Location:
-    """A bucket and the start of its keys; what is None, the shared configuration may know."""
+    """A bucket and the start of its keys; None: use the shared configuration."""
 
     def __init__(
         self,
@@ -103,7 +103,7 @@ class S3Location:
         return ListedStore(store, keys.page)
 
     def _profile(self, settings: Settings) -> AwsProfile | None:
-        """The shared configuration, where there is something that only it can say."""
+        """Return the shared configuration, if it is needed."""
         complete = self.keys is not None and self.endpoint is not None
         if complete and (self.region is not None or not self._has_configuration()):
             return None
@@ -124,12 +124,12 @@ class S3Location:
         return profile.keyring()
 
     def _at(self, endpoint: Endpoint) -> tuple[Server, str]:
-        """The server and the path before a hash, the bucket being the first part of the path."""
+        """Return the server and the path before a hash, with the bucket in the path."""
         server = Server(endpoint.scheme, endpoint.host, endpoint.port, self._tls, self._environment)
         return server, f"{endpoint.path}/{self.bucket}{self._encoded_prefix()}"
 
     def _on_aws(self, region: str, profile: AwsProfile | None) -> tuple[Server, str]:
-        """The same on AWS, the bucket being a part of the host's name where it can be one."""
+        """The same for AWS, with the bucket in the host name if it is valid there."""
         assert profile is not None  # noqa: S101 - without one there is an endpoint
         host = profile.aws_host(region)
         if not is_host_label(self.bucket):
@@ -138,7 +138,7 @@ class S3Location:
         return server, self._encoded_prefix()
 
     def _encoded_prefix(self) -> str:
-        """The prefix as SigV4 wants it encoded, with a slash before it, "" where there is none."""
+        """The prefix, encoded as SigV4 requires, with a slash before it; "" if there is none."""
         from urllib.parse import quote
 
         encoded = quote(self.prefix.encode("utf-8", "surrogateescape"), safe="/-_.~")
@@ -148,7 +148,7 @@ class S3Location:
 def read_s3_url(
     url: str, field: str, message: Common, environment: Mapping[str, str]
 ) -> S3Location:
-    """Take a bucket's URL apart; raise `BadMessage`, which never shows what may hold a secret.
+    """Parse a bucket's URL. Raises `BadMessage`, without parts that can contain secrets.
 
     Percent-encoded characters of the prefix are decoded, so that it can hold a `?` or a `%`.
     """
@@ -176,7 +176,7 @@ def read_s3_url(
 
 
 def read_endpoint(text: str, field: str) -> Endpoint:
-    """Take a service's URL apart; raise `BadMessage` naming `field`."""
+    """Parse a service's URL. Raises `BadMessage` naming `field`."""
     from urllib.parse import quote, urlsplit
 
     from store_workers.stores.http.url_parts import is_host
@@ -194,14 +194,14 @@ def read_endpoint(text: str, field: str) -> Endpoint:
 
 
 def read_region(text: str, field: str) -> str:
-    """A region's name: it becomes a part of a host's name, so nothing else may stand in it."""
+    """Check the name of a region, which becomes a part of a host name."""
     if not text or not _REGION.issuperset(text):
         raise BadMessage(field, "expected the name of a region: letters, digits, - and _")
     return text
 
 
 def is_host_label(bucket: str) -> bool:
-    """Can the bucket's name be the first part of a host's, under a wildcard certificate?"""
+    """Return whether the bucket's name can be one label of a host name (wildcard certificate)."""
     return _HOST_LABEL.issuperset(bucket) and 3 <= len(bucket) <= 63 and bucket.strip("-") == bucket
 
 
@@ -257,7 +257,7 @@ def _environment_region(environment: Mapping[str, str]) -> str | None:
 
 
 def _keys(auth: Auth | None, environment: Mapping[str, str]) -> Keys | None:
-    """The message's keys, else those of the environment, which come first in AWS's chain too."""
+    """Return the message's keys, otherwise those of the environment, as AWS's chain does."""
     from store_workers.stores.s3.signing import Keys
 
     if auth is not None:

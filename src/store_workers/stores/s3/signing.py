@@ -1,8 +1,8 @@
-"""AWS Signature Version 4 for requests whose body's SHA-256 is known before.
+"""AWS Signature Version 4 for requests with a known SHA-256 of the body.
 
 The rules are in the API reference of S3, "Authenticating Requests: Using the Authorization
-Header". Only what a chunk store needs is here: nothing streamed. That takes a tenth of
-the time of a signer for every service, and this one runs for every chunk.
+Header". Only the parts that a chunk store needs are implemented, without streaming. A signer for
+every service takes ten times as long, and signing happens for every chunk.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 NO_BODY = sha256(b"").hexdigest()
-"""The digest that is signed where there is no body."""
+"""The digest that is signed for an empty body."""
 
 _ALGORITHM = "AWS4-HMAC-SHA256"
 _SERVICE = "s3"
 
 
 class Keys:
-    """What signs a request: immutable, so that a request uses one set of keys or the other."""
+    """The keys that sign a request; immutable, so that a request uses one consistent set."""
 
     __slots__ = ("access_key_id", "secret_access_key", "session_token")
 
@@ -38,14 +38,14 @@ class Keys:
 class Signer:
     """Signs requests to one host in one region. Safe from many threads.
 
-    `host` is the value of the header `Host`, as it will be sent.
+    `host` is the value of the header `Host`, as sent.
     """
 
     def __init__(self, host: str, region: str, clock: Callable[[], float] = time.time) -> None:
         self._host = host
         self._region = region
         self._clock = clock
-        # Derived once a day, and again for other keys: (what it was derived from, the key).
+        # Derived once a day, and again for other keys: (its source, the key).
         self._derived: tuple[tuple[str, str], bytes] = (("", ""), b"")
 
     def headers(
@@ -57,12 +57,11 @@ class Signer:
         condition: str | None = None,
         checksum: str | None = None,
     ) -> dict[str, str]:
-        """The headers that make a request a signed one, `Host` among them.
+        """Return the headers that sign a request, with `Host`.
 
-        `path` is the encoded path as it will be sent, with its query, whose parts are in order;
-        `body_digest` the hex SHA-256 of the body; `condition` the value of `If-None-Match`;
-        `checksum` the body's SHA-256 in base64, which buckets with Object Lock want in a header of
-        its own.
+        `path` is the encoded path as sent, with its query, whose parts are sorted; `body_digest`
+        the hex SHA-256 of the body; `condition` the value of `If-None-Match`; `checksum` the body's
+        SHA-256 in base64, which buckets with Object Lock require in a header of its own.
         """
         moment = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(self._clock()))
         headers = {"host": self._host}
@@ -74,7 +73,7 @@ class Signer:
         headers["x-amz-date"] = moment
         if keys.session_token:
             headers["x-amz-security-token"] = keys.session_token
-        names = ";".join(headers)  # they were added in the order of the alphabet
+        names = ";".join(headers)  # they were added in alphabetical order
         lines = "".join([f"{name}:{value}\n" for name, value in headers.items()])
         place, _, query = path.partition("?")
         request = f"{method}\n{place}\n{query}\n{lines}\n{names}\n{body_digest}"
@@ -92,7 +91,7 @@ class Signer:
         return headers
 
     def _key(self, keys: Keys, day: str) -> bytes:
-        """The key of a day, derived from the secret one."""
+        """Return the key of a day, derived from the secret key."""
         source = (keys.secret_access_key, day)
         derived = self._derived
         if derived[0] == source:
