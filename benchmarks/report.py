@@ -17,23 +17,22 @@ if TYPE_CHECKING:
 MIB = 1 << 20
 
 PREFACE = """\
-Written by `benchmarks/run.py`: read the ratios, not the seconds. A ratio is that of two runs of \
-the same round; what is told is the median, and in brackets the quartiles. Times are those of \
-whole processes, from their start to their end."""
+Written by `benchmarks/run.py`. Compare the ratios: the seconds depend on the machine. A ratio \
+compares two runs of the same round; the figure is the median, with the quartiles in brackets. \
+Times are those of whole processes, from start to end."""
 
 FULL_MIB = 384
-TOO_SMALL = f"**Of {FULL_MIB} MiB, and not of as little as was measured here.**"
+TOO_SMALL = f"**The limits are for {FULL_MIB} MiB; this run measured less.**"
 
 ABOUT_IMPORTS = """\
-`-X importtime`, beyond what `-c pass` imports: the same sources in a virtual environment with the \
-same libraries as they come, and the artifact. The times are sums of each module's own, with the \
-cost of being told; medians."""
+Modules beyond those of `-c pass`, by `-X importtime`: the sources in a virtual environment with \
+the same, unmodified libraries, and the artifact. Times are sums of each module's own time, with \
+the cost of measuring it; medians."""
 
 ABOUT_SPANS = """\
-An upload of the same file to a directory with several values of `FRAME_SPAN` \
-(`src/store_workers/stream/compression.py`; the worker's own is 2 MiB), each against 1 MiB, \
-run from source. Written by \
-`benchmarks/run.py`; medians, and in brackets the quartiles."""
+Uploads of the same file to a directory with several values of `FRAME_SPAN` \
+(`src/store_workers/stream/spans.py`; the worker uses 2 MiB), each against 1 MiB, run from \
+source. Written by `benchmarks/run.py`; medians, with the quartiles in brackets."""
 
 CHARTS = {
     "peers": ("upload", "Time to store a file"),
@@ -42,11 +41,11 @@ CHARTS = {
 """The suites that are drawn: the chart's name and its title."""
 
 REMARKS = {
-    "zstd -3 -T0": "keeps nothing",
+    "zstd -3 -T0": "stores nothing",
     "rclone copy": "does not compress",
     "restic backup": "encrypts",
 }
-"""What a bar's work does less or more than the others."""
+"""Differences that a bar's label mentions."""
 
 
 def page(setting: dict[str, Any], outcomes: Sequence[Outcome], imports: Sequence[Imports]) -> str:
@@ -55,9 +54,12 @@ def page(setting: dict[str, Any], outcomes: Sequence[Outcome], imports: Sequence
     rows = wanted_rows(outcomes)
     if rows:
         about_size = [] if setting["data"]["mib"] >= FULL_MIB else [TOO_SMALL, ""]
-        head = ["| | work | against | wanted | found | |", "| --- | --- | --- | --- | --- | --- |"]
-        parts += ["", "## What is wanted", "", *about_size, *head, *rows]
-    parts += ["", "## What was measured"]
+        head = [
+            "| suite | run | against | limit | found | result |",
+            "| --- | --- | --- | --- | --- | --- |",
+        ]
+        parts += ["", "## Limits", "", *about_size, *head, *rows]
+    parts += ["", "## Measurements"]
     for outcome in outcomes:
         parts += ["", f"### {outcome.title}", "", *details(outcome)]
     if imports:
@@ -66,7 +68,7 @@ def page(setting: dict[str, Any], outcomes: Sequence[Outcome], imports: Sequence
 
 
 def about(setting: dict[str, Any]) -> list[str]:
-    """Say where the figures come from."""
+    """Return the table of machine, versions and data."""
     machine, versions, data = setting["machine"], setting["versions"], setting["data"]
     rows = {
         "date": setting["date"],
@@ -77,21 +79,25 @@ def about(setting: dict[str, Any]) -> list[str]:
         "data": f"on {machine['file_system']}: a tar of system libraries and shared files"
         f" ({data['mib']} MiB, SHA-256 {data['tar_sha256'][:16]}…), random bytes of that size,"
         " and 4 KiB",
-        "ours": f"{listed(versions['artifact'])}; {versions['artifact_bytes'] / MIB:.1f} MiB,"
+        "artifact": f"{listed(versions['artifact'])}; {versions['artifact_bytes'] / MIB:.1f} MiB,"
         f" SHA-256 {versions['artifact_sha256'][:16]}…",
-        "the others": listed(versions["programs"]),
-        "absent": ", ".join(versions["absent"]) or "none",
+        "peers": listed(versions["programs"]),
+        "not installed": ", ".join(versions["absent"]) or "none",
     }
-    return ["| | |", "| --- | --- |", *(f"| {name} | {text} |" for name, text in rows.items())]
+    return [
+        "| setting | value |",
+        "| --- | --- |",
+        *(f"| {name} | {text} |" for name, text in rows.items()),
+    ]
 
 
 def listed(versions: dict[str, str]) -> str:
-    """Write names and versions in a row."""
+    """Return names and versions as a list."""
     return ", ".join(f"{name} {number}" for name, number in versions.items())
 
 
 def wanted_rows(outcomes: Sequence[Outcome]) -> list[str]:
-    """Compare what was found with what is asked for."""
+    """Compare the figures with their limits."""
     rows = []
     for outcome in outcomes:
         for figure in outcome.figures:
@@ -107,11 +113,11 @@ def wanted_rows(outcomes: Sequence[Outcome]) -> list[str]:
 
 
 def details(outcome: Outcome) -> list[str]:
-    """List a suite's works and all its ratios."""
+    """Return a suite's runs and all its ratios."""
     lines = [
         f"{outcome.rounds} rounds.",
         "",
-        "| | seconds | processor | peak memory |",
+        "| run | seconds | processor seconds | peak memory |",
         "| --- | --- | --- | --- |",
     ]
     for line in outcome.lines:
@@ -124,7 +130,7 @@ def details(outcome: Outcome) -> list[str]:
             f"| {line.name} | {median} ({low} to {high}) | {line.processor:.{digits}f}"
             f" | {line.peak / MIB:.0f} MiB |"
         )
-    lines += ["", "| | against | ratio |", "| --- | --- | --- |"]
+    lines += ["", "| run | against | ratio |", "| --- | --- | --- |"]
     for figure in outcome.figures:
         lines.append(f"| {figure.wanted.of} | {figure.wanted.against} | {spread(figure.ratio)} |")
     return lines
@@ -135,7 +141,7 @@ def import_table(imports: Sequence[Imports]) -> list[str]:
     lines = [
         ABOUT_IMPORTS,
         "",
-        "| | virtual environment | | artifact | |",
+        "| run | virtual environment | time | artifact | time |",
         "| --- | --- | --- | --- | --- |",
     ]
     return lines + [
@@ -146,13 +152,13 @@ def import_table(imports: Sequence[Imports]) -> list[str]:
 
 
 def span_page(setting: dict[str, Any], spans: Sequence[Span]) -> str:
-    """Return the page about how long a frame's span should be."""
+    """Return the page about the length of spans."""
     lines = [
         "# Spans",
         "",
         ABOUT_SPANS,
         "",
-        "| span | time | compressed size | that against `zstd -3 -T0` | peak memory |",
+        "| span | time | compressed size | size against `zstd -3 -T0` | peak memory |",
         "| --- | --- | --- | --- | --- |",
     ]
     lines += [
@@ -180,13 +186,13 @@ def charts(setting: dict[str, Any], outcomes: Sequence[Outcome]) -> dict[str, st
 
 
 def bar(work: str, ratio: Quartiles) -> Bar:
-    """Return a work's bar, with a remark where it needs one."""
+    """Return the bar of a run, with its remark, if any."""
     remark = f" ({REMARKS[work]})" if work in REMARKS else ""
     return Bar(work + remark, ratio, ours=work.startswith("store-workers"))
 
 
 def chart_note(setting: dict[str, Any], base: str, rounds: int) -> str:
-    """Say below a chart's title how it was made."""
+    """Return the note below a chart's title."""
     machine = setting["machine"]
     return (
         f"{base} = 1; medians of {rounds} paired rounds, lines: quartiles;"
@@ -195,5 +201,5 @@ def chart_note(setting: dict[str, Any], base: str, rounds: int) -> str:
 
 
 def spread(ratio: Quartiles) -> str:
-    """Write a ratio with its quartiles."""
+    """Return a ratio with its quartiles."""
     return f"{number(ratio.median)} ({number(ratio.low)} to {number(ratio.high)})"

@@ -210,7 +210,7 @@ def upload_to(url: str, file: Path, boundaries: str) -> int:
 
 def table(results: Mapping[str, Result]) -> str:
     """Return what each tool stored and sent, in MiB."""
-    head = ["", "first version", "seconds", *EDITS]
+    head = ["tool", "first version", "seconds", *EDITS]
     lines = ["| " + " | ".join(head) + " |", "| --- " * len(head) + "|"]
     for name, found in results.items():
         cells = [name, f"{found.stored / MIB:.1f}", f"{statistics.median(found.seconds):.1f}"]
@@ -234,7 +234,7 @@ def checks(results: Mapping[str, Result], asked: Mapping[str, float]) -> list[tu
             MOST_TIME,
         ),
         "requests of a first upload, against fixed": (asked["first"], MOST_FIRST),
-        "requests after an edit, a chunk": (asked["again"], MOST_AGAIN),
+        "requests per chunk after an edit": (asked["again"], MOST_AGAIN),
     }
     for name, (ratio, limit) in ratios.items():
         found.append((f"{name}: {ratio:.2f}, at most {limit}", ratio <= limit))
@@ -285,7 +285,7 @@ def measure(size: int, rounds: int, folder: Path) -> tuple[str, str, bool]:
     page = f"""# Versions of a file
 
 A tar of libraries of {size // MIB} MiB is stored, edited and stored again: MiB by which the store \
-grew, and seconds. {versions}, each into a local folder; restic also encrypts. Written by \
+grew, and seconds. {versions}, each into a local directory; restic also encrypts. Written by \
 `benchmarks/versions.py`.
 
 {table(results)}

@@ -133,7 +133,7 @@ def test_a_page_says_where_its_figures_come_from() -> None:
     page = report.page(SETTING, [outcome()], [imports])
     for needed in ("2 cores of A CPU", "tmpfs", "2030-01-02", "zstd 1.5.4", "libzstd 1.5.7"):
         assert needed in page
-    assert "| absent | borg, restic |" in page
+    assert "| not installed | borg, restic |" in page
     assert "| 0.95 (0.90 to 1.00) | met |" in page
     assert "| at least 9 | 5.00 (4.00 to 6.00) | **missed** |" in page
     assert "| a run | 200 modules | 80.0 ms | 140 modules | 40.0 ms |" in page
@@ -154,7 +154,7 @@ def test_suites_with_peers_are_drawn() -> None:
     drawn = report.charts(SETTING, [outcome("upload"), outcome("peers"), outcome("start-peers")])
     assert sorted(drawn) == ["start.svg", "upload.svg"]
     labels = [text.text for text in ET.fromstring(drawn["upload.svg"]).findall(f"{SVG}text")]
-    for label in ("zstd -3 -T0 (keeps nothing)", OURS, "borg create", "0.95 \u00d7"):
+    for label in ("zstd -3 -T0 (stores nothing)", OURS, "borg create", "0.95 \u00d7"):
         assert label in labels
     assert "Time to store a file of 384 MiB" in labels
 
