@@ -1,12 +1,12 @@
-"""A download that can be gone on with: what was written lies beside its target, with a journal.
+"""The partial file of a resumable download: beside its target, with a journal.
 
-The journal has a record for each frame whose content was written, in order, and each record has
-the digest of that content and one of itself. So whatever a crash, a full disk or anybody's hand
-left in either file shows, and nothing has to be synced on the way.
+The journal has a record for each frame whose content was written, in order. Each record has the
+digest of that content and a checksum of itself. So any damage to either file, by a crash, a full
+disk or an edit, is detected, and nothing has to be synced during the download.
 
-There are three files. The partial file becomes the file by a rename, so it can hold nothing else.
-The digests are kept because nothing else says that content is right: the stream has 32 bits for
-each frame, at its far end. The chunks lie by themselves so that a full disk can have their space.
+There are three files. The partial file becomes the target by a rename, so it contains nothing else.
+The digests are stored because nothing else proves the content: the stream has 32 bits for each
+frame, at its end. The chunks have a file of their own, so that a full disk can use its space.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from store_workers.files.target import WriteAt
 
 LONGEST_NAME = 255
-"""Bytes of a file's name that nearly every file system takes."""
+"""Maximum length of a file name in bytes on nearly every file system."""
 
 PART, JOURNAL, CHUNKS = ".part", ".jrnl", ".chnk"
 LIST_DIGITS = 16
@@ -61,9 +61,9 @@ _FLAGS = (
 class Piece:
     """One frame whose content was written.
 
-    `offset` and `length` are the frame's in the stream, `content_offset` and `size` its content's
-    in the file, `checksum` what the frame says of it. The stream goes on in chunk number `chunk`
-    of the list, which begins at `chunk_offset` of the stream.
+    `offset` and `length` are those of the frame in the stream, `content_offset` and `size` those of
+    its content in the file, `checksum` that of the frame. The stream continues in chunk `chunk` of
+    the list, which begins at `chunk_offset` of the stream.
     """
 
     __slots__ = ("checksum", "chunk", "chunk_offset", "content_offset", "length", "offset", "size")
@@ -88,16 +88,16 @@ class Piece:
 
     @property
     def end(self) -> int:
-        """Where the frame ends in the stream."""
+        """The end of the frame in the stream."""
         return self.offset + self.length
 
     @property
     def content_end(self) -> int:
-        """Where its content ends in the file."""
+        """The end of its content in the file."""
         return self.content_offset + self.size
 
     def follows(self, other: Piece | None) -> bool:
-        """Is this the frame behind `other`, or the stream's first where that is None?"""
+        """Return whether this frame follows `other`, or is the stream's first if that is None."""
         if other is None:
             return (self.offset, self.content_offset) == (0, 0)
         return (self.offset, self.content_offset) == (other.end, other.content_end)
@@ -106,8 +106,8 @@ class Piece:
 class PartialFile:
     """A target that keeps what was written when its run fails or dies.
 
-    `list_digest` is what the file's list is known by, 32 bytes: records of another list are none.
-    It is this process's alone until it is closed (`FILE_WRITE_FAILED` for every other one), and
+    `list_digest` identifies the file's list, in 32 bytes: records of another list do not count.
+    Only this process may use the file until it is closed (`FILE_WRITE_FAILED` for any other), and
     nobody else may read it (mode 0600). `kept` are the chunks that were fetched last. Raises
     `WorkerError`.
     """
@@ -137,13 +137,13 @@ class PartialFile:
             self._journal = _open_own(self._others[0])
             self._ring = _open_own(self._others[1])
         except OSError as error:
-            self._part = ""  # what lies there is not this run's to remove
+            self._part = ""  # an existing file of another run must not be removed
             self.close()
             raise self._failure(error) from None
         self.kept = KeptChunks(self._ring)
 
     def checked(self) -> Iterator[tuple[Piece, bytes]]:
-        """Go through what an earlier run wrote, as far as it is right: each frame, its content."""
+        """Yield the frames that an earlier run wrote correctly, with their content."""
         last = None
         with suppress(OSError):
             for piece, digest in self._records():
@@ -154,7 +154,7 @@ class PartialFile:
                 yield piece, content
 
     def go_on_behind(self, pieces: int, position: int) -> None:
-        """Keep so many frames, whose content ends at `position`, and forget all behind them."""
+        """Keep so many frames, whose content ends at `position`, and drop the rest."""
         self._position = position
         self._pieces = pieces
         self._looked = True
@@ -165,12 +165,12 @@ class PartialFile:
             raise self._failure(error) from None
 
     def write(self, data: bytes) -> None:
-        """Append bytes; a run that follows will not know of them."""
+        """Append bytes without a record: a later run does not use them."""
         self._make_room_for(lambda: self._write_at_end(data))
         self._position += len(data)
 
     def _make_room_for(self, write: Callable[[], None]) -> None:
-        """Write; where the disk is full, once more without the kept chunks."""
+        """Write. If the disk is full, try again after freeing the kept chunks."""
         try:
             write()
         except OSError as error:
@@ -180,13 +180,13 @@ class PartialFile:
             self._make_room_for(write)
 
     def _write_at_end(self, data: bytes) -> None:
-        # What was behind the end is gone, so zeros need not be written.
+        # The file was truncated here, so zeros need not be written.
         for begin, end in stretches(data, self._position):
             part = memoryview(data)[begin:end]
             write_all_at(self._descriptor, part, self._position + begin)
 
     def append(self, piece: Piece, content: bytes) -> None:
-        """Append the content of the next piece, and note that it is there."""
+        """Append the content of the next piece, and its record."""
         self.write(content)
         body = _BODY.pack(
             piece.offset,
@@ -204,9 +204,9 @@ class PartialFile:
         self._pieces += 1
 
     def commit(self) -> None:
-        """Give the file its name, and remove what belongs to it."""
+        """Give the file its name, and remove journal and kept chunks."""
         try:
-            if os.fstat(self._descriptor).st_size < self._position:  # it ends in zeros
+            if os.fstat(self._descriptor).st_size < self._position:  # the file ends in zeros
                 write_all_at(self._descriptor, memoryview(b"\0"), self._position - 1)
             replaced = replaced_file(self._target)
             if replaced is not None:
@@ -215,7 +215,7 @@ class PartialFile:
                 with suppress(OSError):
                     os.fchmod(self._descriptor, OPEN & ~_umask())
             sync_file(self._descriptor)
-            _unlink(self._others[1])  # large: a run that dies now leaves no more than the journal
+            _unlink(self._others[1])  # large: after this, a killed run leaves only the journal
             self._files.rename(self._part, self._target)
         except OSError as error:
             raise self._failure(error) from None
@@ -227,11 +227,11 @@ class PartialFile:
         self.close()
 
     def discard(self) -> None:
-        """Remove what was written: it is not what was wanted, and going on would not mend it."""
+        """Remove the files: the content is not the expected one, so they are useless."""
         self._unwanted = True
 
     def close(self) -> None:
-        """Let go of the files. Those in which nothing is worth keeping are removed."""
+        """Close the files, and remove those without useful content."""
         if self._descriptor >= 0 and self._part and self._is_worthless():
             for path in (self._part, *self._others):
                 _unlink(path)
@@ -251,7 +251,7 @@ class PartialFile:
         return False
 
     def _open_alone(self) -> int:
-        """Open the partial file, and lock it; another run may just then have given it its name."""
+        """Open the partial file, and lock it; another run can rename it at the same moment."""
         for _ in range(_MOST_LOOKS):
             descriptor = _open_own(self._part)
             try:
@@ -266,7 +266,7 @@ class PartialFile:
         raise OSError(errno.EBUSY, "other runs keep using its partial file")
 
     def _read(self, piece: Piece) -> bytes:
-        """The content at a piece's place; short where the file ends before it does."""
+        """Return the content of a piece; it is shorter if the file ends before."""
         data = b""
         while len(data) < piece.size:
             place = piece.content_offset + len(data)
@@ -294,7 +294,7 @@ class PartialFile:
 
 
 def partial_stem(target: str, list_digest: bytes) -> str:
-    """What the paths of a target's partial file and of what belongs to it begin with."""
+    """Return the common beginning of the paths of the partial file, journal and chunks."""
     folder, name = os.path.split(target)
     digits = list_digest.hex()[:LIST_DIGITS]
     room = LONGEST_NAME - len(f"..{digits}{PART}")
@@ -302,7 +302,7 @@ def partial_stem(target: str, list_digest: bytes) -> str:
 
 
 def _check_target(target: str) -> None:
-    """Raise `OSError` where no regular file can come to lie."""
+    """Raise `OSError` if no regular file can be created at this path."""
     try:
         mode = os.stat(target).st_mode
     except FileNotFoundError:
@@ -316,10 +316,10 @@ def _check_target(target: str) -> None:
 
 
 def _open_own(path: str) -> int:
-    """Open a file that only this user can have made, or make it.
+    """Open or create a file that only this user can have created.
 
-    A partial file whose run died while it got its name has its last mode already; without a
-    journal, which never has another mode, nothing in it counts.
+    A partial file whose run died during the rename already has its final mode. Its content counts
+    only with a journal, whose mode is always 0600.
     """
     with suppress(FileExistsError):
         return os.open(path, _FLAGS | os.O_CREAT | os.O_EXCL, 0o600)
@@ -342,7 +342,7 @@ def _is_named(descriptor: int, path: str) -> bool:
 
 
 def _lock(descriptor: int) -> None:
-    """Lock a file against other runs, where the file system has locks."""
+    """Lock a file against other runs, if the file system has locks."""
     try:
         import fcntl
     except ImportError:
@@ -356,7 +356,7 @@ def _lock(descriptor: int) -> None:
 
 
 def _umask() -> int:
-    """What new files of this process are not to have."""
+    """Return the umask of this process."""
     mask = os.umask(0o077)
     os.umask(mask)
     return mask

@@ -1,4 +1,4 @@
-"""One message's life: from the accepted message to its last event, and what is undone then."""
+"""The run of one message: from its acceptance to its last event, and the release after it."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ if TYPE_CHECKING:
 
 
 class MessageRun:
-    """Does what one accepted message asks for.
+    """Carries out one accepted message.
 
-    `events` takes its events, `group` its threads: it is over when the message is. `location` is
-    where its chunks live; `open_store` gives that store, and whether nobody used it before.
+    `events` receives its events; `group` has its threads, and ends with the message. `location` is
+    that of its store; `open_store` returns the store, and whether it was not used before.
     """
 
     def __init__(
@@ -58,9 +58,9 @@ class MessageRun:
         self._spent = False
 
     def work(self) -> Event:
-        """Do the work, on a thread of the group; returns the event of success.
+        """Do the work, on a thread of the group. Return the event of success.
 
-        Raises what it failed with; another thread may have failed the group before.
+        Raises its failure; another thread may have failed the group before.
         """
         worker = self._worker = self._make_worker()
         self._group.when_over(self._close_worker)
@@ -74,12 +74,12 @@ class MessageRun:
 
     @property
     def spent(self) -> bool:
-        """Were bytes taken from, or written to, what cannot be rewound?"""
+        """Return whether bytes were read from, or written to, something that cannot be rewound."""
         worker = self._worker
         return self._spent if worker is None else worker.spent
 
     def close(self) -> None:
-        """Let go of all that is the message's: threads, heartbeat, files without a name."""
+        """Release the resources of the message: threads, heartbeat, temporary files."""
         self._open_store = None
         heartbeat, self._heartbeat = self._heartbeat, None
         if heartbeat is not None:
@@ -89,11 +89,11 @@ class MessageRun:
             self._files.close()
 
     def _close_worker(self) -> None:
-        """Let go of the worker too: it knows this run, so neither would go by itself."""
+        """Release the worker, too: it refers to this run, so both would stay alive."""
         worker = self._worker
         if worker is not None:
             self._spent, self._worker = worker.spent, None
-            with suppress(WorkerError):  # an error that counts was met before
+            with suppress(WorkerError):  # an earlier error counts
                 worker.close()
 
     def _make_worker(self) -> Worker:
@@ -137,9 +137,9 @@ class MessageRun:
         return Upload(self._message, context)
 
     def _store(self) -> tuple[Store, bool]:
-        """The store, opened; what it needs of this host may be missing."""
+        """Open the store, which can fail if this host lacks something."""
         open_store, self._open_store = self._open_store, None
-        if open_store is None:  # closed before it began
+        if open_store is None:  # closed before it started
             raise Abandoned
         try:
             return open_store()
@@ -187,7 +187,7 @@ class MessageRun:
 
 
 def conclude(failure: BaseException, events: EventWriter, *, spent: bool = False) -> WorkerError:
-    """Report that a message, or a run, failed; raises `OwnerGone` where nobody listens.
+    """Report that a message or a run failed. Raises `OwnerGone` if nobody reads events.
 
     `spent`: were bytes taken from, or written to, what cannot be rewound?
     """
@@ -197,14 +197,14 @@ def conclude(failure: BaseException, events: EventWriter, *, spent: bool = False
 
 
 class SlowStore:
-    """Finds out, once a message, that a store takes more than half of its timeout for a chunk."""
+    """Detects, once per message, that a chunk took more than half of the store's timeout."""
 
     def __init__(self, timeout: float) -> None:
         self._limit = timeout / 2
         self._unsaid = [True]
 
     def shows_in(self, seconds: float) -> bool:
-        """Is this the first try that took so long? Safe from many threads."""
+        """Return whether this is the first try that took so long. Safe from many threads."""
         if seconds <= self._limit:
             return False
         try:
@@ -214,7 +214,7 @@ class SlowStore:
 
 
 def store_slow(result: Try) -> Warning:
-    """The warning about a store that may soon be too slow."""
+    """Return the warning about a slow store."""
     return Warning(
         code=WarningCode.STORE_SLOW,
         message=f"the store is slow: one chunk took {result.seconds:.1f} s, more than half of"
@@ -225,16 +225,16 @@ def store_slow(result: Try) -> Warning:
 
 
 def leftovers_removed(count: int) -> Warning:
-    """The warning about files that killed workers left in a directory store."""
+    """Return the warning about removed files of killed workers in a directory store."""
     return Warning(
         code=WarningCode.LEFTOVERS_REMOVED,
         message=f"removed {count} temporary {'file' if count == 1 else 'files'} of"
-        " earlier runs that were cut off",
+        " interrupted runs",
     )
 
 
 def refuse_reserved_path(message: Message, reserved: Reserved) -> None:
-    """Refuse a path that opens what the messages come by, or what the events go to."""
+    """Refuse a path that opens the descriptor of the messages or of the events."""
     if isinstance(message, VerifyStart) or message.path is None:
         return
     from store_workers.files.descriptors import EVENTS_DESCRIPTOR, MESSAGE_DESCRIPTOR

@@ -1,4 +1,4 @@
-"""Many messages in one process, worked at side by side, each with an end of its own."""
+"""Many messages in one process, in parallel, each with a terminal event of its own."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ if TYPE_CHECKING:
     from store_workers.wire.reader import MessageReader
 
 MOST_WAITING = 1000
-"""Messages that wait for their turn; while there are so many no further line is read."""
+"""Maximum number of waiting messages: while there are so many, no further line is read."""
 
 ROOM_AGAIN = MOST_WAITING // 2
-"""Messages left waiting at which lines are read on: for one at a time it would not pay."""
+"""Number of waiting messages at which reading continues, to read several lines at once."""
 
 SHORT = 0.002
 """Seconds of work on a message after which another one is begun beside it.
@@ -41,14 +41,14 @@ files to a directory took a third more processor time on eight threads than on o
 """
 
 OF_THE_STORE = ("store", "auth", "headers", "tls")
-"""Fields that say which store is meant, and who may use it."""
+"""Fields that identify the store and the credentials."""
 
 OF_THE_CONNECTION = ("timeout_ms", "create_store")
-"""Settings that a store is opened with."""
+"""Settings that apply to an open store."""
 
 
 class Job:
-    """One accepted message: waiting, under way, or at its end."""
+    """One accepted message: waiting, running or ended."""
 
     def __init__(self, message: Message, location: Location, key: object, session: Session) -> None:
         self.message = message
@@ -64,12 +64,12 @@ class Job:
         )
 
     def stop(self, failure: BaseException) -> None:
-        """End it with `failure`, unless it has ended."""
+        """End the message with `failure`, unless it has ended."""
         self.group.fail(failure)
 
 
 class Session:
-    """Takes messages until the input ends, and finishes what it took.
+    """Accepts messages until the input ends, and completes them.
 
     `start` is the session's own message.
 
@@ -94,24 +94,24 @@ class Session:
         self._stores = OpenStores(shared.group)
         shared.close_with(self._stores.close)
         self._began = time.monotonic()
-        self._lock = threading.Lock()  # for all below
-        self._changed = shared.group.condition(self._lock)  # an end, for who waits for the last
-        self._room = shared.group.condition(self._lock)  # for another message
-        self._more = shared.group.condition(self._lock)  # messages for idle threads
+        self._lock = threading.Lock()  # guards the attributes below
+        self._changed = shared.group.condition(self._lock)  # a message has ended
+        self._room = shared.group.condition(self._lock)  # there is room for another message
+        self._more = shared.group.condition(self._lock)  # there are messages for idle threads
         self._waiting: deque[Job] = deque()
-        self._jobs: dict[str, Job] = {}  # by id: waiting or under way
+        self._jobs: dict[str, Job] = {}  # by id: waiting or running
         self._threads = 0
         self._free = 0
         self._watched = False  # does a free thread look after the messages that wait?
         self._begun_at = 0.0  # when a message was begun last
         self._stopped: BaseException | None = None
-        self._concluding = 0  # messages whose failure is being told
+        self._concluding = 0  # messages whose failure is being reported
         self._files = 0
         self._failed = 0
         self._locations: dict[object, Location] = {}
 
     def run(self) -> SessionEnded:
-        """Do all that comes; returns the terminal event."""
+        """Carry out all messages. Return the terminal event."""
         while self._take_line():
             pass
         with self._changed:
@@ -123,7 +123,7 @@ class Session:
         )
 
     def stop(self, failure: BaseException) -> None:
-        """End every message, waiting or under way, with `failure`, and take no more."""
+        """End every message, waiting or running, with `failure`, and accept no more."""
         with self._lock:
             self._stopped = failure
             jobs = tuple(self._jobs.values())
@@ -131,7 +131,7 @@ class Session:
             job.stop(failure)
 
     def close(self) -> None:
-        """Let go of what messages hold that have not come to their end."""
+        """Release the resources of messages that have not ended."""
         with self._lock:
             jobs = tuple(self._jobs.values())
         for job in jobs:
@@ -141,7 +141,7 @@ class Session:
         return bool(self._jobs) or self._concluding > 0 or self._free < self._threads
 
     def _take_line(self) -> bool:
-        """Take the next line, or wait for room or for one; false at the end of the input."""
+        """Handle the next line, or wait for one. Return false at the end of the input."""
         with self._room:
             self._room.wait_while(lambda: len(self._waiting) >= MOST_WAITING)
         value: Any = None
@@ -160,7 +160,7 @@ class Session:
         return True
 
     def _refuse(self, refused: BadMessage, id: str | None) -> None:
-        """Report that a line is not a message, under its id if that is no other message's."""
+        """Report that a line is not a message, with its id if no other message has it."""
         with self._lock:
             self._failed += 1
             own = id if id not in self._jobs else None
@@ -200,14 +200,14 @@ class Session:
             job.stop(Cancelled(0, "CANCEL"))
 
     def _work(self) -> None:
-        """Do one message after the other, in the order in which they came."""
+        """Carry out messages one after the other, in the order in which they arrived."""
         took_long = False
         while True:
             job = self._next(at_once=took_long)
             began = time.monotonic()
             job.group.run(partial(self._do, job))
             self._end(job)
-            del job  # or it lives on until the next one comes
+            del job  # otherwise it stays alive until the next one comes
             took_long = time.monotonic() - began > SHORT
 
     def _next(self, *, at_once: bool) -> Job:
@@ -248,7 +248,7 @@ class Session:
         job.events.emit(result)
 
     def conclude(self, job: Job, failure: BaseException) -> None:
-        """Report that a message failed; on whatever thread that was found."""
+        """Report that a message failed, on any thread."""
         if isinstance(failure, Abandoned):
             return
         if isinstance(failure, OwnerGone):
@@ -272,14 +272,14 @@ class Session:
             self._changed.notify()
 
     def _forget(self, job: Job) -> None:
-        """Let a message's id be used again: its last event is about to be written."""
+        """Allow a message's id to be used again, just before its last event is written."""
         assert job.message.id is not None  # noqa: S101 - `decode_next` sees to it
         with self._lock:
             if self._jobs.get(job.message.id) is job:
                 del self._jobs[job.message.id]
 
     def _end(self, job: Job) -> None:
-        """Let go of what a message held, and be free for the next."""
+        """Release the resources of a message."""
         job.run.close()
         if job.borrowed is not None:
             self._stores.give_back(job.borrowed, fit=not _shows_unfit(job.group.failure))
@@ -289,7 +289,7 @@ class Session:
             self._changed.notify()
 
     def _locate(self, message: Message, value: dict[str, Any]) -> tuple[Location, object]:
-        """Where a message's chunks live, and what tells that store from others."""
+        """Return the location of a message's store, and the key that distinguishes it."""
         from json import dumps
 
         from store_workers.stores.location import locate
@@ -301,12 +301,12 @@ class Session:
             return locate(message, self.shared.environment), key
         location = self._locations.get(key)
         if location is None:
-            self._locations.clear()  # few sessions have two: this is not a cache that grows
+            self._locations.clear()  # sessions have few stores, so this does not grow
             location = self._locations[key] = locate(message, self.shared.environment)
         return location, key
 
     def open(self, job: Job) -> tuple[Store, bool]:
-        """The store of a message, and whether it is the first one to use it."""
+        """Return the store of a message, and whether it is the first one to use it."""
         job.borrowed = self._stores.borrow(
             job.key, lambda: job.location.open(job.message.settings, self.shared.rate_limit)
         )
@@ -316,12 +316,12 @@ class Session:
 
 
 def _shows_unfit(failure: BaseException | None) -> bool:
-    """Does a message's failure say that the next one should open the store anew?"""
+    """Return whether the next message should open the store again after this failure."""
     return getattr(failure, "code", None) is ErrorCode.STORE_UNAVAILABLE
 
 
 def _forget_frames(failure: BaseException | None) -> None:
-    """Let go of what the calls held that a failure came through: all that was the message's."""
+    """Release what the frames of a failure's traceback hold: all objects of the message."""
     while failure is not None:
         failure.__traceback__ = None
         failure = failure.__cause__ or failure.__context__

@@ -1,14 +1,14 @@
-"""How many requests at once a line and a store are worth: found out from what gets through.
+"""Adapts the number of requests in flight to the measured throughput and to refusals.
 
-More requests in flight bring more bytes per second only as long as the line is not full. So the
-number is raised as long as a round of requests brings clearly more than the one before, and held
-where it does not; now and then a few less and a few more are tried, for lines change. A store that
-refuses requests, resets them or leaves them waiting has the number halved, as in TCP (RFC 5681),
-and the number that hurt is remembered.
+More requests in flight give more bytes per second only until the connection is saturated. So the
+number is raised as long as a round of requests has clearly more throughput than the previous one,
+and then held. Now and then a few less and a few more are tried, since conditions change. If a store
+refuses requests, resets them or does not answer, the number is halved, as in TCP (RFC 5681), and
+the number that caused this is remembered.
 
-How long a request takes decides nothing: on a full line every request takes longer, and on a
-shared one those of others do, too. Rounds in which places were left free say nothing of the line:
-there a disk, a compressor or the end of the file was the limit.
+The duration of a request has no influence: on a saturated connection every request takes longer,
+and on a shared one those of others do, too. Rounds in which places were free do not count: then a
+disk, the compression or the end of the file was the limit.
 
 Nothing here waits or reads a clock: times are seconds that the caller gives.
 """
@@ -20,47 +20,47 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 FIRST = 8
-"""Requests in flight to begin with."""
+"""Requests in flight at the start."""
 
 MOST_BYTES = 40 * 1024 * 1024
-"""Bytes of chunks in flight that a search goes up to."""
+"""Maximum bytes of chunks in flight in a search."""
 
 REQUEST_COST = 16 * 1024
-"""Bytes that a request counts for beside those that it moves: an answer alone is progress, too."""
+"""Bytes that a request counts for in addition to its own: an answer is progress, too."""
 
 SHORTEST_ROUND = 0.03
-"""Seconds over which throughput is measured at least."""
+"""Minimum seconds of a measurement of throughput."""
 
 BUSY = 0.85
-"""The part of all places that has to be in use in a round that counts."""
+"""The share of all places that must be in use in a round that counts."""
 
 CLEARLY_MORE = 1.25
-"""What twice as many requests, or more, have to bring."""
+"""Required gain of twice as many requests, or more."""
 
 SLIGHTLY_MORE = 1.1
-"""What half as many requests again have to bring."""
+"""Required gain of one and a half times as many requests."""
 
 AS_GOOD = 0.97
-"""What three quarters of the requests have to bring."""
+"""Required throughput of three quarters of the requests."""
 
 FAR = 250.0
-"""Requests per second, of the first round, below which the first step is twice as long."""
+"""If the first round has fewer requests per second, the first step is twice as large."""
 
 ENOUGH = 500.0
-"""Requests per second beyond which this process is the limit, and not the line."""
+"""At more requests per second, this process is the limit, not the connection."""
 
 CALM = 3
-"""How often all places have to be used in a round while there is no hurry: it errs less."""
+"""How often all places must be used in a calm round, for more accuracy."""
 
 PATIENCE, LONGEST_PATIENCE = 3, 48
-"""Calm rounds between two looks aside: to begin with, and at most."""
+"""Calm rounds between two trials of other numbers: at the start, and at most."""
 
 CLEAN = 5
-"""Calm rounds without a refusal before the number that hurt is tried again, to begin with."""
+"""Calm rounds without a refusal before the remembered number is tried again, at the start."""
 
 
 class Round:
-    """What got through since all places were taken: times in seconds."""
+    """The throughput since all places were taken; times in seconds."""
 
     __slots__ = ("area", "began", "count", "moved", "seen")
 
@@ -74,9 +74,8 @@ class Round:
 class Concurrency:
     """The number of requests that may be in flight: `limit`, from 1 to `most`.
 
-    With `search` the number is found out, from `FIRST` on; without, it is `most` unless the store
-    asks for less. Every request `began`, and then has `succeeded`, was `refused`, or `ended` in
-    some other way.
+    With `search` the number is adapted, starting at `FIRST`; without, it is `most` unless the store
+    refuses requests. Report `began` for every request, and then `succeeded`, `refused` or `ended`.
     """
 
     def __init__(self, most: int, *, search: bool) -> None:
@@ -89,31 +88,31 @@ class Concurrency:
         self._step: Callable[[float, float], None] = self._climb if search else self._hold
         self._rounds = 0  # of this step
         self._turns = 1  # requests of each place in a round
-        self._level = 0.0  # bytes per second that this limit brings, as known so far
+        self._level = 0.0  # known bytes per second with this limit
         self._patience = PATIENCE
-        self._base = self.limit  # where the look aside began
-        self._looks_down = True  # the next one, or this one
-        self._ceiling = 0  # the number that hurt last, 0 for none
-        self._believed = False  # has a ceiling hurt twice?
+        self._base = self.limit  # the limit before the trial
+        self._looks_down = True  # the next trial, or the current one
+        self._ceiling = 0  # the last number that caused refusals, 0 for none
+        self._believed = False  # true if a ceiling caused refusals twice
         self._clean = CLEAN
         self._cut_at = float("-inf")
         self._cut_from = 0
         self._refused = 0
 
     def began(self, now: float) -> None:
-        """Note that a request starts."""
+        """Record the start of a request."""
         self._elapse(now)
         self.in_flight += 1
         if self._round is None and self.in_flight >= self.limit:
             self._round = Round(now)
 
     def ended(self, now: float) -> None:
-        """Note that a request has ended in a way that says nothing about their number."""
+        """Record the end of a request that does not count."""
         self._elapse(now)
         self.in_flight -= 1
 
     def succeeded(self, now: float, moved: int) -> None:
-        """Note that a request has ended that moved so many bytes."""
+        """Record the success of a request with so many bytes."""
         self.ended(now)
         self._largest = max(self._largest, moved)
         this = self._round
@@ -130,10 +129,10 @@ class Concurrency:
             self._step(this.moved / seconds, this.count / seconds)
 
     def refused(self, now: float, began: float) -> None:
-        """Note that the store could not cope with a request that was started at `began`.
+        """Record that the store was overloaded by a request started at `began`.
 
-        Those that were in flight together are one reason to halve; but where more than half of
-        them are refused, only as many go on as were not.
+        Refusals of requests that were in flight together halve the number once. If more than half
+        of them were refused, the number becomes that of the accepted ones.
         """
         self.ended(now)
         if began < self._cut_at:
@@ -141,7 +140,7 @@ class Concurrency:
             self.limit = max(1, min(self.limit, self._cut_from - self._refused))
             return
         self._cut_at, self._cut_from, self._refused = now, self.in_flight + 1, 1
-        # Once may be an accident: then the search begins again. Twice is a ceiling.
+        # Once can be an accident: the search begins again. Twice is a ceiling.
         self._believed = self._ceiling > 0
         self._clean = min(2 * self._clean, LONGEST_PATIENCE) if self._believed else CLEAN
         self._ceiling = max(2, min(self.limit, self._cut_from))
@@ -154,8 +153,8 @@ class Concurrency:
             self._round.area += self.in_flight * (now - self._round.seen)
             self._round.seen = now
 
-    # The steps. Each is called at the end of a round that counts, with the bytes and the requests
-    # per second that it brought.
+    # The steps. Each is called at the end of a round that counts, with its bytes and requests per
+    # second.
 
     def _climb(self, rate: float, requests: float) -> None:
         """Double as long as that pays."""
@@ -168,11 +167,11 @@ class Concurrency:
             self._go(self._hold)
 
     def _hold(self, rate: float, requests: float) -> None:
-        """Stay, and look aside now and then."""
+        """Hold the number, and try others now and then."""
         if not self._search or self._believed:
             self._try_ceiling()
             return
-        if self._rounds > 1 and rate > CLEARLY_MORE * self._level:  # the line gives more now
+        if self._rounds > 1 and rate > CLEARLY_MORE * self._level:  # the connection is faster now
             self._go(self._climb)
             self._climb(rate, requests)
             return
@@ -183,9 +182,9 @@ class Concurrency:
             self._set(self.limit * 3 // 4 if self._looks_down else self.limit * 3 // 2)
 
     def _look(self, rate: float, requests: float) -> None:
-        """Judge whether fewer requests do as well, or more do better; else go back."""
+        """Keep the trial if fewer requests suffice or more are faster; otherwise return."""
         if self._rounds == 1:
-            return  # it takes that long until what the change brings is seen
+            return  # a change takes that long to show its effect
         if self._looks_down and rate >= AS_GOOD * self._level:
             self._patience = PATIENCE
             self._go(self._hold)
@@ -200,14 +199,14 @@ class Concurrency:
             self._set(self._base)
 
     def _recover(self, rate: float, requests: float) -> None:
-        """Let the number grow little by little, up to the ceiling."""
+        """Raise the number slowly, up to the ceiling."""
         if self.limit < self._highest():
             self._set(self.limit + 1 + self.limit // 8)
         else:
             self._go(self._hold)
 
     def _try_ceiling(self) -> None:
-        """See whether what hurt still does, after many rounds in which nothing did."""
+        """Try the ceiling again after many rounds without a refusal."""
         if self._believed and self._rounds >= self._clean and self._ceiling <= self._most:
             self._ceiling += 1
             self._go(self._hold)

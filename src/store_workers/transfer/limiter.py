@@ -1,7 +1,7 @@
-"""Who may make a request now: one limiter for all that a process transfers.
+"""Limits the requests in flight: one limiter for all transfers of a process.
 
-Workers ask it for a place before each request and tell it afterwards what came of it; from that
-`Concurrency` finds out how many places there are.
+Workers take a place before each request and report the result afterwards. `Concurrency` uses the
+results to choose the number of places.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from store_workers.threads import Condition, ThreadGroup
 
 SHORT = 0.002
-"""Seconds of a request below which handing it to another thread costs more than it gains."""
+"""For shorter requests, passing one to another thread costs more than it gains (seconds)."""
 
 
 NEAR = 0.02
@@ -37,9 +37,8 @@ FEW = 3
 class Limiter:
     """Places for requests, shared by all messages of a process. Safe from many threads.
 
-    There are `concurrency` places, fewer where the store cannot cope with them; with 0, as many as
-    pay, up to `most`. Messages take turns: one with many requests does not keep another one
-    waiting.
+    There are `concurrency` places, or fewer if the store is overloaded; with 0, as many as pay, up
+    to `most`. Messages take turns, so that one with many requests does not block another.
     """
 
     def __init__(
@@ -47,23 +46,22 @@ class Limiter:
     ) -> None:
         self.most = min(concurrency, most) if concurrency else most
         self.clock = clock
-        self.lock = threading.Lock()  # for all below, and what the `Places` hold
+        self.lock = threading.Lock()  # guards the attributes below, and those of `Places`
         self._concurrency = Concurrency(self.most, search=not concurrency)
         self._granted = 0  # places for threads that have not woken yet
         self._over_network = float("inf")  # seconds of a request, as a moving average
         self._held_until = 0.0
-        self._turns: deque[Places] = deque()  # those for whom somebody waits
+        self._turns: deque[Places] = deque()  # those for which a thread waits
 
     @property
     def limit(self) -> int:
-        """How many requests may be in flight now."""
+        """Return how many requests may be in flight now."""
         return self._concurrency.limit
 
     def places(self, group: ThreadGroup, *, quick: bool = False) -> Places:
-        """The places as the threads of one message ask for them.
+        """Return the places for the threads of one message.
 
-        `quick` says that its requests are expected to be short, as those to a directory are,
-        before any was made.
+        `quick`: its requests are expected to be short, as those to a directory are.
         """
         return Places(self, group, quick)
 
@@ -73,30 +71,30 @@ class Limiter:
         return self._over_network < NEAR
 
     def hold(self, seconds: float) -> None:
-        """Let no request start for so long: the store has asked for it."""
+        """Start no request for so many seconds, as the store requested."""
         with self.lock:
             self._held_until = max(self._held_until, self.clock() + seconds)
 
-    # What follows is for `Places`, which hold the lock.
+    # The following methods are for `Places`, which hold the lock.
 
     def held_for(self) -> float:
-        """The seconds for which no request may start."""
+        """Return the seconds for which no request may start."""
         return self._held_until - self.clock() if self._held_until else 0.0
 
     def queue(self, places: Places) -> None:
-        """Note that a thread waits for one of `places`."""
+        """Record that a thread waits for one of `places`."""
         places.waiting += 1
         if places.waiting == 1:
             self._turns.append(places)
 
     def unqueue(self, places: Places) -> None:
-        """Note that a thread waits no longer, without a place."""
+        """Record that a thread stopped waiting without a place."""
         places.waiting -= 1
         if not places.waiting:
             self._turns.remove(places)
 
     def admit(self) -> None:
-        """Give free places to those who wait, one message after the other."""
+        """Give free places to waiting threads, one message after the other."""
         while self._turns and self._free() and self.held_for() <= 0:
             places = self._turns.popleft()
             self._granted += 1
@@ -105,7 +103,7 @@ class Limiter:
                 self._turns.append(places)
 
     def start_at_once(self) -> float | None:
-        """Start a request where there is a place and nobody waits; the clock's time, or None."""
+        """Start a request if there is a place and nobody waits. Return the time, or None."""
         if self._turns or not self._free() or self.held_for() > 0:
             return None
         now = self.clock()
@@ -113,19 +111,19 @@ class Limiter:
         return now
 
     def start(self) -> float:
-        """Note that a request starts at a place that was granted; the clock's time."""
+        """Record the start of a request at a granted place. Return the time."""
         now = self.clock()
         self._granted -= 1
         self._concurrency.began(now)
         return now
 
     def refuse(self) -> None:
-        """Take back a place that was granted, and for which there is no request any more."""
+        """Take back a granted place without a request."""
         self._granted -= 1
         self.admit()
 
     def finish(self, began: float, moved: int, error: object) -> float:
-        """Note how a request ended that was started at `began`; the clock's time."""
+        """Record the end of a request that was started at `began`. Return the time."""
         now = self.clock()
         if error is None:
             self._concurrency.succeeded(now, moved)
@@ -146,27 +144,27 @@ class Limiter:
 
 
 class Places:
-    """One message's view of the limiter: waiting for a place ends when the message does."""
+    """One message's view of the limiter: waiting for a place ends with the message."""
 
     def __init__(self, limiter: Limiter, group: ThreadGroup, quick: bool) -> None:
         self.limiter = limiter
         self.waiting = 0
         self.succeeded = 0  # requests
         self._by_network = not quick
-        # How long a request takes, as a moving average; over a network it is never quick.
+        # The duration of a request, as a moving average.
         self._seconds = 0.0 if quick else float("inf")
         self._granted = 0  # places for threads that have not woken yet
         self._group = group
-        self._condition: Condition | None = None  # made by the first thread that has to wait
+        self._condition: Condition | None = None  # created by the first thread that waits
 
     @property
     def limit(self) -> int:
-        """How many requests may be in flight now."""
+        """Return how many requests may be in flight now."""
         return self.limiter.limit
 
     @property
     def is_quick(self) -> bool:
-        """Are requests so short that handing one to another thread does not pay?"""
+        """Return whether requests are so short that passing one to another thread does not pay."""
         return self._seconds < SHORT
 
     def are_quick_in_turn(self, requests: int) -> bool:
@@ -174,15 +172,15 @@ class Places:
         return self.is_quick or (requests <= FEW and self.limiter.is_near)
 
     def check(self) -> None:
-        """Raise `Abandoned` where the message is over."""
+        """Raise `Abandoned` if the message is over."""
         self._group.check()
 
     def one(self) -> Place:
-        """A context manager around one request."""
+        """Return a context manager around one request."""
         return Place(self)
 
     def take(self) -> float:
-        """Wait for a place and take it; the clock's time. Raises `Abandoned` at the run's end."""
+        """Wait for a place and take it. Return the time. Raises `Abandoned` at the run's end."""
         limiter = self.limiter
         with limiter.lock:
             self._group.check()
@@ -193,7 +191,7 @@ class Places:
         limiter = self.limiter
         if self._condition is None:
             self._condition = self._group.condition(limiter.lock)
-            self._group.check()  # what ended it just now did not know of the condition
+            self._group.check()  # the group ended before the condition existed
         limiter.queue(self)
         limiter.admit()
         while not self._granted:
@@ -209,7 +207,7 @@ class Places:
         return limiter.start()
 
     def give_back(self, place: Place, error: object) -> None:
-        """Give a place back, and say how the request ended."""
+        """Give a place back, with the result of the request."""
         with self.limiter.lock:
             now = self.limiter.finish(place.began, place.moved, error)
             if error is None:
@@ -219,7 +217,7 @@ class Places:
                     self.limiter.took(now - place.began)
 
     def grant(self) -> None:
-        """Let one of the threads that wait have a place; for the limiter, which holds the lock."""
+        """Give a place to a waiting thread; for the limiter, which holds the lock."""
         self.waiting -= 1
         self._granted += 1
         if self._condition is not None:
@@ -234,9 +232,9 @@ class Places:
 
 
 class Place:
-    """Around one request: entering waits for a place.
+    """A context around one request: entering waits for a place.
 
-    `began` is the clock's time behind that; `moved` is to be set to the bytes that were moved.
+    `began` is the time after that; set `moved` to the transferred bytes.
     """
 
     __slots__ = ("_places", "began", "moved")

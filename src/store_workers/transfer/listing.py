@@ -1,12 +1,11 @@
-"""When listing a store pays more than asking it for each chunk, and what the lists have told.
+"""Decides when listing a store costs fewer requests than lookups, and keeps the lists.
 
 A store lists its chunks in the order of their hashes, a page at a time, and a file's chunks lie
-anywhere among them. So a page tells of every chunk up to its last one; how much of all hashes that
-is shows how many chunks the store has. The first page is worth its price after a run of hits: what
-was uploaded before is uploaded again. Each further one is as long as the chunks that were found so
-far, if as many follow, would save more requests by it than it costs. So an upload of 80 chunks
-that are all there costs some ten requests at a store of a thousand chunks, and is not slowed down
-by a store of a million.
+anywhere among them. So a page covers all hashes up to its last one, and the covered share of all
+hashes shows how many chunks the store has. The first page pays after several hits in succession,
+since a repeated upload is then likely. A further page pays if the chunks found so far, if as many
+follow, would save more requests than the page costs. So a repeated upload of 80 chunks costs some
+ten requests at a store of a thousand chunks, and is not slower at a store of a million.
 """
 
 from __future__ import annotations
@@ -16,16 +15,16 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 HITS_BEFORE_LISTING = 8
-"""Chunks found one after the other, before the first page."""
+"""Hits in succession before the first page."""
 
 COST_OF_A_PAGE = 8
-"""What a page costs, in requests for one chunk."""
+"""The cost of a page, in requests for one chunk."""
 
 LONGEST_LIST = 100_000
-"""Chunks that are kept in mind, of some 150 bytes each."""
+"""Maximum number of remembered chunks, with some 150 bytes each."""
 
 TRUSTED_FOR = 60.0
-"""Seconds for which a page is believed: others may remove chunks."""
+"""Seconds for which a page is valid, since others can remove chunks."""
 
 _ALL = 1 << 64
 
@@ -33,8 +32,8 @@ _ALL = 1 << 64
 class Page:
     """Part of a store's list: chunks by their hash, with their lengths.
 
-    It begins behind the name `after`. `last` is its last name, of a chunk or of anything else;
-    `more` whether there are names behind it.
+    It begins after the name `after`. `last` is its last name, of a chunk or anything else; `more`:
+    there are further names.
     """
 
     __slots__ = ("after", "chunks", "last", "more")
@@ -49,7 +48,7 @@ class Page:
 
 
 class Listing:
-    """Decides, and remembers: neither a lock nor I/O. Times are seconds of one clock."""
+    """The decisions, without lock or I/O. Times are seconds of one clock."""
 
     def __init__(self) -> None:
         self._lengths: dict[bytes, int] = {}
@@ -57,27 +56,27 @@ class Listing:
         self._pages = 0
         self._complete = False
         self._off = False
-        self._run = 0  # hits one after the other
+        self._run = 0  # hits in succession
         self._hits = 0
-        self._found: set[str] = set()  # some that were asked for and found
-        self._unsure: set[str] = set()  # those that were stored since
+        self._found: set[str] = set()  # some that were looked up and found
+        self._unsure: set[str] = set()  # chunks that were stored since
         self.last = ""
-        """The name behind which the next page begins."""
+        """The name after which the next page begins."""
 
     def answered(self, hash: str, hit: bool) -> None:
-        """Note what the store said when it was asked for a chunk."""
+        """Record the result of a lookup in the store."""
         self._run = self._run + 1 if hit else 0
         self._hits += hit
         if hit and not self._pages and len(self._found) < HITS_BEFORE_LISTING:
             self._found.add(hash)
 
     def stored(self, hash: str) -> None:
-        """Note that a chunk is being stored: what was listed of it is not believed any more."""
+        """Record that a chunk is being stored: its listed length is no longer valid."""
         if self._pages:
             self._unsure.add(hash)
 
     def length(self, hash: str, now: float) -> int | None:
-        """The length of a chunk, 0 where it is not there; None where no page tells."""
+        """Return the length of a chunk, 0 if it is missing; None if no page covers it."""
         if self._pages and now - self._began > TRUSTED_FOR:
             self._forget()
         if not self._pages or hash in self._unsure:
@@ -89,19 +88,19 @@ class Listing:
         return found
 
     def pays(self) -> bool:
-        """Is the next page worth its price?"""
+        """Return whether the next page pays."""
         if self._off or self._complete or len(self._lengths) >= LONGEST_LIST:
             return False
         if not self._pages:
             return self._run >= HITS_BEFORE_LISTING
-        # Of the hashes to come, the same share as so far will be reported by one page.
+        # A page covers the same share of the remaining hashes as before.
         told = int(self.last[:16].ljust(16, "0"), 16) / _ALL if _is_hex(self.last) else 0.0
         return self._hits * told / self._pages >= COST_OF_A_PAGE
 
     def add(self, page: Page, now: float) -> None:
-        """Take in the next page; a list that cannot be right ends all listing."""
+        """Add the next page. A list that is inconsistent ends all listing."""
         if page.after != self.last:
-            return  # what was listed before was forgotten meanwhile
+            return  # earlier pages were dropped meanwhile
         if not self._pages:
             self._began = now
         for hash, length in page.chunks:
@@ -115,7 +114,7 @@ class Listing:
             self.give_up()
 
     def give_up(self) -> None:
-        """List no more, and believe nothing that was listed."""
+        """Stop listing, and drop all pages."""
         self._forget()
         self._off = True
 

@@ -1,20 +1,20 @@
-"""Which chunks of an upload are worth asking the store for, before they are sent.
+"""Decides which chunks of an upload to look up in the store before sending them.
 
-Asking costs a round trip, so on a first upload it must be rare; but what the store has must not be
-sent twice. Both hold because the first eight chunks, the leaders, go before all others: these wait
-until the store has said of every leader whether it has it, and has one of them. So
+A lookup costs a round trip, so in a first upload it must be rare; but chunks that the store has
+must not be sent again. For both, the first eight chunks, the leaders, are sent before all others,
+which wait until all leaders were looked up and one of them is stored. So
 
-- a store that has no leader has none of an earlier, interrupted upload, and no earlier version of
-  the file that begins alike. From then on only chunks 15, 31 and then every 32nd are asked for, in
-  case the file shares later parts with others or the store lost its first chunks;
-- with fixed boundaries the chunks behind any hit are asked for, as far as an interrupted run can
-  have left chunks open (those in flight) and this run can be ahead of its answers (the same once
-  more, and what its threads hold), twice over. It is counted in places of the stream and not in
-  misses: chunks are taken by several threads, and those far behind the end of the interrupted run
-  may miss before those that are in the store were asked for;
-- with content boundaries hits and misses alternate: each edit since the version that the store has
-  makes a few new chunks, anywhere. It hardly touches all leaders, and after any hit every chunk is
-  asked for, until far more were missed than found.
+- a store without a leader has no chunks of an earlier, interrupted upload, and no earlier version
+  of the file with the same beginning. From then on, only chunks 15, 31 and then every 32nd are
+  looked up, in case the file shares later parts with others or the store lost its first chunks;
+- with fixed boundaries, the chunks after any hit are looked up, as far as an interrupted run can
+  have left gaps (the chunks in flight) and this run can be ahead of its answers (the same again,
+  and what its threads hold), times two. This is counted in indexes of the stream and not in
+  misses: several threads take chunks, and chunks far after the end of the interrupted run can miss
+  before those in the store were looked up;
+- with content boundaries, hits and misses alternate: each edit since the stored version makes a few
+  new chunks, anywhere. Edits hardly change all leaders, and after any hit every chunk is looked up,
+  until far more were missing than found.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from __future__ import annotations
 ASK_AT_LEAST_EVERY = 32
 
 SHORTEST_REACH = 64
-"""Chunks behind a hit that are asked for at least."""
+"""Minimum number of chunks that are looked up after a hit."""
 
 LEADERS = 8
-"""Chunks that go first: as many as are sent at once to begin with, for they cost no time then."""
+"""Number of leaders: as many as are sent in parallel at the start, so they cost no extra time."""
 
 MISSES_FOR_EACH_HIT = 4
-"""Chunks that are asked for in vain, beside those of one reach, before asking does not pay."""
+"""Number of misses, beside those of one reach, after which lookups no longer pay."""
 
 
 class Probing:
@@ -42,22 +42,22 @@ class Probing:
         self._by_content = by_content
         self._reach = max(SHORTEST_REACH, 4 * concurrency)
         self._leaders = 0 if asking_is_free else LEADERS
-        self._unsettled = set(range(self._leaders))  # leaders of which the store said nothing yet
+        self._unsettled = set(range(self._leaders))  # leaders without a result
         self._has_leader = not self._leaders
-        self._within_reach = 0  # the chunks before this one are behind a hit, or near it
+        self._within_reach = 0  # the chunks before this index are near a hit
         self._hits = 0
         self._misses = 0
 
     def may_go(self, index: int) -> bool:
-        """Is it chunk number `index`'s turn, as far as leaders are concerned?"""
+        """Return whether chunk `index` may be sent, with regard to the leaders."""
         return index < self._leaders or (self._has_leader and not self._unsettled)
 
     def should_ask(self, index: int) -> bool:
-        """Is chunk number `index` worth asking for?"""
+        """Return whether to look up chunk `index`."""
         return self.always or _is_milestone(index) or self._is_likely(index)
 
     def answered(self, index: int, hit: bool) -> None:
-        """Note what the store said of chunk number `index`."""
+        """Record the result of looking up chunk `index`."""
         self._unsettled.discard(index)
         if hit:
             self._hits += 1
@@ -66,7 +66,7 @@ class Probing:
             self._misses += 1
 
     def stored(self, index: int) -> None:
-        """Note that the store has chunk number `index` now, whoever sent it."""
+        """Record that the store has chunk `index` now."""
         self._unsettled.discard(index)
         self._has_leader = True
 

@@ -1,4 +1,4 @@
-"""How many bytes per second go to and from the store, all requests together: a token bucket."""
+"""Limits the bytes per second to and from the store, all requests together: a token bucket."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 BURST = 0.1
-"""Seconds for which nothing was moved that may be made up for at once."""
+"""Idle seconds that may be compensated at once."""
 
 PIECE = 0.05
-"""Seconds' worth of bytes that are moved at once at most."""
+"""Maximum size of a transfer at once, in seconds of the rate."""
 
 LARGEST_PIECE, SMALLEST_PIECE = 64 * 1024, 256
 
 LEAST_EACH = 16 * 1024
-"""Bytes per second that each request has to be worth."""
+"""Minimum rate of each request in bytes per second."""
 
 
 class RateLimit:
-    """Lets `rate` bytes pass a second. Safe from many threads.
+    """Limits to `rate` bytes per second. Safe from many threads.
 
-    `sleep` takes seconds, and raises where the work is over meanwhile.
+    `sleep` takes seconds, and raises if the work ends meanwhile.
     """
 
     def __init__(
@@ -36,20 +36,20 @@ class RateLimit:
     ) -> None:
         self._rate = rate
         self.piece = max(SMALLEST_PIECE, min(LARGEST_PIECE, int(rate * PIECE)))
-        """Bytes that should be moved at once."""
+        """Bytes to move at once."""
         self._clock = clock
         self._sleep = sleep
         self._lock = threading.Lock()
-        self._passed = float("-inf")  # when all that was let through has passed, at this rate
+        self._passed = float("-inf")  # the time at which all granted bytes have passed at this rate
 
     @property
     def most_requests(self) -> int:
-        """How many requests at once can be worth it."""
+        """The maximum number of useful requests at once."""
         return max(1, self._rate // LEAST_EACH)
 
     @property
     def least_each(self) -> float:
-        """Bytes per second below which a request is too slow, when many share the rate."""
+        """Return the bytes per second below which a request is too slow, if many share the rate."""
         return min(1024.0, self._rate / 512)
 
     def take(self, count: int) -> None:
@@ -62,12 +62,12 @@ class RateLimit:
             self._sleep(ahead)
 
     def give_back(self, count: int) -> None:
-        """Let others have what was taken for bytes that did not pass."""
+        """Return the allowance of bytes that did not pass."""
         with self._lock:
             self._passed -= count / self._rate
 
     def pieces(self, views: list[memoryview]) -> Iterator[memoryview]:
-        """The bytes in pieces, each when it may pass."""
+        """Yield the bytes in pieces, each when it may pass."""
         for view in views:
             for begin in range(0, len(view), self.piece):
                 piece = view[begin : begin + self.piece]

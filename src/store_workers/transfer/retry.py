@@ -1,7 +1,6 @@
-"""When a failed try is made again: the decision, and the loop that obeys it.
+"""Retries: the policy, and the loop that applies it.
 
-There is no other retry layer: the HTTP library's own is off, so that the attempts that are reported
-are the attempts that were made.
+There is no other retry layer, so the reported attempts are the real ones.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class RetryPolicy:
-    """How often and how long: a pure decision, with neither clock nor I/O. Times in seconds."""
+    """The policy: number of tries and pauses, without clock or I/O. Times are in seconds."""
 
     def __init__(self, max_attempts: int, delay: float, longest_delay: float) -> None:
         self.max_attempts = max_attempts
@@ -31,7 +30,7 @@ class RetryPolicy:
 
     @classmethod
     def of(cls, settings: Settings) -> RetryPolicy:
-        """The policy that a message asks for."""
+        """Return the policy of a message."""
         return cls(
             settings.max_attempts,
             settings.retry_delay_ms / 1000,
@@ -41,7 +40,7 @@ class RetryPolicy:
     def pause_after(
         self, failure: ChunkFailure, fraction: float, counted: int | None = None
     ) -> float | None:
-        """The pause before the next try, or None where there is none.
+        """Return the pause before the next try, or None if there is no further try.
 
         A part of a ceiling that doubles from try to try, at least its half, so that many workers
         come back neither together nor too soon; `fraction`, from 0 to 1, is the caller's random
@@ -59,9 +58,9 @@ class RetryPolicy:
 
 
 class Retrier:
-    """Tries what a store is asked for until it succeeds or the policy gives up.
+    """Repeats a request to a store until it succeeds or the policy gives up.
 
-    Each try takes one of the message's `places`, and gives it back for the pause before the next.
+    Each try takes one of the message's `places`, and returns it during the pause.
     """
 
     def __init__(
@@ -90,17 +89,16 @@ class Retrier:
         work: Callable[[], T],
         moved: Callable[[T], int] = lambda _result: 0,
     ) -> tuple[T, int]:
-        """Do `work` for one chunk: (its result, the number of tries).
+        """Do `work` for one chunk. Return (its result, the number of tries).
 
-        `moved` tells from a result how many bytes went to or from the store.
+        `moved` returns the bytes transferred, from a result.
 
         Raises the `ChunkFailure` of the last try. Every failure that is tried again is reported
         before the pause. A store that says when to come back holds the whole run. `on_try`
         is called with each try.
 
-        A try that had no answer at all does not count against the attempts where other chunks
-        went through meanwhile: the store lives, and serves fewer connections than it was asked
-        for. Fewer at once is then the answer, and not giving up.
+        A try without any answer does not count if other chunks succeeded meanwhile: the store then
+        works, but serves fewer connections than requested, and gets fewer requests.
         """
         attempt, counted = 1, 0
         while True:
@@ -113,7 +111,7 @@ class Retrier:
             except StoreFailure as cause:
                 self._report(index, hash, attempt, place, cause)
                 failure = ChunkFailure(cause, index, hash, attempt)
-                # A run that is over closes its store, which is no failure to speak of.
+                # A run that has ended closes its store, which is not a failure to report.
                 self.places.check()
             else:
                 self._report(index, hash, attempt, place)

@@ -1,7 +1,7 @@
-"""Which requests take so much longer than the others that they are worth making a second time.
+"""Detects requests that take much longer than others and should be made a second time.
 
-One connection that stalls would hold up the end of a download for a whole timeout. How long is
-too long is learned from the requests that came to an end.
+One stalled connection would delay the end of a download by a whole timeout. The limit is derived
+from the duration of completed requests.
 """
 
 from __future__ import annotations
@@ -13,19 +13,19 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 SHORTEST_PATIENCE = 1.0
-"""Seconds before which no request is late."""
+"""Minimum seconds after which a request is late."""
 
 TIMES_AS_LONG = 4
-"""How many times as long as the mean of the others a late request takes."""
+"""A late request takes at least so many times the mean duration."""
 
 ONE_OF = 50
-"""Of so many requests one may be made a second time; of fewer, one as well."""
+"""One of so many requests, and at least one, may be made a second time."""
 
 
 class Stragglers:
-    """The requests under way, by their number. Whoever shares it guards it.
+    """The running requests, by their number. The caller guards it with a lock.
 
-    `requests` is how many there will be.
+    `requests` is the total number.
     """
 
     def __init__(self, requests: int, clock: Callable[[], float] = time.monotonic) -> None:
@@ -43,11 +43,11 @@ class Stragglers:
         return number in self._begun
 
     def begin(self, number: int) -> None:
-        """Note that a request begins."""
+        """Record the start of a request."""
         self._begun[number] = self._clock()
 
     def end(self, number: int) -> bool:
-        """Note that a request has come to an end; False where that is no news."""
+        """Record the end of a request. Return false if it was recorded before."""
         began = self._begun.pop(number, None)
         if began is None:
             return False
@@ -56,7 +56,7 @@ class Stragglers:
         return True
 
     def wait(self) -> float | None:
-        """The seconds until the oldest request is late, 0 if it is; None where none may be."""
+        """Return the seconds until the oldest request is late (0: now); None if none can be."""
         oldest = self._oldest()
         if oldest is None or not self._left or not self._ended:
             return None
@@ -64,7 +64,7 @@ class Stragglers:
         return max(0.0, self._begun[oldest] + patience - self._clock())
 
     def repeat(self) -> int:
-        """Take the oldest request, which is late, to make it a second time: its number."""
+        """Take the oldest request, which is late, for a second time. Return its number."""
         oldest = self._oldest()
         assert oldest is not None  # noqa: S101 - `wait` said so
         self._repeated.add(oldest)

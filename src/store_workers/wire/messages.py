@@ -1,7 +1,4 @@
-"""The wire, in types: the messages in.
-
-`docs/protocol.md` says the same to people, and `schema.py` to programs.
-"""
+"""Declares the messages. `schema.py` and the tables of `docs/protocol.md` are made from this."""
 
 from __future__ import annotations
 
@@ -43,7 +40,7 @@ CHUNK_SIZES = tuple(512 * 1024 << doubled for doubled in range(5))
 
 
 class MessageType(str, Enum):
-    """What the owner can ask for."""
+    """The types of messages."""
 
     SESSION_START = "SESSION_START"
     UPLOAD_START = "UPLOAD_START"
@@ -53,14 +50,14 @@ class MessageType(str, Enum):
 
 
 class Boundaries(str, Enum):
-    """What marks off the spans of a file behind the frames."""
+    """The kinds of boundaries of spans."""
 
     FIXED = "fixed"
     CONTENT = "content"
 
 
 class Settings(Record):
-    """How a run behaves; every field has a default that fits most hosts."""
+    """The settings of a run; every field has a default that suits most hosts."""
 
     max_attempts: int = field(
         Integer(1, 100), default=10, doc="Tries per chunk, the first one included."
@@ -194,13 +191,13 @@ OWNED_HEADERS = frozenset(
     | {"keep-alive", "proxy-authorization", "proxy-connection", "range", "te", "trailer"}
     | {"transfer-encoding", "upgrade", "user-agent"}
 )
-"""Headers, in lower case, that the transport sets by itself."""
+"""Headers, in lower case, that the worker sets itself."""
 
 _TOKEN = frozenset("!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
 
 
 def _header_names() -> str:
-    """The pattern of the names that headers may have; JSON Schema knows no folding of case."""
+    """Return the pattern of header names; JSON Schema cannot ignore case."""
     owned = "|".join(
         "".join(f"[{letter.upper()}{letter}]" if letter.isalpha() else letter for letter in name)
         for name in sorted(OWNED_HEADERS)
@@ -209,7 +206,7 @@ def _header_names() -> str:
 
 
 class Common(Record):
-    """What a message and the defaults of a session's messages have in common."""
+    """Fields of messages and of the defaults of a session."""
 
     type: MessageType = field(Choice(MessageType), doc="What to do.")
     store: str | None = field(
@@ -235,7 +232,7 @@ class Common(Record):
 
 
 class SessionStart(Common):
-    """Messages follow, one a line; what one leaves out comes from here."""
+    """Begins a session: messages follow, one per line, with defaults from here."""
 
     max_files: int = field(
         Integer(1, 64), default=4, doc="How many messages are worked on at the same time."
@@ -243,20 +240,20 @@ class SessionStart(Common):
 
 
 class Cancel(Record):
-    """In a session: stop the message that has this id."""
+    """In a session: stops the message with this id."""
 
     type: MessageType = field(Choice(MessageType), doc="What to do.")
     id: str = field(String(), doc="The `id` of a message that waits or is in progress.")
 
 
 class Start(Common):
-    """What the messages that ask for work have in common."""
+    """Fields of all messages that request work."""
 
     id: str | None = field(String(), default=None, doc="Repeated in every event of the message.")
 
 
 class UploadStart(Start):
-    """Put the file at `path`, or what a command writes, into the store."""
+    """Upload the file at `path`, or the output of a command."""
 
     path: str | None = field(
         Path(),
@@ -303,7 +300,7 @@ class Range(Record):
 
 
 class ReadStart(Start):
-    """What the messages that read a stored file have in common: which file that is."""
+    """Fields of messages that read a stored file."""
 
     hashes: tuple[str, ...] | None = field(
         Array(Digest(), least=1),
@@ -316,7 +313,7 @@ class ReadStart(Start):
 
 
 class DownloadStart(ReadStart):
-    """Get the file back from the store and write it to `path`."""
+    """Download a file from the store and write it to `path`."""
 
     path: str = field(Path(), doc="The file to write.")
     size: int | None = field(
@@ -342,7 +339,7 @@ class DownloadStart(ReadStart):
 
 
 class VerifyStart(ReadStart):
-    """Check that a file can be got back, and write nothing."""
+    """Check a stored file, and write nothing."""
 
     content: bool = field(
         Boolean(),
@@ -357,31 +354,31 @@ MESSAGES: dict[MessageType, type[UploadStart | DownloadStart | VerifyStart]] = {
     MessageType.DOWNLOAD_START: DownloadStart,
     MessageType.VERIFY_START: VerifyStart,
 }
-"""What asks for work."""
+"""The messages that request work."""
 
 CONTROLS: dict[MessageType, type[SessionStart | Cancel]] = {
     MessageType.SESSION_START: SessionStart,
     MessageType.CANCEL: Cancel,
 }
-"""What governs a session."""
+"""The messages that control a session."""
 
 NEXT: dict[MessageType, type[Any]] = {**MESSAGES, MessageType.CANCEL: Cancel}
-"""What follows SESSION_START."""
+"""The messages that may follow SESSION_START."""
 
 OF_THE_SESSION = ("concurrency", "rate_limit", "compression_threads")
-"""Settings that all messages of a session share, and that none of them can have for itself."""
+"""Settings that apply to the whole session and are refused in a message."""
 
 SECRETS = ("auth", "headers", "tls")
-"""Fields that belong to a store: a message that names its own takes them from itself alone."""
+"""Fields that belong to a store: a message with its own `store` does not inherit them."""
 
 
 def decode_message(value: Any) -> Message:
-    """Make the message from its decoded JSON; raise `BadMessage` naming the field at fault."""
+    """Return the message of a decoded JSON value. Raises `BadMessage` naming the field."""
     return _message(value, _record_for(value, MESSAGES))
 
 
 def decode_first(value: Any) -> Message | SessionStart:
-    """Make the first message, which may begin a session. Raises `BadMessage`."""
+    """Return the first message, which can begin a session. Raises `BadMessage`."""
     session = MessageType.SESSION_START
     record = _record_for(value, {session: SessionStart, **MESSAGES})
     if record is not SessionStart:
@@ -392,10 +389,9 @@ def decode_first(value: Any) -> Message | SessionStart:
 
 
 def decode_next(value: Any, start: SessionStart) -> Message | Cancel:
-    """Make a message of a session. Raises `BadMessage`.
+    """Return a message of a session. Raises `BadMessage`.
 
-    `start` is the session's own message: what this one leaves out comes from there, its
-    `settings` field by field.
+    `start` is the session's first message, which has the defaults, for `settings` field by field.
     """
     record = _record_for(value, NEXT)
     if record is Cancel:
@@ -412,7 +408,7 @@ def decode_next(value: Any, start: SessionStart) -> Message | Cancel:
 
 
 def _completed(own: Any, defaults: Settings) -> Settings:
-    """A message's settings, with the session's for what it leaves out."""
+    """Return a message's settings, completed by the session's."""
     for name in OF_THE_SESSION:
         if isinstance(own, dict) and name in own:
             raise BadMessage(
@@ -422,7 +418,7 @@ def _completed(own: Any, defaults: Settings) -> Settings:
 
 
 def _record_for(value: Any, records: dict[MessageType, type[Any]]) -> type[Any]:
-    """The record that the `type` of a decoded JSON object names."""
+    """Return the record for the `type` of a decoded JSON object."""
     if not isinstance(value, dict):
         raise BadMessage("", f"expected one JSON object, got {json_type(value)}")
     given = value.get("type")
@@ -456,7 +452,7 @@ def _check_common(message: Common) -> None:
 
 
 def message_id(value: Any) -> str | None:
-    """The `id` of a message, also of one that cannot be accepted: its refusal carries it too."""
+    """Return the `id` of a message, also of a refused one, whose error has it, too."""
     found = value.get("id") if isinstance(value, dict) else None
     return found if isinstance(found, str) else None
 
@@ -469,7 +465,7 @@ def _check_list(message: ReadStart) -> None:
 
 
 RANGE_GOES_WITHOUT = ("size", "sha256")
-"""Fields that speak of a whole file."""
+"""Fields that apply to a whole file."""
 
 
 def _check_range(message: DownloadStart) -> None:

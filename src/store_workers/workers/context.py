@@ -1,4 +1,4 @@
-"""What a worker is given for one message, besides the message itself."""
+"""The resources of a worker for one message."""
 
 from __future__ import annotations
 
@@ -16,32 +16,32 @@ if TYPE_CHECKING:
     from store_workers.wire.events import Event
 
     class Worker(Protocol):
-        """Does the work of one message.
+        """Carries out one message.
 
-        `spent`: were bytes taken from, or written to, what cannot be rewound?
+        `spent`: bytes were read from, or written to, something that cannot be rewound.
         """
 
         @property
         def spent(self) -> bool: ...
         def run(self) -> Event:
-            """Do it; returns the terminal event."""
+            """Do the work. Return the terminal event."""
 
         def progress(self) -> Event:
-            """How far it is."""
+            """Return the current PROGRESS event."""
 
         def close(self) -> None:
-            """Let go of what is held, once no thread of the group works any more."""
+            """Release resources, when no thread of the group works any more."""
 
 
 class Context:
-    """The surroundings of one message's work.
+    """The resources of one message's work.
 
-    Of the process's run, and shared with other messages: `store`, `store_name`, which shows it
-    without secrets, and the limiter behind `places`, which says how many requests may be in
-    flight. Of this message alone: its thread `group`, which is over when the message is; `emit`,
-    for its events; its `retrier`, which takes one of the `places` for each try; its temporary
-    `files`. `threads` bounds how many compress or decompress at once. `is_first_in` says once a run
-    of each directory that no file was written to it before: then it is tidied up.
+    Shared with other messages: `store`; `store_name`, its name without secrets; and the limiter
+    behind `places`, which limits the requests in flight. Only of this message: its thread `group`,
+    which ends with the message; `emit`, for its events; its `retrier`, which takes one of the
+    `places` for each try; its temporary `files`. `threads` limits how many compress or decompress
+    at once. `is_first_in` returns true once a run for each directory, for the removal of old
+    temporary files.
     """
 
     __slots__ = (

@@ -1,4 +1,4 @@
-"""The download worker: chunks are fetched from the first on, checked, decompressed, written."""
+"""The download worker: fetches chunks in order, checks, decompresses and writes them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class Download:
-    """One file on its way out of a store.
+    """The download of one file.
 
     Memory: what the fetcher holds, and `2 * threads` frames with their
     content in the decompressor.
@@ -47,7 +47,7 @@ class Download:
         self._started = time.monotonic()
 
     def run(self) -> FileDownloaded:
-        """Download the file; returns the terminal event, once it is durable."""
+        """Download the file. Return the terminal event when the file is durable."""
         target = self._target = self._open_target()
         listing = self._listing = self._find_listing()
         self._digest = sha256() if listing.sha256 else None
@@ -73,27 +73,27 @@ class Download:
         return target
 
     def _write(self, listing: Listing, output: Output) -> str | None:
-        """Fetch, decode and write the whole file: None if seek tables confirm it, else why not."""
+        """Fetch, decode and write the file. Return None if seek tables confirm it, else why not."""
         fetcher = self._fetcher = Fetcher(listing.hashes, self._context)
         stream = ChunkStream(listing.checked(fetcher.chunks()))
         return decompress_stream(stream, output, self._threads, self._group)
 
     def _compressed_size(self) -> int:
-        """The bytes of all chunks."""
+        """Return the bytes of all chunks."""
         return self._fetcher.fetched_bytes if self._fetcher else 0
 
     @property
     def spent(self) -> bool:
-        """Were bytes written to what cannot be written again from its beginning?"""
+        """Return whether bytes were written to something that cannot be rewound."""
         return self._target is not None and self._target.spent
 
     def close(self) -> None:
-        """Let go of the target, once no thread of the group works any more."""
+        """Close the target, when no thread of the group works any more."""
         if self._target is not None:
             self._target.close()
 
     def progress(self) -> DownloadProgress:
-        """How far the download is."""
+        """Return the progress of the download."""
         fetcher, listing = self._fetcher, self._listing
         return DownloadProgress(
             concurrency=self._places.limit,
@@ -105,7 +105,7 @@ class Download:
         )
 
     def _find_listing(self) -> Listing:
-        """The file's chunks, and what it must have by its manifest and by the message."""
+        """Return the file's chunks, with the size and digest required by manifest and message."""
         message = self._message
         listing = find_listing(message, self._context)
         if message.size is not None:
@@ -125,7 +125,7 @@ class Download:
     def _output_to(self, target: Target, size: int | None) -> Output:
         digest, path = self._digest, self._message.path
         if digest is None:
-            # A digest needs the content in order; so does a target that is not a file.
+            # A digest needs the content in order, and so does a target that is not a file.
             return Output(target.write, size, target.write_at, path)
 
         def write(data: bytes) -> None:
@@ -135,7 +135,7 @@ class Download:
         return Output(write, size, path=path)
 
     def _check(self, listing: Listing, size: int, doubt: str | None) -> None:
-        """See to it that the file is the one that was meant, before it gets its name."""
+        """Check size and digest of the file before it gets its name."""
         if listing.size is not None and size != listing.size:
             raise self._mismatch(f"has {size} bytes, expected {listing.size}")
         if self._digest is not None and self._digest.hexdigest() != listing.sha256:

@@ -1,4 +1,4 @@
-"""Fetches chunks side by side, checks each, and hands them out in the order of a list."""
+"""Fetches chunks in parallel, checks each, and yields them in the order of a list."""
 
 from __future__ import annotations
 
@@ -17,33 +17,33 @@ if TYPE_CHECKING:
     from store_workers.workers.context import Context
 
     class Hashes(Protocol):
-        """Hashes in order, wherever they are kept."""
+        """A sequence of hashes."""
 
         def __len__(self) -> int: ...
         def __getitem__(self, index: int, /) -> str: ...
 
 
 BAD = frozenset({ErrorCode.CHUNK_NOT_FOUND, ErrorCode.CHUNK_CORRUPT})
-"""The codes that speak of a chunk, and not of its store."""
+"""The codes of failures of a chunk, not of its store."""
 
 FIRST_THREADS = 2
 MORE_THREADS_AFTER = 0.005
-"""Seconds that a consumer is kept waiting for a chunk before the fetching threads double.
+"""The number of fetching threads doubles after the consumer waited that many seconds.
 
-A near store is as fast with two, and leaves the cores to the decompressor; a far one gets all that
-the limiter allows within a few round trips.
+Two threads suffice for a near store, and leave the cores to the decompressor. A distant store gets
+all that the limiter allows within a few round trips.
 """
 
 
 TRIES_OF_LASTING_DAMAGE = 3
-"""How often a damaged chunk is read of a medium that will hardly give other bytes."""
+"""How often a damaged chunk is read from a medium that will hardly return other bytes."""
 
 FEW = 8
-"""Chunks of a list up to which a quick store is asked on the thread that wants them."""
+"""A list of at most that many chunks of a fast store is fetched on the calling thread."""
 
 
 class Fetcher:
-    """Fetches chunks side by side, and hands them out in order.
+    """Fetches chunks in parallel, and yields them in order.
 
     Holds half as many chunks again as may be in flight, those that are being fetched included.
     `of_manifest`: are they a manifest's own chunks, and so none of the file's? With `on_bad` a
@@ -74,7 +74,7 @@ class Fetcher:
         self._most_tries = TRIES_OF_LASTING_DAMAGE if lasting else None
         self._retrier = context.retrier
         self._group = context.group
-        self._arrived = context.group.condition()  # its lock guards all below
+        self._arrived = context.group.condition()  # its lock guards the attributes below
         self._room = context.group.condition(self._arrived.lock)
         self._threads = 0
         self._claimed = self._handed_out = self._wanted.start
@@ -83,7 +83,7 @@ class Fetcher:
         self.fetched_chunks = 0
 
     def chunks(self) -> Iterator[bytes]:
-        """The chunks, verified, in the order of their hashes."""
+        """Yield the chunks, verified, in the order of their hashes."""
         for index in self._wanted:
             if not self._threads and self._pays_to_fetch_here():
                 yield self._fetch_here(index)
@@ -93,12 +93,12 @@ class Fetcher:
             yield self._next(index)
 
     def _pays_to_fetch_here(self) -> bool:
-        """Would handing the next chunk to another thread cost more than it gains?"""
+        """Return whether passing the next chunk to another thread costs more than it gains."""
         wanted = len(self._wanted)
         return wanted == 1 or (wanted <= FEW and self._places.are_quick_in_turn(wanted))
 
     def _fetch_here(self, index: int) -> bytes:
-        """Fetch the next chunk on this thread, while there is no other."""
+        """Fetch the next chunk on this thread, if there is no other."""
         self._group.check()
         self._claimed = self._handed_out = index + 1
         self._under_way.begin(index)
@@ -120,7 +120,7 @@ class Fetcher:
             return self._ready.pop(index)
 
     def _window(self) -> int:
-        """How many chunks may be in hand: some have to wait for one that is late."""
+        """The maximum number of chunks held, since some have to wait for a late one."""
         limit = self._places.limit
         return limit + limit // 2
 
@@ -131,7 +131,7 @@ class Fetcher:
         return min(self._places.limit, len(self._wanted))
 
     def _start(self, more: int) -> None:
-        """Fetch with that many more threads, as far as there are places and chunks for them."""
+        """Start that many more threads, as far as there are places and chunks for them."""
         for _ in range(min(more, self._most_threads() - self._threads)):
             name = f"fetch-{self._threads + 1}"
             self._threads += self._group.start(self._work, name, spare=self._threads > 0)
@@ -146,7 +146,7 @@ class Fetcher:
     def _deliver(self, index: int, chunk: bytes) -> None:
         with self._arrived:
             if not self._under_way.end(index):
-                return  # it came another way, too
+                return  # another thread fetched it, too
             self._ready[index] = chunk
             self.fetched_bytes += len(chunk)
             self.fetched_chunks += bool(chunk)
@@ -156,7 +156,7 @@ class Fetcher:
                 self._room.notify_all()
 
     def _try_again(self, index: int) -> bytes | None:
-        """Fetch, beside another thread that is late; None where that fails."""
+        """Fetch a chunk for which another thread is late; return None if that fails."""
         try:
             with self._places.one():
                 return self._fetch(self._hashes[index])
@@ -164,7 +164,7 @@ class Fetcher:
             return None
 
     def _try(self, index: int) -> bytes | None:
-        """Fetch a chunk; None where it came another way before that failed."""
+        """Fetch a chunk; return None if another thread had fetched it when this failed."""
         hash = self._hashes[index]
         try:
             chunk, _ = self._retrier.run(index, hash, partial(self._fetch, hash), len)
@@ -181,9 +181,9 @@ class Fetcher:
         return chunk
 
     def _claim(self) -> tuple[int, bool] | None:
-        """Wait for a chunk to fetch, and whether it is one that another thread is late with.
+        """Wait for a chunk to fetch, and whether another thread is late with it.
 
-        None where there is nothing left to do.
+        Return None if nothing is left to do.
         """
         with self._room:
             while not self._is_over():
@@ -202,7 +202,7 @@ class Fetcher:
         return self._claimed == self._wanted.stop and not self._under_way
 
     def _fetch(self, hash: str) -> bytes:
-        """One try: the chunk, whose length and digest are right."""
+        """One try: return the chunk after checking its length and digest."""
         chunk = self._get(hash)
         if not 0 < len(chunk) <= LARGEST_CHUNK:
             raise self._corrupt(f"it has {_length(chunk)} bytes, which no chunk has")
@@ -212,7 +212,7 @@ class Fetcher:
         return chunk
 
     def _corrupt(self, problem: str) -> StoreFailure:
-        # The bytes may have been damaged on the way, so another try has a chance.
+        # The bytes may have been damaged in transit, so another try can succeed.
         return StoreFailure(
             ErrorCode.CHUNK_CORRUPT,
             f"the store's chunk is damaged: {problem}",

@@ -1,4 +1,4 @@
-"""A file's chunks, and what is known of the file: from the message, or from its manifest."""
+"""The chunks of a file and its known properties, from the message or its manifest."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 
 class Listing:
-    """What a file consists of.
+    """The chunks and properties of a file.
 
-    `hashes` are its chunks, in order; `chunks` the same with their sizes, where a manifest told
-    them. `size` and `sha256` are what the file must have, None where that is not known.
+    `hashes` are its chunks, in order; `chunks` the same with their sizes, from a manifest. `size`
+    and `sha256` are the required values, None if not known.
     """
 
     __slots__ = ("chunks", "hashes", "sha256", "size")
@@ -36,9 +36,9 @@ class Listing:
         self.chunks = chunks
 
     def checked(self, fetched: Iterable[bytes], first: int = 0) -> Iterable[bytes]:
-        """Pass on the chunks as they are fetched, if they are as long as the manifest says.
+        """Yield the chunks as they are fetched, and check their sizes against the manifest.
 
-        They are those from number `first` on.
+        `first` is the index of the first one.
         """
         if self.chunks is None:
             return fetched
@@ -48,7 +48,7 @@ class Listing:
 
 
 def find_listing(message: ReadStart, context: Context) -> Listing:
-    """The listing that a message means; a manifest is fetched and read to its end."""
+    """Return the listing of a message; a manifest is fetched and read completely."""
     if message.manifest is None:
         return Listing(message.hashes or ())
     from store_workers.stream.manifest_reader import read_manifest

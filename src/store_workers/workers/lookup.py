@@ -1,4 +1,4 @@
-"""Asks a store for the presence and the length of chunks, side by side."""
+"""Checks presence and length of chunks in a store, in parallel."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
 
 class Lookup:
-    """Looks at every chunk of a list, and fetches none (unless only that tells its length).
+    """Checks every chunk of a list without fetching it (unless only that tells its length).
 
-    `sizes` says how long each must be, None where that is not known. A chunk that is missing or
-    has another length is reported to `on_bad`. `fetched_chunks` counts those that are right, and
-    `fetched_bytes` is how long they are together.
+    `sizes` are the required lengths, None if not known. A chunk that is missing or has another
+    length is reported to `on_bad`. `fetched_chunks` counts the correct chunks, `fetched_bytes`
+    their bytes.
     """
 
     def __init__(
@@ -36,7 +36,7 @@ class Lookup:
         self._sizes = sizes
         self._context = context
         self._on_bad = on_bad
-        self._changed = context.group.condition()  # guards all below
+        self._changed = context.group.condition()  # guards the attributes below
         self._threads = 0
         self._claimed = 0
         self._unfinished = len(hashes)
@@ -44,13 +44,13 @@ class Lookup:
         self.fetched_chunks = 0
 
     def run(self) -> None:
-        """Look at all of them."""
+        """Check all chunks."""
         self._add_thread()
         with self._changed:
             self._changed.wait_while(lambda: self._unfinished > 0)
 
     def _add_thread(self) -> None:
-        """Look on one more thread, if there is a place for it and something left to look at."""
+        """Start one more thread, if there is a place for it and a chunk left."""
         with self._changed:
             left = len(self._hashes) - self._claimed
             if self._threads < self._context.places.limit and left > 0:
@@ -76,7 +76,7 @@ class Lookup:
             return self._claimed - 1
 
     def _try(self, index: int) -> int:
-        """The length of a chunk, 0 where it is bad."""
+        """Return the length of a chunk, 0 if it is bad."""
         hash = self._hashes[index]
         expected = self._sizes.size(index) if self._sizes else None
         try:

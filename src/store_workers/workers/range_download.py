@@ -1,4 +1,4 @@
-"""The worker for a part of a file: only the chunks that hold its frames are fetched."""
+"""The worker for a part of a file: fetches only the chunks that contain its frames."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ if TYPE_CHECKING:
     from store_workers.workers.context import Context
 
 LONGEST_TABLE = 256 * 1024 * 1024
-"""Bytes of a seek table that are read: that of a file of some 40 TiB."""
+"""Maximum bytes of a seek table that are read: that of a file of some 40 TiB."""
 
 
 class RangeDownload:
-    """Some bytes of a file on their way out of a store.
+    """The download of a part of a file.
 
     The manifest says how long each chunk is, the stream's end which frames there are: so it is
     known which chunks hold those that are asked for. Memory: as of a download, and the seek table.
@@ -50,7 +50,7 @@ class RangeDownload:
         self._started = time.monotonic()
 
     def run(self) -> FileDownloaded:
-        """Download the part; returns the terminal event, once it is durable."""
+        """Download the part. Return the terminal event when it is durable."""
         path = self._message.path
         target = self._target = open_target(path, self._context.files, self._context.group.check)
         if isinstance(target, ReplacedFile) and self._context.is_first_in(target.directory):
@@ -73,16 +73,16 @@ class RangeDownload:
 
     @property
     def spent(self) -> bool:
-        """Were bytes written to what cannot be written again from its beginning?"""
+        """Return whether bytes were written to something that cannot be rewound."""
         return self._target is not None and self._target.spent
 
     def close(self) -> None:
-        """Let go of the target, once no thread of the group works any more."""
+        """Close the target, when no thread of the group works any more."""
         if self._target is not None:
             self._target.close()
 
     def progress(self) -> DownloadProgress:
-        """How far it is; of chunks and bytes only those count that are needed."""
+        """Return the progress; only required chunks and bytes count."""
         fetchers, window = tuple(self._fetchers), self._window
         return DownloadProgress(
             fetched_bytes=sum(fetcher.fetched_bytes for fetcher in fetchers),
@@ -94,7 +94,7 @@ class RangeDownload:
         )
 
     def _bounds(self, size: int) -> tuple[int, int]:
-        """Where the part begins and ends in a file of that size."""
+        """Return the begin and end of the part in a file of that size."""
         offset, length = self._range.offset, self._range.length
         if offset >= size:
             path = self._message.path
@@ -106,7 +106,7 @@ class RangeDownload:
         return offset, size if length is None else min(size, offset + length)
 
     def _write(self, tail: Tail, window: Window) -> None:
-        """Fetch, decode and write the frames that hold the window."""
+        """Fetch, decode and write the frames that contain the range."""
         places = tail.table().covering(window.begin, window.end)
         first, last = places[0], places[-1]
         window.start_at(first.content_offset)
@@ -120,7 +120,7 @@ class RangeDownload:
         decoder.finish()
 
     def _fetch(self, chunks: ChunkList, wanted: range) -> Iterator[bytes]:
-        """Fetch chunks side by side, each as long as its list says."""
+        """Fetch chunks in parallel, and check their listed sizes."""
         fetcher = Fetcher(chunks, self._context, wanted=wanted)
         self._fetchers.append(fetcher)
         self._total_chunks += len(wanted)
@@ -134,7 +134,7 @@ class RangeDownload:
 
 
 class Tail:
-    """A stream by the list of its chunks: its last ones are fetched, and kept for later needs."""
+    """Fetches parts of a stream by the list of its chunks, and keeps the last chunks."""
 
     def __init__(
         self, chunks: ChunkList, size: int, fetch: Callable[[ChunkList, range], Iterator[bytes]]
@@ -146,8 +146,8 @@ class Tail:
         self._kept: list[bytes] = []
 
     def table(self) -> SeekTable:
-        """The stream's seek table, which must list all of it. Raises `StreamCorrupt`."""
-        # So long it is where frames are as long as they can be; a second look tells.
+        """Return the stream's seek table, which must list all of it. Raises `StreamCorrupt`."""
+        # Its length if all frames have the maximum length; a second read corrects this.
         data = self._last(table_length(self._size // FRAME_SPAN + 1))
         count = table_count(data)
         if count is None:
@@ -163,7 +163,7 @@ class Tail:
         return table
 
     def stream_from(self, begin: int, end: int) -> ChunkStream:
-        """The chunks that hold the stream from `begin` to `end`, those kept not fetched again."""
+        """Yield the chunks with the stream from `begin` to `end`, kept ones included."""
         first, last = self._place(begin), self._place(end - 1) + 1
         kept_from = len(self._chunks) - len(self._kept)
         fetched = self._fetch(self._chunks, range(first, min(last, kept_from)))
@@ -177,7 +177,7 @@ class Tail:
         return ChunkStream(chunks(), offset=self._begin(first))
 
     def _last(self, length: int) -> bytes:
-        """The last bytes of the stream, at least that many if there are so many."""
+        """Return the last bytes of the stream, at least that many if there are so many."""
         kept_from = len(self._chunks) - len(self._kept)
         first = self._place(max(0, self._ends[-1] - max(length, FOOTER_SIZE)))
         if first < kept_from:
@@ -185,7 +185,7 @@ class Tail:
         return b"".join(self._kept)
 
     def _place(self, offset: int) -> int:
-        """The place in the list of the chunk that holds a byte of the stream."""
+        """Return the index of the chunk that contains a byte of the stream."""
         return bisect_right(self._ends, offset)
 
     def _begin(self, place: int) -> int:
@@ -193,9 +193,9 @@ class Tail:
 
 
 class Window:
-    """Passes on to a target what of the file's content lies between `begin` and `end`.
+    """Writes the part of the content between `begin` and `end` to a target.
 
-    `size` counts the bytes that were passed on.
+    `size` counts the written bytes.
     """
 
     def __init__(self, begin: int, end: int, target: Target) -> None:
@@ -208,22 +208,22 @@ class Window:
 
     @property
     def write_at(self) -> WriteAt | None:
-        """Take content at an offset of the file; None where the target cannot."""
+        """A function that writes content at an offset of the file; None if the target has none."""
         return None if self._target.write_at is None else self._write_at
 
     def start_at(self, offset: int) -> None:
-        """Say where in the file the content begins that is given to `write`."""
+        """Set the offset in the file of the content that `write` gets next."""
         self._position = offset
 
     def write(self, content: bytes) -> None:
-        """Take the content that follows."""
+        """Write the content that follows."""
         piece = self._cut(content, self._position)
         self._position += len(content)
         self._target.write(piece)
         self._count(piece)
 
     def _write_at(self, content: bytes, offset: int) -> None:
-        """Take content that lies at `offset` of the file."""
+        """Write content at `offset` of the file."""
         assert self._target.write_at is not None  # noqa: S101 - or this would not be called
         piece = self._cut(content, offset)
         self._target.write_at(piece, max(offset, self.begin) - self.begin)

@@ -1,4 +1,4 @@
-"""The download worker that goes on where an earlier run of the same list stopped."""
+"""The download worker that continues an interrupted run of the same list."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ if TYPE_CHECKING:
     from store_workers.workers.listing import Listing
 
 MOST_BEHIND = 4
-"""Frames' contents that wait to be taken into the file's digest."""
+"""Maximum number of frame contents that wait for the file's digest."""
 
 
 class ResumedDownload(Download):
-    """A download into a partial file, which outlives a run that fails.
+    """A download into a partial file, which is kept if the run fails.
 
-    Frames are written in order, so that what is there is the file's beginning. Memory: as of a
-    download, and 12 bytes for each frame.
+    Frames are written in order, so that the partial file is the beginning of the file. Memory: that
+    of a download, and 12 bytes per frame.
     """
 
     _partial: PartialFile
@@ -44,12 +44,12 @@ class ResumedDownload(Download):
         return partial
 
     def close(self) -> None:
-        """Let go of the target, and of what knows this download."""
+        """Close the target, and drop references to this download."""
         super().close()
         self._fetcher = self._output = None
 
     def _list_digest(self) -> bytes:
-        """What the list is known by: its manifest's hash, or the digest of its hashes."""
+        """Return the identity of the list: its manifest's hash, or the digest of its hashes."""
         message = self._message
         if message.manifest is not None:
             return bytes.fromhex(message.manifest)
@@ -81,7 +81,7 @@ class ResumedDownload(Download):
         return reader.doubt
 
     def _get(self, hash: str) -> bytes:
-        """A chunk: one that an earlier run has fetched, or the store's, which is kept then."""
+        """Return a chunk that an earlier run fetched, or fetch it from the store and keep it."""
         kept = self._partial.kept.get(hash)
         if kept is not None:
             return kept
@@ -90,7 +90,7 @@ class ResumedDownload(Download):
         return chunk
 
     def _look_at_what_is_there(self, output: Output) -> tuple[SeekTable, Piece | None]:
-        """Check what an earlier run wrote: its frames, and the last of them."""
+        """Check the frames that an earlier run wrote. Return them with the last one."""
         passed = SeekTable()
         last = None
         behind = _DigestBehind(self._digest, self._group) if self._digest is not None else None
@@ -109,7 +109,7 @@ class ResumedDownload(Download):
         return passed, last
 
     def _write_next(self, content: bytes) -> None:
-        """Write what comes next in the file; it is noted if it is all of a frame."""
+        """Write the next content of the file, and record it if it is a complete frame."""
         if self._digest is not None:
             self._digest.update(content)
         piece = self._noted[0] if self._noted else None
@@ -131,7 +131,7 @@ class ResumedDownload(Download):
 
 
 class _Counted:
-    """Chunks in order, and the number of the next one in its list."""
+    """Chunks in order, with the index of the next one."""
 
     def __init__(self, chunks: Iterable[bytes], first: int) -> None:
         self._chunks = iter(chunks)
@@ -147,9 +147,9 @@ class _Counted:
 
 
 class _Notes:
-    """Notes what the journal has to say of each frame, as long as a run can go on behind it.
+    """Collects the journal's data of each frame, as long as a run can continue after it.
 
-    That is: of frames that come whole, one right behind the other from the stream's beginning on.
+    These are complete frames, without gaps from the start of the stream.
     """
 
     def __init__(
@@ -166,7 +166,7 @@ class _Notes:
         self._ended = False
 
     def take(self, frame: Frame) -> None:
-        """Note a frame that has just been read from the stream."""
+        """Record a frame that was just read from the stream."""
         if self._ended:
             return
         piece = self._piece(frame)
@@ -193,17 +193,17 @@ class _Notes:
 
 
 class _DigestBehind:
-    """Takes content into a digest on another thread, where there is one to be had."""
+    """Updates a digest on another thread, if one is available."""
 
     def __init__(self, digest: Any, group: ThreadGroup) -> None:
         self._digest = digest
-        self._changed = group.condition()  # guards what follows
+        self._changed = group.condition()  # guards the attributes below
         self._waiting: deque[bytes] = deque()
         self._ended = False
         self._beside = group.start(self._work, "digest", spare=True)
 
     def update(self, content: bytes) -> None:
-        """Take the next content; waits while much is waiting."""
+        """Add the next content. Waits while the queue is full."""
         if not self._beside:
             self._digest.update(content)
             return
@@ -213,7 +213,7 @@ class _DigestBehind:
             self._changed.notify_all()
 
     def finish(self) -> None:
-        """Wait until all is taken."""
+        """Wait until the digest has everything."""
         with self._changed:
             self._ended = True
             self._changed.notify_all()
@@ -228,5 +228,5 @@ class _DigestBehind:
                 content = self._waiting[0]
             self._digest.update(content)
             with self._changed:
-                self._waiting.popleft()  # only now: who waits for the end waits for this
+                self._waiting.popleft()  # only now, since `finish` waits for this
                 self._changed.notify_all()

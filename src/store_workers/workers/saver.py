@@ -1,4 +1,4 @@
-"""Saves chunks in parallel, each distinct one once, and emits an event when it is in the store."""
+"""Saves chunks in parallel, each distinct one once, and emits an event for each stored chunk."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 
 class Saver:
-    """Takes chunks from the threads that made them; holds as many as may be in flight.
+    """Accepts chunks from the compressing threads; holds as many as may be in flight.
 
-    `chunks` lists those that were taken, by their place in the stream. With `overwrite` the store
-    is not asked, and each distinct chunk is sent.
+    `chunks` lists the accepted chunks by their index. With `overwrite`, presence is not checked,
+    and each distinct chunk is sent.
     """
 
     def __init__(
@@ -37,7 +37,7 @@ class Saver:
             by_content=by_content and not overwrite,
         )
         self._overwrite = overwrite
-        self._condition = context.group.condition()  # its lock guards all below
+        self._condition = context.group.condition()  # its lock guards the attributes below
         self._work_to_do = context.group.condition(self._condition.lock)
         self._waiting: list[tuple[int, Chunk]] = []
         self._idle = 0
@@ -46,19 +46,19 @@ class Saver:
         self._finishing = False
         self.chunks = ChunkList()
         self._stored = Found(self.chunks)
-        self._followers: dict[str, list[int]] = {}  # by the hash of a chunk that is being saved
+        self._followers: dict[str, list[int]] = {}  # by the hash of chunks being saved
         self.stored_bytes = 0
         self.stored_chunks = 0
         self.new_bytes = 0
         self.new_chunks = 0
 
     def save(self, index: int, chunk: Chunk, *, left: int | None = None) -> None:
-        """Take a chunk; waits while as many as may be are in flight.
+        """Accept a chunk. Waits while the maximum number is in flight.
 
-        Where requests are quicker than handing over to another thread (to a directory in memory,
-        or on a disk with a cache of its own), the chunk is saved here and now, while it is in this
-        core's cache. So are the few of a small file where the store is near: `left` is how many
-        chunks are left of the stream, if that is known.
+        If requests are faster than passing the chunk to another thread (to a directory in memory,
+        or on a disk with a cache), this thread saves the chunk, which is in its core's cache. It
+        also saves the few chunks of a small file if the store is near: `left` is the number of
+        chunks left in the stream, if known.
         """
         with self._condition.lock:
             self._condition.wait_while(
@@ -94,14 +94,14 @@ class Saver:
         return False
 
     def save_alone(self, index: int, chunk: Chunk) -> None:
-        """Save a chunk here and now that is none of the file's: it is neither listed nor reported.
+        """Save a chunk of a manifest on this thread: it is neither listed nor reported.
 
-        `index` goes on where the file's end, and stands in the event of a try that failed.
+        `index` continues after the file's chunks, for events of failed tries.
         """
         self._run(index, chunk)
 
     def _run(self, index: int, chunk: Chunk) -> tuple[bool, int]:
-        """Store a chunk: (is it new to the store, how many tries it took)."""
+        """Store a chunk. Return (whether it was new to the store, the number of tries)."""
         ask = not self._overwrite and self._probing.should_ask(index)
         tries = _Tries(self._store, partial(self._answered, index), chunk, ask, self._overwrite)
         size = chunk.size
@@ -122,19 +122,21 @@ class Saver:
             self._work_to_do.notify()
 
     def finish(self) -> None:
-        """Wait until every chunk is in the store; no more may come. Ends the saver's threads."""
+        """Wait until all chunks are in the store, and end the saver's threads."""
         with self._condition.lock:
             self._finishing = True
             self._work_to_do.notify_all()
             self._condition.wait_while(lambda: self._unfinished > 0)
-            self._stored = Found(self.chunks)  # of a long file megabytes, which nobody needs now
+            self._stored = Found(
+                self.chunks
+            )  # megabytes for a large file, which are no longer needed
 
     def _work(self) -> None:
         while (next_one := self._next()) is not None:
             self._save(*next_one)
 
     def _next(self) -> tuple[int, Chunk] | None:
-        """Wait for a chunk to be saved; None where no more will come."""
+        """Wait for a chunk to save. Return None at the end."""
         with self._work_to_do.lock:
             self._idle += 1
             self._work_to_do.wait_while(lambda: not (self._waiting or self._finishing))
@@ -176,7 +178,7 @@ class Saver:
 
 
 class _Tries:
-    """The tries of one chunk: asked for where that can pay, sent where it is not there."""
+    """The tries of one chunk: check its presence if that can pay, and send it if missing."""
 
     def __init__(
         self,
@@ -193,9 +195,9 @@ class _Tries:
         self._overwrite = overwrite
 
     def make(self) -> bool:
-        """One try; is the chunk new to the store?"""
+        """One try. Return whether the chunk was new to the store."""
         ask = self._ask
-        # A try that fails may have stored the chunk all the same: the next one asks first.
+        # A failed try can have stored the chunk, so the next one checks first.
         self._ask = not self._overwrite
         if ask:
             found = self._store.has(self._chunk.hash, self._chunk.size)

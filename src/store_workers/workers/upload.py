@@ -1,4 +1,4 @@
-"""The upload worker: a file is read as a stream, compressed, cut, and saved chunk by chunk."""
+"""The upload worker: reads a file as a stream, compresses and cuts it, and saves the chunks."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ if TYPE_CHECKING:
     from store_workers.workers.context import Context
 
 MOST_PIECES = 64
-"""Pieces of a chunk beyond which they are joined: over HTTP each is sent by a call of its own."""
+"""A chunk with more pieces is joined: over HTTP, each piece takes a call."""
 
 
 class Upload:
-    """One file on its way into a store.
+    """The upload of one file.
 
     Memory: `threads` spans and `2 * threads` frames in the compressor, and `concurrency` chunks
     in flight.
@@ -56,7 +56,7 @@ class Upload:
         self._started = time.monotonic()
 
     def run(self) -> FileUploaded:
-        """Upload the file; returns the terminal event, once every chunk is durable."""
+        """Upload the file. Return the terminal event when every chunk is durable."""
         find = self._boundary_finder()
         source = self._source = self._open()
         if not codec.is_expected():
@@ -84,16 +84,16 @@ class Upload:
 
     @property
     def spent(self) -> bool:
-        """Were bytes taken from what cannot be read again from its beginning?"""
+        """Return whether bytes were read from something that cannot be rewound."""
         return self._source is not None and self._source.spent
 
     def close(self) -> None:
-        """Let go of the source, once no thread of the group works any more."""
+        """Close the source, when no thread of the group works any more."""
         if self._source is not None:
             self._source.close()
 
     def progress(self) -> UploadProgress:
-        """How far the upload is."""
+        """Return the progress of the upload."""
         source, saver = self._source, self._saver
         return UploadProgress(
             concurrency=self._places.limit,
@@ -104,7 +104,7 @@ class Upload:
         )
 
     def _boundary_finder(self) -> Callable[[memoryview], int] | None:
-        """What marks off spans by their content; None for fixed ones. Raises `HOST_UNSUPPORTED`."""
+        """Return the function that finds boundaries, or None. Raises `HOST_UNSUPPORTED`."""
         if not self._by_content:
             return None
         from store_workers.stream.boundaries import boundary_finder
@@ -112,7 +112,7 @@ class Upload:
         return boundary_finder()
 
     def _store_frames(self, source: Source, spans: Spans) -> None:
-        """Compress and save the whole file, on this thread and on others if it is long."""
+        """Compress and save the whole file, on this thread and on others if it is large."""
         settings, most = self._message.settings, self._threads.most
         make = frame_maker(settings.compression_level, self._message.verify, self._threads)
         threads = min(most, spans_of(source.total) or most)
@@ -130,14 +130,14 @@ class Upload:
         compressor.finish()
 
     def _work(self, compressor: ParallelCompressor) -> None:
-        """What each thread does: compress the next span, and save the chunks that become whole."""
+        """The work of each thread: compress the next span, and save complete chunks."""
         for number, frame in compressor.frames():
             for cuts in self._assembler.add(number, frame):
                 self._save_cuts(cuts)
                 compressor.done()
 
     def _save_cuts(self, cuts: list[Cut]) -> None:
-        """Hash chunks, while their bytes are in this core's cache, and save them."""
+        """Hash chunks while they are in this core's cache, and save them."""
         for index, pieces in cuts:
             self._saver.save(index, _hashed(pieces))
 
@@ -147,7 +147,7 @@ class Upload:
             self._saver.save(index, _hashed(pieces), left=len(cuts) - place)
 
     def _save_manifest(self, size: int) -> str:
-        """Store the list of the file's chunks, all of which are durable by now: its hash."""
+        """Store the list of the file's chunks, which are all durable. Return its hash."""
         from store_workers.stream.manifest import VERSION, Header, Listed, write_manifest
 
         header = Header(
@@ -203,7 +203,7 @@ def _hashed(pieces: list[memoryview]) -> Chunk:
 
 
 def other_codec() -> Warning:
-    """The warning that the codec may make other chunks than other hosts do."""
+    """Return the warning that this codec may make different chunks than other hosts."""
     expected = ".".join(str(part) for part in codec.EXPECTED_LIBZSTD)
     return Warning(
         code=WarningCode.CODEC_DIFFERS,
@@ -213,7 +213,7 @@ def other_codec() -> Warning:
 
 
 def file_changed(path: str) -> Warning:
-    """The warning about a file that changed while it was read."""
+    """Return the warning about a file that changed while it was read."""
     return Warning(
         code=WarningCode.FILE_CHANGED,
         message=f"{shown(path)}: changed while it was read: what is stored may mix two states",

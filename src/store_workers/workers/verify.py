@@ -1,4 +1,4 @@
-"""The verify worker: everything is fetched, checked and decoded, and nothing written."""
+"""The verify worker: fetches, checks and decodes everything, and writes nothing."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ if TYPE_CHECKING:
 
 
 class Verify:
-    """One file that is looked at in a store. It goes on after a bad chunk.
+    """The verification of one file. It continues after a bad chunk.
 
     Memory: as of a download.
     """
 
     spent = False
-    """Nothing is used up: the same message can always be sent again."""
+    """Always false: the same message can be sent again."""
 
     def __init__(self, message: VerifyStart, context: Context) -> None:
         self._message = message
@@ -42,7 +42,7 @@ class Verify:
         self._started = time.monotonic()
 
     def run(self) -> FileVerified:
-        """Look at the whole file; returns the terminal event. Raises if a chunk is bad."""
+        """Check the whole file. Return the terminal event. Raises if a chunk is bad."""
         listing = self._listing = find_listing(self._message, self._context)
         size = self._decode(listing) if self._message.content else self._look(listing)
         if self._bad.first is not None:
@@ -56,10 +56,10 @@ class Verify:
         )
 
     def close(self) -> None:
-        """Nothing is held open."""
+        """Do nothing: nothing is open."""
 
     def progress(self) -> VerifyProgress:
-        """How far the verification is."""
+        """Return the progress of the verification."""
         work, listing = self._work, self._listing
         return VerifyProgress(
             concurrency=self._context.places.limit,
@@ -70,7 +70,7 @@ class Verify:
         )
 
     def _decode(self, listing: Listing) -> int:
-        """Fetch and decode the file; its size. Behind a bad chunk chunks are only checked."""
+        """Fetch and decode the file. Return its size. After a bad chunk, only check the rest."""
         digest = sha256() if listing.sha256 else None
         if digest is None:
             output = Output(_drop, listing.size, _drop)
@@ -82,7 +82,7 @@ class Verify:
         try:
             doubt = decompress_stream(stream, output, self._context.threads, self._context.group)
         except Hole:
-            for _ in fetched:  # each was checked before it came here
+            for _ in fetched:  # each was already checked
                 pass
             return 0
         if doubt is not None and listing.size is None:
@@ -96,7 +96,7 @@ class Verify:
         return output.size
 
     def _look(self, listing: Listing) -> int | None:
-        """Ask for every chunk's presence and length; the file's size where that is known."""
+        """Check presence and length of every chunk. Return the file's size, if known."""
         lookup = self._work = Lookup(listing.hashes, listing.chunks, self._context, self._bad.note)
         lookup.run()
         return listing.size
@@ -116,14 +116,14 @@ class Verify:
 
 
 class BadChunks:
-    """The bad chunks of a file: reports each, and keeps their number and the first of the list.
+    """The bad chunks of a file: reports each, and keeps their number and the lowest index.
 
     Safe from many threads.
     """
 
     def __init__(self, emit: Callable[[Event], None]) -> None:
         self._emit = emit
-        self._lock = threading.Lock()  # for both below
+        self._lock = threading.Lock()  # guards the attributes below
         self.count = 0
         self.first: ChunkFailure | None = None
 
@@ -148,7 +148,7 @@ class Hole(Exception):
 
 
 def up_to_a_hole(fetched: Iterable[bytes]) -> Iterator[bytes]:
-    """Pass on chunks up to the first that is empty: a bad one."""
+    """Yield chunks up to the first bad one, which is empty."""
     for chunk in fetched:
         if not chunk:
             raise Hole
@@ -156,9 +156,9 @@ def up_to_a_hole(fetched: Iterable[bytes]) -> Iterator[bytes]:
 
 
 def mismatch(problem: str) -> WorkerError:
-    """The failure of a file that is not what its manifest says."""
+    """Return the failure of a file that does not match its manifest."""
     return WorkerError(ErrorCode.FILE_MISMATCH, f"the decoded file: {problem}")
 
 
 def _drop(_content: bytes, _offset: int = 0) -> None:
-    """Nothing is written."""
+    """Do nothing: nothing is written."""

@@ -1,4 +1,4 @@
-"""Paths and `file:` URLs: the directory that they mean."""
+"""Parses paths and `file:` URLs of directory stores."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ class DirectoryLocation:
 
 
 def read_path(path: str, field: str) -> DirectoryLocation:
-    """The directory of a plain path."""
+    """Return the location of a plain path."""
     if "\0" in path:
         raise BadMessage(field, "must not contain a NUL character")
     return DirectoryLocation(path)
 
 
 def read_file_url(url: str, field: str) -> DirectoryLocation:
-    """The directory of a `file:` URL (RFC 8089), percent-encoded bytes decoded."""
+    """Return the location of a `file:` URL (RFC 8089), with percent-encoded bytes decoded."""
     from urllib.parse import unquote_to_bytes
 
     host, slash, rest = url[len("file://") :].partition("/")
@@ -58,7 +58,7 @@ def read_file_url(url: str, field: str) -> DirectoryLocation:
 
 
 def default_directory(environment: Mapping[str, str]) -> str | None:
-    """Where chunks live with nothing configured: below the user's data directory, if there is one.
+    """Return the default store: in the user's data directory, if there is one.
 
     On Linux that is by the XDG base directory specification.
     """
@@ -67,7 +67,7 @@ def default_directory(environment: Mapping[str, str]) -> str | None:
     elif sys.platform == "darwin":
         base = os.path.expanduser("~/Library/Application Support")
     else:
-        # A relative path there is to be ignored.
+        # A relative path must be ignored.
         base = environment.get("XDG_DATA_HOME", "")
         if not base.startswith("/"):
             base = os.path.expanduser("~/.local/share")

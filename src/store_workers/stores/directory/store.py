@@ -1,7 +1,7 @@
 """Chunks as files: `<root>/<first two digits>/<hash>`.
 
-A chunk is written aside in the root, synced, renamed, and its directory synced: a partial chunk
-never shows under a hash, and what was reported survives a loss of power.
+A chunk is written to a temporary file in the root, synced and renamed, and its directory is synced.
+So a partial chunk never appears under a hash, and a reported chunk survives a loss of power.
 """
 
 from __future__ import annotations
@@ -58,12 +58,12 @@ class DirectoryStore:
         self._rate_limit = rate_limit
         self._files = TemporaryFiles()
         self._syncing = GroupSync()
-        self._lock = threading.Lock()  # guards what follows
-        self._identity: tuple[int, int] | None = None  # of the root, once it was used
-        self._told: str | None = None  # a chunk that is durable in the root, as others know
+        self._lock = threading.Lock()  # guards the attributes below
+        self._identity: tuple[int, int] | None = None  # of the root, after its first use
+        self._told: str | None = None  # a reported chunk, which is durable in the root
         self._known: set[str] = set()  # directories that are durable in the root
-        self._synced: set[str] = set()  # directories whose names of earlier runs are durable
-        self._doubtful: set[str] = set()  # chunks whose name could not be made durable
+        self._synced: set[str] = set()  # directories whose entries of earlier runs are durable
+        self._doubtful: set[str] = set()  # chunks whose name is possibly not durable
 
     def has(self, hash: str, size: int) -> bool:
         try:
@@ -101,7 +101,7 @@ class DirectoryStore:
             return self._read(descriptor, size)
 
     def close(self) -> None:
-        """Remove what was written and has not got its name; nothing gets one any more."""
+        """Remove temporary files, and prevent further renames."""
         self._files.close()
 
     def remove_stale_files(self) -> int:
@@ -114,7 +114,7 @@ class DirectoryStore:
     def _reading(self, hash: str) -> Iterator[tuple[int, int]]:
         """A chunk's file, opened: (its descriptor, its size)."""
         try:
-            # A FIFO planted under a hash must not hold the worker up.
+            # A FIFO under the name of a chunk must not block the worker.
             flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
             descriptor = os.open(self._path(hash), flags)
         except OSError as error:
@@ -127,7 +127,7 @@ class DirectoryStore:
         except OSError as error:
             raise self._failure(error) from None
         finally:
-            with suppress(OSError):  # nothing was written that it could lose
+            with suppress(OSError):  # nothing was written that could be lost
                 os.close(descriptor)
 
     def _write(self, chunk: Chunk) -> None:
@@ -145,7 +145,7 @@ class DirectoryStore:
             self._files.discard(aside)
             self._known.discard(prefix)
             raise
-        # A sync that failed may succeed the second time without having written anything: then
+        # A sync that failed can succeed the second time without having written anything. Then
         # only another rename makes the directory's names worth another sync.
         self._doubtful.add(chunk.hash)
         self._syncing.sync(os.path.join(self._root, prefix))
@@ -159,7 +159,7 @@ class DirectoryStore:
             write_all(descriptor, [piece])
 
     def _read(self, descriptor: int, size: int) -> bytes:
-        """The file's bytes, up to the longest answer; the usual chunk takes two calls, no copy.
+        """Return the file's bytes, up to the longest answer, with two calls for most chunks.
 
         `size` is how many it is said to have.
         """
@@ -187,7 +187,7 @@ class DirectoryStore:
         return self._files.create(self._root)
 
     def _rename(self, aside: str, path: str) -> None:
-        """Give a chunk its name, also on file systems where a rename replaces nothing."""
+        """Give a chunk its name, also on file systems where a rename does not replace files."""
         try:
             self._files.rename(aside, path)
         except FileExistsError:
@@ -197,8 +197,8 @@ class DirectoryStore:
     def _look_at_root(self) -> None:
         """Fail if the root was replaced: the chunks that were reported would not be in it.
 
-        Some file systems give another inode number at each look. So the last reported chunk
-        decides. Before the first one, any directory is accepted.
+        On some file systems inode numbers change, so the last reported chunk decides. Before the
+        first one, any directory is accepted.
         """
         found = os.stat(self._root)
         identity = (found.st_dev, found.st_ino)
@@ -220,7 +220,9 @@ class DirectoryStore:
     def _look_at_first(self) -> None:
         """Make durable what other runs made in the root, and the root itself."""
         names: list[str] = []
-        with suppress(PermissionError):  # who may only write makes each directory anew
+        with suppress(
+            PermissionError
+        ):  # with write permission only, each directory is created again
             names = os.listdir(self._root)
         sync_names(self._root)
         with suppress(PermissionError):
@@ -234,7 +236,7 @@ class DirectoryStore:
             return
         with suppress(FileExistsError):
             os.mkdir(os.path.join(self._root, prefix))
-        # Also where another worker made it: that one may be killed before it comes to this.
+        # Also if another worker created it, which may have been killed before it synced.
         self._syncing.sync(self._root)
         self._known.add(prefix)
 
@@ -263,7 +265,7 @@ class DirectoryStore:
             return StoreFailure(ErrorCode.STORE_UNAVAILABLE, message, transient=True)
         if error.errno not in MISSING:
             return StoreFailure(ErrorCode.STORE_REJECTED, message)
-        # It was there a moment ago: a mount that went away, and may come back.
+        # It existed a moment ago: a mount that disappeared can return.
         return StoreFailure(ErrorCode.STORE_UNAVAILABLE, message, transient=True)
 
 

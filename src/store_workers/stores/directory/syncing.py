@@ -1,4 +1,4 @@
-"""Making chunks and their names durable, in few calls, and where some calls are refused."""
+"""Makes chunks and their names durable with few calls, also if some calls are refused."""
 
 from __future__ import annotations
 
@@ -12,8 +12,7 @@ from store_workers.files.syncing import REFUSED, sync_directory
 def sync_names(directory: str) -> None:
     """Make the names in a directory durable, as far as the file system can. Raises `OSError`.
 
-    Where the directory may not be read (mode 0300), or its sync is denied, all that the system
-    holds is synced.
+    If the directory may not be read (mode 0300), or its sync is denied, the whole system is synced.
     """
     try:
         sync_directory(directory)
@@ -25,19 +24,19 @@ def sync_names(directory: str) -> None:
 
 
 class GroupSync:
-    """Group commit: one sync of a directory serves every name made in it before it began.
+    """Group commit: one sync of a directory covers all names that were made before it began.
 
-    At most one sync of a directory is under way. Those who come meanwhile share the next one,
-    since the one that has begun may not cover their names.
+    At most one sync of a directory runs. Threads that arrive meanwhile share the next one, since
+    the running one may not cover their names.
     """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()  # guards what follows, never held across I/O
+        self._lock = threading.Lock()  # guards the attributes below, never held during I/O
         self._next: dict[str, _Round] = {}
         self._running: dict[str, _Round] = {}
 
     def sync(self, directory: str) -> None:
-        """Make every name durable that is in the directory now. Raises `OSError`."""
+        """Make all current names of the directory durable. Raises `OSError`."""
         with self._lock:
             shared = self._next.get(directory)
             if shared is None:
@@ -70,7 +69,7 @@ class GroupSync:
 
 
 class _Round:
-    """One sync, which one thread does and others may wait for."""
+    """One sync, which one thread does and others can wait for."""
 
     __slots__ = ("_latch", "failure")
 
