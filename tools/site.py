@@ -30,16 +30,27 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--serve", action="store_true", help="serve the site on loopback")
     options = parser.parse_args(arguments)
-    tools: dict[str, Any] = runpy.run_path(str(ROOT / "tools" / "test.py"))
-    python = tools["environment"]("site", [PINS])
     copy_pages()
     if options.serve:
-        command = ["serve", "--quiet", *watched()]
-    else:
-        command = ["build", "--quiet", "--strict"]
+        return generate("serve", "--quiet", *watched()).returncode
+    done = build()
+    if done.returncode != 0:
+        print(done.stdout, file=sys.stderr)
+    return done.returncode
+
+
+def build(*options: str) -> subprocess.CompletedProcess[str]:
+    """Build the site; a warning fails. With ``--quiet``, the generator would not count warnings."""
+    return generate("build", "--strict", *options, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+
+
+def generate(*arguments: str, **streams: Any) -> subprocess.CompletedProcess[str]:
+    """Run the generator in its environment."""
+    tools: dict[str, Any] = runpy.run_path(str(ROOT / "tools" / "test.py"))
+    command = [tools["environment"]("site", [PINS]), "-m", "mkdocs", *arguments]
     # The generator advertises its successor at every start.
     environ = {**tools["clean_environ"](), "NO_MKDOCS_2_WARNING": "1"}
-    return subprocess.call([python, "-m", "mkdocs", *command], cwd=ROOT, env=environ)
+    return subprocess.run(command, cwd=ROOT, env=environ, text=True, check=False, **streams)
 
 
 def copy_pages() -> None:
