@@ -45,7 +45,7 @@ SETTING: dict[str, Any] = {
 }
 OURS = "store-workers to a directory"
 
-# A machine that is busy with other things is no fault of the code.
+# A busy machine is not a fault of the code.
 PATIENTLY = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 ratios = st.floats(0.01, 1000)

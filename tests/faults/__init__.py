@@ -1,1 +1,1 @@
-"""What must hold whatever breaks: the store, the network, the disk, the owner, the worker."""
+"""Faults of the store, the network, the disk, the owner and the worker."""

@@ -1,4 +1,4 @@
-"""What the fault tests share: one file, its stored form, and a folder where nothing may be left."""
+"""Shared by the fault tests: a file, its stored form, and a directory where nothing may be left."""
 
 from __future__ import annotations
 

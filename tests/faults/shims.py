@@ -1,4 +1,4 @@
-"""Changes to the ground that a worker stands on: a slow disk, a clock that jumps.
+"""Changes of a worker's environment: a slow disk, a clock that jumps.
 
 A `sitecustomize` module is run by the interpreter before the artifact, and replaces functions of
 the standard library: what they stand for cannot be had otherwise without a machine of one's own.

@@ -1,6 +1,6 @@
-"""The states that a worker can be waiting in, each as a context in which one runs.
+"""The states in which a worker can wait, each as a context.
 
-Signals and owners that go away have to end every one of them.
+Signals, and owners that exit, must end each of them.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Waiting:
     folders: list[Path]
 
     def left_over(self) -> list[str]:
-        """Return the temporary files that lie about."""
+        """Return the remaining temporary files."""
         return [
             name
             for folder in self.folders
@@ -57,7 +57,7 @@ class Waiting:
 
 
 def wait_until_listening(pid: int, timeout: float = 60) -> None:
-    """Wait until a process catches SIGTERM: before that no code of ours runs."""
+    """Wait until a process catches SIGTERM: before that, the worker's code does not run."""
     wait_until(lambda: bool(caught_signals(pid) & SIGTERM_BIT), timeout)
 
 
@@ -201,7 +201,7 @@ def connecting(folder: Path, stored: Stored, **how: Any) -> Iterator[Waiting]:
 
 @contextlib.contextmanager
 def decoding(folder: Path, stored: Stored, **how: Any) -> Iterator[Waiting]:
-    """A bomb of terabytes on its way to nowhere: one chunk, named ten thousand times."""
+    """A decompression bomb of terabytes: one chunk, listed ten thousand times."""
     chunk = bomb_chunk()
     name = digest(chunk)
     with FaultyServer() as server:

@@ -1,4 +1,4 @@
-"""Chunks that are genuine by their hash, and yet no stream that a worker made."""
+"""Chunks with genuine hashes that are not a stream of a worker."""
 
 from __future__ import annotations
 
@@ -137,7 +137,7 @@ NO_STREAMS = {
 
 @pytest.mark.parametrize("name", list(NO_STREAMS))
 def test_what_is_no_stream(name: str, target: Path, tmp_path: Path) -> None:
-    """Also with size and digest given: bytes that are no stream have no content."""
+    """Also with size and digest given."""
     hashes = put(tmp_path / "store", NO_STREAMS[name])
     for more in ({}, {"size": 128 * KIB}, {"sha256": digest(bytes(128 * KIB))}):
         message = download(target, tmp_path / "store", hashes, **more)
@@ -162,7 +162,7 @@ def test_what_follows_the_end_of_a_stream(
 
 
 def test_streams_behind_each_other(small: Stored, target: Path, tmp_path: Path) -> None:
-    """What `cat a.zst b.zst` makes: vouched for where each stream has its own table."""
+    """The output of `cat a.zst b.zst`: confirmed if each stream has its own table."""
     store = tmp_path / "store"
     stream = b"".join(small.chunks[name] for name in small.hashes)
     (tmp_path / "second").mkdir()
@@ -202,7 +202,7 @@ def foreign(request: pytest.FixtureRequest) -> bytes:
 
 
 def test_another_tools_stream(foreign: bytes, target: Path, tmp_path: Path) -> None:
-    """It is taken where the message says what the file must be, and not on its own word."""
+    """It is accepted only if the message gives size or digest."""
     store = tmp_path / "store"
     hashes = put(store, foreign)
     run = run_worker(download(target, store, hashes))
@@ -314,7 +314,7 @@ def test_a_file_that_does_not_change(small: Stored, tmp_path: Path) -> None:
 @pytest.mark.parametrize("expected", [True, False], ids=["size given", "size unknown"])
 @pytest.mark.parametrize("dies", [True, False], ids=["dies", "ends"])
 def test_a_writer_that_dies(expected: bool, dies: bool, small: Stored, tmp_path: Path) -> None:
-    """What dies in the middle of its output looks like an end: only `size` tells it apart."""
+    """A writer that dies looks like the end of the stream: only `size` distinguishes this."""
     reading, writing = os.pipe()
     script = "cat {}; kill -9 $$" if dies else "cat {}; cat {}"
     half = tmp_path / "half"

@@ -1,4 +1,4 @@
-"""SIGTERM and SIGINT end every state within two seconds; more signals are the same wish."""
+"""SIGTERM and SIGINT end every state within two seconds; further early signals have no effect."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_a_signal_at_any_moment_of_the_start(
 
 
 def test_a_signal_while_nobody_reads_the_events(tmp_path: Path) -> None:
-    """The last line has no room, and its time is limited: the status tells it all the same."""
+    """The pipe has no room for the last line: the exit status reports it."""
     path = tmp_path / "file"
     path.write_bytes(noise(20 * MIB))
     with Worker(upload(path, tmp_path / "store"), read=False) as worker:
@@ -76,7 +76,7 @@ def test_a_signal_while_nobody_reads_the_events(tmp_path: Path) -> None:
 
 
 def test_a_signal_in_the_middle_of_a_line_that_nobody_reads(tmp_path: Path) -> None:
-    """A line that is longer than the pipe must not hold up the one who listens to signals."""
+    """A line that is longer than the pipe must not block the handling of signals."""
     message = {"id": "x" * 300_000, "settings": {"progress_interval_ms": 20}}
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)

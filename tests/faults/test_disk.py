@@ -1,4 +1,4 @@
-"""Disks that are full, read-only, broken or gone; files and descriptors that may not be had.
+"""Disks that are full, read-only, broken or removed; limits of files and descriptors.
 
 Needs root, for small file systems of its own and for users who may do less.
 """
@@ -53,7 +53,7 @@ def small_disk(folder: Path, options: str = "size=256k") -> Iterator[Path]:
 
 
 def run_as(prefix: list[str], message: Message, **how: Any) -> Run:
-    """Run a worker by way of another program that changes what it may do."""
+    """Run a worker through another program that changes its permissions."""
     program = shutil.which(prefix[0])
     assert program, f"{prefix[0]} is not installed"
     rest = [*prefix[1:], bare_python(), str(ARTIFACT)]
@@ -105,7 +105,7 @@ def test_a_full_disk_under_the_store_is_no_matter_of_trying_again(
 
 
 def test_a_full_disk_fails_only_the_files_that_go_to_it(small: Stored, tmp_path: Path) -> None:
-    """Of four files that are worked at together."""
+    """One of four files in progress at the same time."""
     (tmp_path / "other").write_bytes(noise(560 * KIB, seed=5))
     stored = small.path.parent / "store"
     with small_disk(tmp_path) as disk:
@@ -214,7 +214,7 @@ def test_a_store_that_is_a_file(small: Stored, target: Path, tmp_path: Path) -> 
 
 @pytest.mark.parametrize("comes_back", [True, False], ids=["for a while", "for good"])
 def test_a_store_that_vanishes(comes_back: bool, medium: Stored, tmp_path: Path) -> None:
-    """It is not made anew: what was told to be in it would not be there."""
+    """It is not created again, since reported chunks would be missing in it."""
     store, away = tmp_path / "store", tmp_path / "away"
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)
@@ -246,7 +246,7 @@ def test_a_store_that_vanishes(comes_back: bool, medium: Stored, tmp_path: Path)
 
 
 def test_another_directory_in_the_stores_place(medium: Stored, tmp_path: Path) -> None:
-    """As when the disk is unmounted from under it, and the bare directory shows."""
+    """As if the disk is unmounted, and the directory below it appears."""
     store = tmp_path / "store"
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)
@@ -281,7 +281,7 @@ def test_a_full_disk_under_the_file(small: Stored, tmp_path: Path) -> None:
 
 
 def test_a_resumed_download_over_a_full_disk(medium: Stored, tmp_path: Path) -> None:
-    """What was written waits until there is room."""
+    """What was written is kept until there is space."""
     with small_disk(tmp_path, "size=30m") as disk:
         message = download(disk / "file", medium.path.parent / "store", medium.hashes, resume=True)
         (disk / "ballast").write_bytes(bytes(20 * MIB))
@@ -324,7 +324,7 @@ def test_a_call_that_a_file_system_has_not_is_done_without(
 
 @pytest.mark.parametrize("when", ["1", "2+"], ids=["before the rename", "after the rename"])
 def test_a_directory_that_cannot_be_synced(when: str, small: Stored, target: Path) -> None:
-    """An error only as long as the old file is there."""
+    """An error only while the old file exists."""
     target.write_bytes(b"the old one")
     message = download(target, small.path.parent / "store", small.hashes)
     run = injected(f"fsync:error=EIO:when={when}", message, "-P", str(target.parent))
@@ -352,7 +352,7 @@ def test_a_directory_that_may_not_be_read(
 
 
 def test_a_file_that_is_mounted_by_itself(small: Stored, target: Path, tmp_path: Path) -> None:
-    """As containers have them: told before a byte is fetched."""
+    """As in containers: reported before a byte is fetched."""
     target.write_bytes(b"the old one")
     (tmp_path / "mounted").write_bytes(b"the mounted one")
     subprocess.run(["mount", "--bind", str(tmp_path / "mounted"), str(target)], check=True)
@@ -366,7 +366,7 @@ def test_a_file_that_is_mounted_by_itself(small: Stored, target: Path, tmp_path:
 
 @pytest.mark.parametrize("length", [4095, 4060])
 def test_a_path_near_the_limit(length: int, small: Stored, target: Path) -> None:
-    """What is written aside has a longer name than the file."""
+    """The temporary file has a longer name than the file."""
     folder = str(target.parent)
     while len(folder) < length - 300:
         folder = f"{folder}/{'d' * 200}"
@@ -404,7 +404,7 @@ def test_a_block_device(medium: Stored, tmp_path: Path) -> None:
 
 
 def test_a_block_device_that_takes_less_than_it_says(medium: Stored, tmp_path: Path) -> None:
-    """It has room for 8 of its 32 MiB, and says so when it is synced."""
+    """It has space for 8 of its 32 MiB, and reports this on sync."""
     with small_disk(tmp_path, "size=8m") as disk:
         with (disk / "backing").open("wb") as file:
             file.truncate(32 * MIB)
@@ -487,7 +487,7 @@ def test_reading_fails(when: int, small: Stored, tmp_path: Path) -> None:
 def test_few_descriptors(
     kind: str, limit: int, concurrency: int, medium: Stored, target: Path, tmp_path: Path
 ) -> None:
-    """A limit that the host sets makes a run slower, and does not make it fail."""
+    """A limit of the host makes a run slower, and does not make it fail."""
     settings = {"concurrency": concurrency, "retry_delay_ms": 20}
     with FaultyServer() as server:
         store = str(tmp_path / "store") if kind == "directory" else server.url
@@ -503,7 +503,7 @@ def test_few_descriptors(
 
 @pytest.mark.parametrize("megabytes", [2000, 1000, 500])
 def test_little_memory(megabytes: int, medium: Stored, target: Path, tmp_path: Path) -> None:
-    """Threads that cannot be had are done without, down to where nothing works at all."""
+    """Threads that cannot be started are not used, down to the minimum."""
     settings = {"concurrency": 64}
     little = ["prlimit", f"--as={megabytes * MIB}"]
     run = run_as(little, upload(medium.path, tmp_path / "store", settings=settings))

@@ -1,4 +1,4 @@
-"""Surroundings that are not as they should be: planted links, no home, a clock that jumps."""
+"""Hostile environments: links of others, no home directory, a clock that jumps."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def open_folder() -> Iterator[Path]:
 def test_what_is_planted_at_a_temporary_name(
     planted: str, direction: str, small: Stored, target: Path, tmp_path: Path
 ) -> None:
-    """Even somebody who knows the names beforehand gains nothing: links are not followed."""
+    """Even known names cannot be misused: links are not followed."""
     victim = tmp_path / "victim"
     store = tmp_path / "store"
     store.mkdir()
@@ -74,7 +74,7 @@ def test_what_is_planted_at_a_temporary_name(
 def test_what_is_planted_under_a_hash(
     planted: str, small: Stored, target: Path, tmp_path: Path
 ) -> None:
-    """A download never believes it, and never hangs on it; an upload replaces it if it can."""
+    """A download refuses it and does not hang; an upload replaces it if possible."""
     store = tmp_path / "store"
     name = small.hashes[0]
     place = store / name[:2] / name
@@ -131,7 +131,7 @@ def test_no_home(home: str | None, small: Stored, open_folder: Path) -> None:
 
 
 def test_a_store_on_a_mount_that_refuses_much(small: Stored, tmp_path: Path) -> None:
-    """No sync, no rename over what is there, another inode number at each look."""
+    """No sync, no rename over existing files, changing inode numbers."""
     environ, store = shim(tmp_path, BUCKET_MOUNT), tmp_path / "store"
     damaged = store / small.hashes[0][:2] / small.hashes[0]
     damaged.parent.mkdir(parents=True)
@@ -145,7 +145,7 @@ def test_a_store_on_a_mount_that_refuses_much(small: Stored, tmp_path: Path) -> 
 def test_a_clock_that_jumps_ten_years_to_and_fro(
     small: Stored, target: Path, tmp_path: Path
 ) -> None:
-    """Pauses, timeouts and the heartbeat go by another clock, which cannot be set."""
+    """Pauses, timeouts and the heartbeat use a monotonic clock."""
     environ = shim(tmp_path, JUMPING_CLOCK)
     settings = {"timeout_ms": 2000, "retry_delay_ms": 50, "progress_interval_ms": 100}
     rules = [

@@ -1,4 +1,4 @@
-"""Hosts and owners that give the worker less than usual: one event says so, or it does without."""
+"""Limited hosts and unusual owners: one event reports it, or the worker manages."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def run(
     stderr: int = subprocess.PIPE,
     shell: str = "",
 ) -> tuple[int, list[dict[str, Any]], bytes]:
-    """Run the artifact as an odd owner does: (exit status, events, what stderr got)."""
+    """Run the artifact as an unusual owner does. Return (exit status, events, stderr)."""
     command = [bare_python(), str(ARTIFACT)]
     if shell:
         command = ["sh", "-c", f'exec "$@" {shell}', "sh", *command]
@@ -217,7 +217,7 @@ def test_a_host_that_gives_no_more_threads(threads: int, file: Path, tmp_path: P
 def test_a_host_that_gives_too_little_room(
     limit: int, value: int, file: Path, tmp_path: Path
 ) -> None:
-    """No room for the library, or for the work: one event that says what the host lacks."""
+    """Not enough memory for the library or the work: one event names what is missing."""
     status, events, _ = run(
         message=upload(file, tmp_path / "store"),
         before=lambda: resource.setrlimit(limit, (value, value)),

@@ -1,4 +1,4 @@
-"""SIGKILL at random moments: nothing torn, nothing half, and the next run sends what is missing.
+"""SIGKILL at random moments: nothing is partial, and the next run sends what is missing.
 
 A few dozen kills are part of every run of the tests; hundreds by command: ``--suite kills``.
 """
@@ -145,7 +145,7 @@ def test_killed_downloads(
 
 
 def damage(folder: Path, chance: random.Random) -> None:
-    """Do to the files of a download that was killed what no disk should."""
+    """Damage the files of a killed download."""
     for path in folder.glob(".file.*"):
         size = path.stat().st_size
         if not size or chance.random() < 0.5:
@@ -168,7 +168,7 @@ def damage(folder: Path, chance: random.Random) -> None:
 def test_killed_downloads_that_are_resumed(
     count: int, store: str, medium: Stored, target: Path, tmp_path: Path
 ) -> None:
-    """Whatever lies in the partial file: never a wrong byte, and nothing left at the end."""
+    """Whatever the partial file contains: never a wrong byte, and nothing is left at the end."""
     chance = random.Random(7)
     with FaultyServer() as server:
         server.chunks.update(medium.chunks)
@@ -219,7 +219,7 @@ def test_a_killed_download_fetches_nothing_twice_but_what_was_in_flight(
 
 @pytest.mark.parametrize("seen", range(0, 12, 2))
 def test_a_kill_right_behind_a_chunks_line(seen: int, medium: Stored, tmp_path: Path) -> None:
-    """What was told is there, and the next run sends nothing of it."""
+    """Reported chunks are present, and the next run does not send them."""
     with FaultyServer() as server:
         message = upload(medium.path, server.url, settings=SETTINGS)
         with Worker(message) as worker:
@@ -256,7 +256,7 @@ def test_a_kill_while_the_first_chunk_is_on_its_way(medium: Stored) -> None:
 
 
 def test_chunks_that_are_stuck_do_not_make_the_others_go_twice(medium: Stored) -> None:
-    """A chunk that fails again and again falls far behind those that went past it."""
+    """A chunk that fails repeatedly falls far behind others."""
     stuck = {medium.hashes[3], medium.hashes[7], medium.hashes[20]}
     rules = [Rule(faults.status(500), "PUT", key=name) for name in stuck]
     settings = {**SETTINGS, "retry_delay_ms": 10_000, "retry_max_delay_ms": 10_000}
@@ -309,7 +309,7 @@ def test_what_kills_left_behind_goes_after_a_day(
 def test_a_temporary_file_that_another_run_removed_is_written_again(
     medium: Stored, tmp_path: Path
 ) -> None:
-    """A clock that jumps a day ahead lets another worker take ours for stale ones."""
+    """A clock that jumps a day ahead lets another worker remove temporary files in use."""
     store = tmp_path / "store"
     path = tmp_path / "file"
     content = noise(12 * MIB)

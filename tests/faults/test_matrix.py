@@ -1,4 +1,4 @@
-"""Every way an HTTP store can fail, on upload and on download, once and every time.
+"""Faults of an HTTP store, on upload and download, once and in every try.
 
 One row is one fault; its four cells say how a run ends: the code (None for success), how often the
 chunk that decides was tried, and whether tries cost a timeout each. All rows run against the built
@@ -80,7 +80,7 @@ Ends = tuple[End, End]
 
 @dataclass(frozen=True)
 class Row:
-    """A fault, and how the runs end that meet it on the first try of a chunk, and on every try.
+    """A fault, and the results of runs with it on the first try of a chunk, and on every try.
 
     Args:
         name: of the test.
@@ -274,7 +274,7 @@ def check_end(
 def check_outcome(
     run: Run, server: FaultyServer, method: str, stored: Stored, target: Path
 ) -> None:
-    """A success is one in fact; a failure leaves what was there, and nothing beside it."""
+    """Check that a success is real, and that a failure changes nothing and leaves nothing."""
     if method == "GET":
         wanted = stored.content if run.status == 0 else b"the old one"
         assert target.read_bytes() == wanted
@@ -296,7 +296,7 @@ def telling(method: str, *names: str) -> list[Any]:
 def test_a_command_over_a_store_that_fails(
     row: Row, method: str, place: int, small: Stored, target: Path
 ) -> None:
-    """What a chunk needs for another try is kept: the command's output comes only once."""
+    """The bytes of a chunk are kept for another try, since a command's output comes only once."""
     assert row.put is not None
     command = ["cat", str(small.path)]
     with faulty(row, method, every=bool(place)) as server:
@@ -330,7 +330,7 @@ def half_done(medium: Stored, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_resumed_download_over_a_store_that_fails(
     row: Row, method: str, place: int, medium: Stored, half_done: Path, target: Path
 ) -> None:
-    """It keeps what it has, whatever comes, and fetches none of that again."""
+    """It keeps what it has, and does not fetch it again."""
     assert row.get is not None
     shutil.copytree(half_done, target.parent, dirs_exist_ok=True)
     target.write_bytes(b"the old one")
@@ -537,7 +537,7 @@ def test_asking_fails(
 def test_a_store_that_lies_about_what_it_keeps_is_found_out_on_the_way_back(
     small: Stored, target: Path
 ) -> None:
-    """A server that stores other bytes and says 201 cannot be seen through while uploading."""
+    """A server that stores other bytes and answers 201 cannot be detected during an upload."""
     with FaultyServer(Rule(faults.other_body(faults.flipped), "PUT")) as server:
         assert run_worker(upload(small.path, server.url, settings=SETTINGS)).status == 0
         run = run_worker(download(target, server.url, small.hashes, settings=SETTINGS))
@@ -559,7 +559,7 @@ def test_a_slow_store_that_makes_headway_is_not_given_up(small: Stored) -> None:
 def test_a_server_that_serves_fewer_connections_than_asked_for(
     method: str, medium: Stored, target: Path
 ) -> None:
-    """What is above two connections is reset: fewer at once is the answer, not giving up."""
+    """More than two connections are reset: the worker uses fewer and does not fail."""
     settings = {**SETTINGS, "concurrency": 16, "timeout_ms": 5000}
     with FaultyServer(most=2) as server:
         server.chunks.update(medium.chunks if method == "GET" else {})

@@ -1,4 +1,4 @@
-"""The most telling faults of the matrix while several files are under way in one session.
+"""Selected faults of the matrix, with several files in progress in one session.
 
 Of six files that are worked at together, one meets the fault once, one meets it every time, and the
 others do not: theirs must be the right end, without one try that failed.
@@ -147,7 +147,7 @@ def message(name: str, file: File, folder: Path) -> Message:
 
 
 def check_ends(run: Run, expected: dict[str, str]) -> None:
-    """Those fail that are to, after all their tries; nobody else has a try that failed."""
+    """Only the selected files fail, after all their tries; the others have no failed try."""
     assert {event["id"]: event["code"] for event in run.of("ERROR")} == expected, run
     assert (run.terminal["files"], run.terminal["failed"]) == (len(NAMES), len(expected))
     for event in run.of("CHUNK_RETRY"):

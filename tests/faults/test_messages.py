@@ -1,4 +1,4 @@
-"""Messages that nobody should send: answered within bounds, by what is wrong with them."""
+"""Malformed messages: refused within bounds, with the reason."""
 
 from __future__ import annotations
 

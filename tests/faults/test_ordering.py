@@ -1,4 +1,4 @@
-"""Power may fail after any system call: what is told must be durable before it is told.
+"""Power can fail after any system call: reported chunks must be durable before the report.
 
 strace is the witness. A chunk is synced before it has its name, its directory is synced before its
 CHUNK line is written, and a new directory is durable in the one above it by then.

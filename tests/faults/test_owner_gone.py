@@ -1,4 +1,4 @@
-"""The owner closes stdout or is killed: the worker stops by itself, whatever it waits for."""
+"""The owner closes stdout or is killed: the worker stops, whatever it waits for."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def alive(pid: int) -> bool:
 
 
 def test_events_that_nobody_reads_are_neither_lost_nor_kept(tmp_path: Path) -> None:
-    """A full pipe stops the upload: no event is dropped, and none piles up in memory."""
+    """A full pipe stops the upload: no event is dropped or queued in memory."""
     path = tmp_path / "file"
     content = noise(64 * MIB)
     path.write_bytes(content)

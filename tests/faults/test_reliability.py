@@ -1,4 +1,4 @@
-"""docs/reliability.md names tests: those that there are, by commands that select some."""
+"""The tests and commands that docs/reliability.md names exist."""
 
 from __future__ import annotations
 

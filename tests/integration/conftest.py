@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="session", autouse=True)
 def artifact() -> None:
-    """Say at once that there is nothing to test."""
+    """Fail early if there is no artifact to test."""
     if not ARTIFACT.exists():
         pytest.fail(f"{ARTIFACT} is not there: run python3 tools/build.py")
 

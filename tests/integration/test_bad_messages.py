@@ -1,4 +1,4 @@
-"""Messages that cannot be accepted: one line, the field named, nothing touched."""
+"""Refused messages: one line that names the field, and nothing is opened."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.support.worker import Run, Worker, run_worker
 if TYPE_CHECKING:
     from pathlib import Path
 
-# One of each kind: the whole tables are in tests/unit.
+# One of each kind: the complete tables are in tests/unit.
 FIELDS: list[tuple[dict[str, Any], str]] = [
     (up(type="upload_start"), "type"),
     (up(path="a\0b"), "path"),

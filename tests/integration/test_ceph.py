@@ -1,4 +1,4 @@
-"""The S3 store against a real Ceph: three storage daemons, a gateway, and their real faults."""
+"""The S3 store with a real Ceph: three storage daemons, a gateway, and real faults."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def test_missing_object_bucket_and_wrong_secrets(ceph: Ceph, source: Path, tmp_p
 
 
 def test_writers_of_the_same_chunks_at_once(ceph: Ceph, source: Path) -> None:
-    """The first to come stores a chunk, the others are told that it is there."""
+    """The first writer stores a chunk; for the others it is present."""
     message = upload(source, ceph.store("race"))
     workers = [Worker(message, env=ceph.environ) for _ in range(3)]
     try:
@@ -168,7 +168,7 @@ def test_suspended_user(ceph: Ceph, source: Path, tmp_path: Path) -> None:
 
 
 def eventually_fails(message: Message, env: dict[str, str]) -> Event:
-    """Run until the gateway has noticed what was changed behind its back."""
+    """Run until the gateway has noticed a change of its configuration."""
     deadline = time.monotonic() + 30
     while True:
         terminal = run_worker(message, env=env).terminal
@@ -223,7 +223,7 @@ def test_stall_of_the_cluster_costs_the_timeout_and_is_survived(ceph: Ceph, sour
 
 
 def test_one_of_three_daemons_is_killed(ceph: Ceph, tmp_path: Path) -> None:
-    """Last, for the cluster stays without it: first in an upload, then one more in a download."""
+    """Runs last, since the cluster is not repaired: in an upload, then in a download."""
     source = tmp_path / "large"
     source.write_bytes(noise(48 * MIB, seed=8))
     message = upload(source, ceph.store("kill"), settings={"concurrency": 4})

@@ -1,4 +1,4 @@
-"""Uploads of what a command writes: its exit status decides, and it ends with the worker."""
+"""Uploads of the output of a command: its exit status decides, and it ends with the worker."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ LONG = 'echo $$ > pid; trap "" $0; sleep 600 & echo $! > child; cat /dev/urandom
 
 
 def gone(pid: int) -> bool:
-    """Tell whether a process has ended; one that nobody has waited for has."""
+    """Return whether a process has ended; zombies have."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
     except OSError:
@@ -134,7 +134,7 @@ def gone(pid: int) -> bool:
 def test_a_command_ends_with_its_run(
     end: str, ignores: str, directory: Store, tmp_path: Path
 ) -> None:
-    """Also its children, and also where it will not listen."""
+    """Also its children, and also if it ignores SIGTERM."""
     message = upload_of(["sh", "-c", LONG, ignores], directory.url, settings=SETTINGS)
     with Worker(message, cwd=tmp_path, read=end != "owner gone") as worker:
         if end == "owner gone":
@@ -161,7 +161,7 @@ def test_a_command_ends_with_its_run(
 
 
 def test_a_failure_is_seen_though_the_owner_ignores_its_children(directory: Store) -> None:
-    """What is ignored is handed on; the system then forgets how a child ended."""
+    """Ignored signals are inherited; the system then discards the exit status of a child."""
     code = "import os, signal, sys; signal.signal(signal.SIGCHLD, signal.SIG_IGN);"
     code += "os.execv(sys.argv[1], sys.argv[1:])"
     done = subprocess.run(

@@ -1,4 +1,4 @@
-"""Who the worker says it is, to real HTTP servers and proxies, and to nobody else."""
+"""Credentials, with real HTTP servers and proxies, and with no other server."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Chunks that are missing, damaged or out of place never become a file."""
+"""Missing, damaged or misplaced chunks never become a file."""
 
 from __future__ import annotations
 
@@ -44,20 +44,20 @@ class Uploaded:
         return run_worker(download(self.target, self.store.url, wanted, settings=QUICK, **more))
 
     def replace(self, name: str, body: bytes | None) -> None:
-        """Put another body in a chunk's place, or none at all."""
+        """Replace a chunk's bytes, or remove it."""
         path = self.store.path(name)
         path.unlink(missing_ok=True)
         if body is not None:
             path.write_bytes(body)
 
     def mend(self) -> None:
-        """Put back every chunk, and the old target."""
+        """Restore all chunks and the old target."""
         for name, body in self._bodies.items():
             self.replace(name, body)
         self.target.write_bytes(OLD)
 
     def assert_refused(self, run: Run, code: str) -> None:
-        """The run failed with a code, and nothing is different from before."""
+        """Check that the run failed with a code, and that nothing changed."""
         assert run.terminal["type"] == "ERROR", run
         assert run.terminal["code"] == code, run
         assert self.target.read_bytes() == OLD, "the old target was touched"
@@ -153,7 +153,7 @@ def test_list_out_of_order(listed: Uploaded, edit: Callable[[list[str]], list[st
 
 @pytest.mark.parametrize("count", [1, 2, 3])
 def test_every_list_of_a_file_of_equal_frames(tmp_path: Path, count: int) -> None:
-    """Whole frames, left out or repeated, are genuine zstd as well: only the table tells."""
+    """Complete frames, left out or repeated, are valid zstd: only the table detects this."""
     with STORES["directory"](tmp_path) as store:
         uploaded = Uploaded(store, tmp_path, noise(4 * MIB) * 3)
         wrong = uploaded.hashes[: len(uploaded.hashes) * count // 4]
@@ -169,7 +169,7 @@ def test_other_file_than_promised(listed: Uploaded, claim: dict[str, Any]) -> No
 
 
 def test_damaged_chunk_is_replaced_by_an_upload(tmp_path: Path) -> None:
-    """An object of another length is not "there": an upload mends it."""
+    """An object of another length counts as missing: an upload replaces it."""
     with STORES["webdav"](tmp_path) as store:
         uploaded = Uploaded(store, tmp_path, noise(2 * MIB))
         cut = uploaded.hashes[1]

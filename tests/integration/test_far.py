@@ -1,4 +1,4 @@
-"""Lines and stores that set limits: a rate that is asked for, a store that takes few at once."""
+"""Limited connections and stores: a requested rate, a store that serves few requests."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_rate_limit_holds_in_both_directions(limited_store: Store, tmp_path: Pat
 
 
 class Turnstile:
-    """Serves `most` PUTs at once, and does to the others what it is told to."""
+    """Serves `most` PUTs at once, and applies a fault to the others."""
 
     def __init__(self, most: int, otherwise: Callable[[Exchange], None]) -> None:
         self._most = most
@@ -69,13 +69,13 @@ class Turnstile:
 
 
 def reset(exchange: Exchange) -> None:
-    """Hang up without a word."""
+    """Close without an answer."""
     exchange.receive()
     exchange.connection.reset()
 
 
 def leave_waiting(exchange: Exchange) -> None:
-    """Say nothing for longer than the worker waits."""
+    """Do not answer for longer than the worker waits."""
     exchange.receive()
     exchange.wait(3)
 
@@ -104,7 +104,7 @@ def test_store_that_takes_six_at_once(
 
 
 def assert_few_tries(run: Run) -> None:
-    """No chunk comes near its last attempt while others go through."""
+    """No chunk gets near its last try while others succeed."""
     assert max(chunk["attempts"] for chunk in run.of("CHUNK")) <= 6
 
 

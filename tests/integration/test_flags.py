@@ -1,4 +1,4 @@
-"""What the worker says about itself, and to a person who starts it by hand."""
+"""`--help`, `--version`, `--schema`, and a start by a person."""
 
 from __future__ import annotations
 

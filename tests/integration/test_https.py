@@ -1,4 +1,4 @@
-"""TLS against a real nginx: whom the worker trusts, who it says it is, what it refuses."""
+"""TLS with a real nginx: trusted CAs, client certificates, refusals."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Log lines on standard error: only where they are asked for, complete, and free of secrets."""
+"""Log lines on standard error: only on request, complete, and without secrets."""
 
 from __future__ import annotations
 

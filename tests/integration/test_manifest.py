@@ -1,4 +1,4 @@
-"""One hash for a file, through every kind of store, and without this software."""
+"""Manifests with every kind of store, and without this software."""
 
 from __future__ import annotations
 

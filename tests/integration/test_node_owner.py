@@ -1,4 +1,4 @@
-"""An owner that is no Python program."""
+"""An owner in another language."""
 
 from __future__ import annotations
 

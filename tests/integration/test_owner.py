@@ -1,4 +1,4 @@
-"""What an owner sees while it waits: when a run starts, how it goes, and that it ends."""
+"""The view of an owner: start, progress and end of a run."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ FIFO_WAIT = 0.3
 
 
 def test_work_starts_on_the_newline(directory: Store, inputs: Inputs) -> None:
-    """Stdin stays open, as an owner that keeps its pipe would have it."""
+    """Stdin stays open, as with an owner that keeps its pipe."""
     message = upload(inputs.path("600 KiB"), directory.url)
     with Worker(message, close_stdin=False) as worker:
         run = worker.finish()
@@ -59,7 +59,7 @@ def test_closing_stdin_later_means_nothing(directory: Store, tmp_path: Path) -> 
 
 
 def test_progress_is_a_heartbeat(directory: Store, tmp_path: Path) -> None:
-    """It goes on while nothing moves; a stream's length is not known."""
+    """It continues while nothing moves; the length of a stream is not known."""
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)
     message = upload(fifo, directory.url, settings={"progress_interval_ms": 50})
@@ -89,7 +89,7 @@ def test_progress_interval(
 
 
 def test_chunks_are_told_as_they_are_stored(tmp_path: Path) -> None:
-    """Not all at the end: the first comes while the last is still on its way."""
+    """Not all at the end: the first one comes before the last chunk is sent."""
     source = tmp_path / "source"
     source.write_bytes(noise(4 * MIB))
     slow = Rule(honest_after(1.5), "PUT", nth={3})
@@ -102,7 +102,7 @@ def test_chunks_are_told_as_they_are_stored(tmp_path: Path) -> None:
 
 
 def test_each_failed_try_is_told(inputs: Inputs, tmp_path: Path) -> None:
-    """Two 503s on every chunk: survived, both ways, and each told."""
+    """Two 503s for every chunk: no failure in either direction, and each is reported."""
     source = inputs.path("15 MiB mixed")
     settings = {"retry_delay_ms": 10, "retry_max_delay_ms": 100}
     twice = Rule(status(503), "PUT GET", tries={1, 2})
@@ -135,7 +135,7 @@ def test_tries_end(inputs: Inputs) -> None:
 
 
 def test_silent_owner_gone_stops_the_worker(tmp_path: Path) -> None:
-    """It waits for a store that never answers; only the closed pipe tells it."""
+    """It waits for a store that never answers, and notices only the closed pipe."""
     source = tmp_path / "source"
     source.write_bytes(noise(MIB))
     silent = Rule(stalled(where="answer"))

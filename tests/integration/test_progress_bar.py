@@ -1,4 +1,4 @@
-"""What a person at a terminal sees: a bar while the run lasts, and one line at its end."""
+"""The terminal of a person: a progress bar during the run, and one line at its end."""
 
 from __future__ import annotations
 

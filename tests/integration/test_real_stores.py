@@ -1,7 +1,7 @@
 """The built artifact on stores that people have: SeaweedFS, Azure's emulator, WebDAV servers.
 
-Each does the same: a round trip, a repeat that sends nothing, a chunk that is missing, wrong
-credentials, many requests at once, and a server (or a part of it) that dies in the middle.
+Each test does the same: a round trip, a repeat that sends nothing, a missing chunk, wrong
+credentials, many requests at once, and the loss of a server or a part of it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Nothing is sent twice, and nothing is asked for that need not be; nginx's log is the witness."""
+"""Nothing is sent twice, and there are no unnecessary requests, according to nginx's log."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def test_file_that_grew_sends_only_what_is_new(nginx: Store, tmp_path: Path) -> 
 
 
 def test_truncated_object_is_not_taken_for_the_chunk(source: Path) -> None:
-    """A server that keeps half of an interrupted PUT answers HEAD with 200, for ever."""
+    """A server that keeps half of an interrupted PUT answers HEAD with 200."""
     once = Rule(truncated_object(), "PUT", tries={1}, nth=range(3, 6))
     settings = {"retry_delay_ms": 1}
     with FaultyServer(once) as server:
@@ -116,7 +116,7 @@ def test_truncated_object_is_not_taken_for_the_chunk(source: Path) -> None:
 
 
 def test_answer_that_was_lost(source: Path) -> None:
-    """The PUT was done but its answer never came: tried again, and told once."""
+    """The PUT was done but its answer was lost: tried again, and reported once."""
     once = Rule(broken(where="answer", reset=True), "PUT", tries={1})
     with FaultyServer(once) as server:
         run = run_worker(upload(source, server.url, settings={"retry_delay_ms": 1}))

@@ -1,4 +1,4 @@
-"""One file in, one file back, through every kind of store."""
+"""A round trip of a file with every kind of store."""
 
 from __future__ import annotations
 

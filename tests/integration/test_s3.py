@@ -1,4 +1,4 @@
-"""The S3 store against a real server that runs everywhere, and every source of credentials."""
+"""The S3 store with a real server that needs no root, and every source of credentials."""
 
 from __future__ import annotations
 

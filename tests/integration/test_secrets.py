@@ -1,6 +1,6 @@
-"""No secret ever leaves: planted in every place that takes one, searched for in all output.
+"""No secret is shown: placed in every field that accepts one, searched for in all output.
 
-Every run has the log and the traces of bugs switched on, which is when secrets slip out elsewhere.
+Every run has the log and tracebacks enabled.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ MISSING = ["ab" * 32]
 
 
 class Secrets:
-    """Secrets of one run, each made once, and none a part of another or of anything harmless."""
+    """Secrets of one run, none of which is a part of another or of other text."""
 
     def __init__(self) -> None:
         self.known: dict[str, str] = {}
@@ -46,7 +46,7 @@ class Secrets:
         return self.known.setdefault(name, f"sEcReT{len(self.known)}zQ{name[:3]}xJ")
 
     def forms(self) -> Iterator[tuple[str, bytes]]:
-        """Yield each secret in every form in which it could come out."""
+        """Yield each secret in every form in which it could be shown."""
         for name, value in self.known.items():
             plain = value.encode()
             yield name, plain
@@ -74,7 +74,7 @@ def source(inputs: Inputs) -> Path:
 
 
 def run(message: Any, env: dict[str, str], secret: Secrets) -> dict[str, Any]:
-    """Run a worker, hold all that it says and its arguments against the secrets."""
+    """Run a worker, and search all its output and its arguments for the secrets."""
     with Worker(message, env={**LOUD, **env}, stderr_wanted=True) as worker:
         arguments = Path(f"/proc/{worker.pid}/cmdline").read_bytes()
         # Traces are switched on, so the contract's rule against them does not hold.
@@ -140,7 +140,7 @@ def test_unreachable(url: str, secret: Secrets, source: Path, tmp_path: Path) ->
 
 
 def test_an_echo_of_the_request_is_not_shown(secret: Secrets, source: Path, tmp_path: Path) -> None:
-    """A server, or one in its place, that sends back what it got, in every place there is."""
+    """A server that repeats what it received, in every part of its answer."""
     for fields, env in http_ways(secret, "http://HOST"):
         auth = fields.get("auth", {})
         echo = " ".join([*auth.values(), *env.values(), str(fields.get("store"))])

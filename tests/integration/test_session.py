@@ -1,4 +1,4 @@
-"""Sessions of the artifact: many files against real stores, faults, an owner that goes, signals."""
+"""Sessions of the artifact: many files, real stores, faults, an owner that exits, signals."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_files_go_to_a_store_and_come_back(store: Store, files: list[Path], tmp_
 
 
 def test_refusals_and_resets_fail_nobody(files: list[Path]) -> None:
-    """Every chunk's first try fails: each message has its own tries, and all come through."""
+    """Every chunk's first try fails: each message has its own tries, and all succeed."""
     with FaultyServer(Rule(status(503), "PUT", tries=FIRST)) as server:
         run = run_worker(session(server.url, *uploads(files), settings=QUICK))
         assert run.terminal["failed"] == 0
@@ -67,7 +67,7 @@ def test_refusals_and_resets_fail_nobody(files: list[Path]) -> None:
 
 
 def test_a_store_that_refuses_some_fails_those(files: list[Path], tmp_path: Path) -> None:
-    """One message names a store of its own that answers 403; the others do not notice."""
+    """One message has its own store, which answers 403; the others are not affected."""
     with FaultyServer(Rule(status(403))) as closed:
         other = upload(files[0], closed.url, id="other")
         messages = [*uploads(files), other]
@@ -138,7 +138,7 @@ def test_an_owner_that_goes_ends_it_with_nothing_half_done(
 def test_a_kill_among_many_files_leaves_what_a_repeat_completes(
     files: list[Path], tmp_path: Path
 ) -> None:
-    """At some moment of a session: what was told is stored, and a repeat sends only the rest."""
+    """At any moment of a session: reported chunks are stored, and a repeat sends only the rest."""
     store = tmp_path / "store"
     told: set[str] = set()
     for count in (1, 7, 30):

@@ -1,4 +1,4 @@
-"""A run imports nothing that it does not need: most of a short run's time is its imports."""
+"""A run imports nothing unnecessary, since imports take most of the time of a short run."""
 
 from __future__ import annotations
 

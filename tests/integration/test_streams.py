@@ -1,4 +1,4 @@
-"""Files that are no files: FIFOs and descriptors, of any length, in memory that stays flat."""
+"""Streams: FIFOs and descriptors of any length, with constant memory."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ def test_stream_of_the_expected_length(directory: Store, tmp_path: Path) -> None
 
 @pytest.mark.parametrize("size", [999, 1001])
 def test_stream_of_another_length(directory: Store, tmp_path: Path, size: int) -> None:
-    """A dead dump is no success, and its end is not stored as if it were one."""
+    """A dump that died is not a success, and its last chunks are not stored."""
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)
     with beside(lambda: fifo.write_bytes(b"x" * 1000)):
@@ -157,7 +157,7 @@ def test_download_into_a_descriptor(directory: Store, tmp_path: Path) -> None:
 
 
 def test_damage_behind_a_fifo_is_told(directory: Store, tmp_path: Path) -> None:
-    """What went through cannot be taken back, but it is no success."""
+    """Written bytes cannot be taken back, but the run is not a success."""
     hashes = stored(directory, tmp_path, noise(6 * MIB))
     fifo = tmp_path / "target"
     os.mkfifo(fifo)
@@ -204,7 +204,7 @@ def test_the_file_that_takes_the_events_is_no_target(directory: Store, tmp_path:
 
 @pytest.mark.parametrize("kind", ["file", "fifo", "descriptor"])
 def test_what_was_taken_from_a_pipe_cannot_be_asked_for_again(kind: str, tmp_path: Path) -> None:
-    """The same message, sent again, would store a stream without its head as a success."""
+    """The same message, sent again, would store a stream without its beginning."""
     source = tmp_path / "source"
     content = noise(3 * MIB)
     reader, writer = os.pipe()
@@ -291,7 +291,7 @@ def stream(directory: Store, folder: Path, repeat: int) -> tuple[int, list[str]]
 def test_memory_does_not_grow_with_the_stream(
     length: int, directory: Store, tmp_path: Path
 ) -> None:
-    """Many MiB through a FIFO take no more than 64 do; and the way back neither."""
+    """Many MiB through a FIFO take no more memory than 64 MiB, in both directions."""
     short, short_hashes = stream(directory, tmp_path, 64 // 8)
     long, long_hashes = stream(directory, tmp_path, length // 8)
     assert long <= short + TOLERANCE, f"{long / MIB:.0f} MiB against {short / MIB:.0f}"

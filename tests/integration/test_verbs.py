@@ -1,4 +1,4 @@
-"""What a person types, and what then stands on the screen, in files and in the exit status."""
+"""Verbs: output, files and exit status."""
 
 from __future__ import annotations
 
@@ -177,7 +177,7 @@ def test_control_c_is_130(folder: Path) -> None:
 
 
 def test_lines_can_be_checked_as_those_of_sha256sum(folder: Path) -> None:
-    """The manifest is the SHA-256 of what lies in the store under that name."""
+    """The manifest is the SHA-256 of the stored object of that name."""
     up = type_in(folder, "upload", "file", "--store", "st").stdout.decode()
     stored = folder / "st" / up[:2] / up[:64]
     assert hashlib.sha256(stored.read_bytes()).hexdigest() == up[:64]

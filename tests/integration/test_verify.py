@@ -1,4 +1,4 @@
-"""A damaged store is found out by a verification, and repaired by an upload of the original."""
+"""A verification detects damage, and an upload of the original repairs it."""
 
 from __future__ import annotations
 

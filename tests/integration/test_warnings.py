@@ -1,4 +1,4 @@
-"""Findings that fail no run: a WARNING with a code, and exit status 0."""
+"""Warnings: a WARNING with a code, and exit status 0."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Tests of the stores: one contract for all of them, and what each adds to it."""
+"""Tests of the stores: a common contract, and the specifics of each."""

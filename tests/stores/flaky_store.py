@@ -1,4 +1,4 @@
-"""Any store, with faults that count down."""
+"""A wrapper of a store with a given number of faults."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def unavailable() -> StoreFailure:
-    """The fault of a store that may be back soon."""
+    """Return a transient failure."""
     return StoreFailure(
         ErrorCode.STORE_UNAVAILABLE, "flaky", transient=True, slow_down=True, http_status=503
     )

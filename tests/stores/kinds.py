@@ -1,4 +1,4 @@
-"""Every kind of store as the contract suite meets it: opened as a run opens it, with a back door.
+"""Every kind of store for the contract suite: opened as in a run, with direct access to its data.
 
 A kind is added by a function that yields an `Opened`, and its name in `KINDS`.
 """
@@ -79,7 +79,7 @@ def open_store(url: str, **fields: Any) -> Store:
 
 @contextlib.contextmanager
 def memory(folder: Path) -> Iterator[Opened]:
-    """The store that other tests stand on keeps the same contract."""
+    """The store of other tests fulfils the same contract."""
     store = MemoryStore()
     yield Opened(store, store.chunks)
 

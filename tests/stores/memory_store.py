@@ -1,4 +1,4 @@
-"""A store in memory: real, whole, and able to say what was asked of it."""
+"""A complete store in memory that records its calls."""
 
 from __future__ import annotations
 

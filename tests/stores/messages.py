@@ -1,4 +1,4 @@
-"""Messages as the readers of locations take them."""
+"""Messages for the parsers of locations."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A server on loopback that gives prepared answers, in order, and notes what it was asked."""
+"""A server on loopback with prepared answers, in order, that records requests."""
 
 from __future__ import annotations
 

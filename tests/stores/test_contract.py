@@ -1,4 +1,4 @@
-"""The contract that every store keeps, whatever is behind it."""
+"""The contract of every store."""
 
 from __future__ import annotations
 
@@ -198,7 +198,7 @@ def test_the_length_of_a_chunk(opened: Opened) -> None:
 
 
 def test_a_chunk_is_overwritten_where_that_is_asked_for(opened: Opened) -> None:
-    """Bytes that were damaged, the length being right, are not seen by asking."""
+    """Damaged bytes of the right length are not detected by `has`."""
     data = noise(5000)
     hash = put(opened, data)
     opened.objects[hash] = bytes(5000)
@@ -207,7 +207,7 @@ def test_a_chunk_is_overwritten_where_that_is_asked_for(opened: Opened) -> None:
 
 
 def until_it_works(call: Callable[[], object]) -> object:
-    """Try a call again as the retry layer does: a real server has its moods under load."""
+    """Try a call again as the retry layer does, since a real server can fail under load."""
     for _ in range(PATIENCE):
         try:
             return call()
@@ -218,7 +218,7 @@ def until_it_works(call: Callable[[], object]) -> object:
 
 
 def side_by_side(works: list[Callable[[], None]]) -> None:
-    """Do all of it at once, and see to it that all of it went well."""
+    """Run all in parallel, and check that all succeeded."""
     barrier = threading.Barrier(len(works))
     failures: list[BaseException] = []
 

@@ -1,4 +1,4 @@
-"""What the directory store adds to the contract: names, modes, order, permissions, leftovers."""
+"""Specifics of the directory store: names, modes, order, permissions, leftovers."""
 
 from __future__ import annotations
 
@@ -156,7 +156,7 @@ def test_errors_of_the_system(
 
 
 def as_nobody(call: Callable[[], object]) -> list[StoreFailure]:
-    """Do it on a thread that has nobody's permissions (Linux: setfsuid)."""
+    """Run it on a thread with the permissions of nobody (Linux: setfsuid)."""
     failures: list[StoreFailure] = []
 
     def run() -> None:
@@ -291,7 +291,7 @@ def all_at_once(works: list[Callable[[], object]]) -> None:
 def test_no_call_of_the_system_waits_for_another_ones(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str
 ) -> None:
-    """Each call comes back only once 16 are under way: a lock across it would hold them up."""
+    """Each call returns only when 16 calls run: a lock around it would block them."""
     store = opened(tmp_path)
     for number in range(256):
         (tmp_path / f"{number:02x}").mkdir()
@@ -384,7 +384,7 @@ def test_a_sync_that_fails_fails_for_all_who_share_it(monkeypatch: pytest.Monkey
 def test_what_a_closed_store_has_under_way_is_undone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A file system that hangs does not hold closing up, and what comes of it later goes too."""
+    """A file system that hangs does not block closing, and late results are removed."""
     monkeypatch.setattr("store_workers.files.atomic_file.LONGEST_CLOSE", 0.01)
     store = opened(tmp_path)
     inside, go_on = threading.Event(), threading.Event()
@@ -436,7 +436,7 @@ def test_a_file_system_without_syncs(
 def test_a_directory_that_nobody_may_sync(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
-    """All that the system holds is synced instead, after the chunk has its name."""
+    """The whole system is synced instead, after the chunk has its name."""
     steps: list[str] = []
 
     def refuse(_directory: str) -> None:
@@ -475,7 +475,7 @@ def test_a_store_that_may_only_be_written(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_another_inode_number_at_each_look(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """FUSE without stable numbers: the chunk told last says that it is the same directory."""
+    """FUSE without stable inode numbers: the last reported chunk identifies the directory."""
     real, numbers = os.stat, iter(range(10**6))
 
     def renumbered(path: Any, *more: Any, **named: Any) -> Any:

@@ -1,4 +1,4 @@
-"""The commands of docs/stores.md do what it says: its own text is run, in another folder."""
+"""The commands of docs/stores.md, run in another directory."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ RUN = [block for block in blocks(DOCUMENT, "sh") if not any(word in block.text f
 
 
 def moved(text: str, folder: Path) -> str:
-    """Put a text's folders and ports where nobody else is."""
+    """Replace the directories and ports of a text by free ones."""
     text = text.replace("/srv", str(folder)).replace("./store-workers.pyz", str(ARTIFACT))
     for port in sorted(set(re.findall(r"127\.0\.0\.1:(80\d\d)", text))):
         text = text.replace(f":{port}", f":{PORTS.setdefault(port, free_port())}")

@@ -1,6 +1,6 @@
-"""HTTP as the stores need it: what each answer means, and that no server can hold a request up.
+"""HTTP: the meaning of each answer, and bounded requests.
 
-The servers here are sockets on loopback that do what no good server does.
+The servers are sockets on loopback that misbehave.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ CALLS: dict[str, Callable[[Store], object]] = {
 
 
 def failing(fault: Fault, method: str, timeout_ms: int = 20_000) -> StoreFailure:
-    """What a call fails with where the server has that fault."""
+    """Return the failure of a call to a server with a fault."""
     with FaultyServer(Rule(fault)) as server:
         server.chunks[HASH] = DATA
         store = opened(server, timeout_ms)
@@ -87,7 +87,7 @@ def failing(fault: Fault, method: str, timeout_ms: int = 20_000) -> StoreFailure
 
 @pytest.mark.parametrize("number", [403, 405, 409, 412])
 def test_what_cannot_be_overwritten_is_refused(number: int) -> None:
-    """What lies there may be damaged: its right length is no success."""
+    """The existing object can be damaged: the right length is not sufficient."""
     with FaultyServer(Rule(status(number), "PUT")) as server:
         server.chunks[HASH] = bytes(len(DATA))
         store = opened(server)
@@ -173,7 +173,7 @@ def test_what_is_absent(number: int) -> None:
 
 @pytest.mark.parametrize("number", [301, 302, 303, 307, 308, 401, 403, 405, 501])
 def test_a_refused_question_leaves_the_word_to_the_put(number: int) -> None:
-    """A key that may only write is refused HEAD, and has its chunks stored all the same."""
+    """With a write-only key, HEAD is refused and chunks are stored."""
     with FaultyServer(Rule(status(number), "HEAD")) as server:
         store = opened(server)
         assert store.has(HASH, len(DATA)) is False

@@ -1,6 +1,6 @@
-"""What servers do on the wire, and what the stores make of it: over plain HTTP and TLS, and of S3.
+"""Behaviour of servers on the wire, over HTTP, TLS and S3.
 
-Each fault here was seen at a real server, or at what stands before one.
+Each of these faults occurs with real servers, proxies or gateways.
 """
 
 from __future__ import annotations
@@ -129,7 +129,7 @@ def test_a_success_before_the_body_was_sent_is_not_believed(opener: Opener, clos
 
 
 def test_a_small_body_that_nobody_read_is_told_by_the_reset(plain: Opener) -> None:
-    """It lies in the server's buffers, and so counts as delivered; the end tells it."""
+    """It is in the server's buffers and counts as delivered; the connection's end shows it."""
 
     def closes_unread(exchange: Exchange) -> None:
         answer = CREATED.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
@@ -383,7 +383,7 @@ def test_a_store_that_never_overwrites(opener: Opener, number: int) -> None:
 
 
 def lengthless(*, ranges: bool) -> list[Rule]:
-    """HEAD that tells no length, and a GET that knows ranges or does not."""
+    """HEAD without a length, and a GET with or without ranges."""
 
     def head(exchange: Exchange) -> None:
         known = exchange.record.key in exchange.server.chunks
@@ -630,7 +630,7 @@ def test_a_name_that_is_not_known(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _numeric_fails(look_up: Callable[..., list[Any]]) -> Callable[..., list[Any]]:
-    """A look-up of names, which no address is one of."""
+    """A lookup of names; addresses need none."""
 
     def getaddrinfo(*arguments: Any) -> list[Any]:
         if arguments[-1] == socket.AI_NUMERICHOST:

@@ -1,4 +1,4 @@
-"""Which proxy a server is reached by: a table of the usual variables."""
+"""The choice of the proxy: a table of the usual variables."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the S3 store makes of answers that no real server gives on demand."""
+"""The S3 store with answers that a real server does not give on demand."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def test_what_overwrites_has_no_condition() -> None:
 
 @pytest.mark.parametrize("status", [403, 405, 409, 412])
 def test_what_cannot_be_overwritten_is_refused(status: int) -> None:
-    """What lies there may be damaged: its right length is no success."""
+    """The existing object can be damaged: the right length is not sufficient."""
     with ScriptedServer(*[Reply(status)] * 3) as server, pytest.raises(StoreFailure):
         store_at(server).put(CHUNK, overwrite=True)
     assert "HEAD" not in server.methods()
@@ -239,7 +239,7 @@ def test_get_is_cut_at_the_longest_chunk() -> None:
 
 
 class Roles:
-    """A chain of credentials that has other keys each time it is asked."""
+    """A chain of credentials with new keys at each call."""
 
     def __init__(self, *names: str) -> None:
         self._names = list(names)

@@ -1,4 +1,4 @@
-"""What S3 says when it refuses, from its XML to what the retry layer and the owner see."""
+"""Errors of S3: from the XML to the retry layer and the owner."""
 
 from __future__ import annotations
 

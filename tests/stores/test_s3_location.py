@@ -1,4 +1,4 @@
-"""Where a bucket is and who may use it: the URL, the message, the environment, the profile."""
+"""Locations of buckets: the URL, the message, the environment, the profile."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def read(
 
 
 def opened(location: S3Location, **settings: Any) -> S3Store:
-    """Open a store, which asks nobody for keys before they are needed."""
+    """Open a store, which must not look up keys before they are needed."""
     store: Any = location.open(Settings(**settings))
     return store.store  # type: ignore[no-any-return]
 
@@ -289,7 +289,7 @@ def hanging_program(folder: Path, stubborn: bool) -> Path:
 
 
 def until(condition: Callable[[], bool]) -> None:
-    """Wait until something is so, for as long as a busy machine may take."""
+    """Wait for a condition, with a limit for a busy machine."""
     deadline = time.monotonic() + 60
     while not condition():
         assert time.monotonic() < deadline

@@ -1,4 +1,4 @@
-"""Which certificates and keys are used, and what is said of those that cannot be."""
+"""Certificates and keys: which are used, and errors."""
 
 from __future__ import annotations
 

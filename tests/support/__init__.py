@@ -1,1 +1,1 @@
-"""What the tests stand on: owners of the worker, real and faulty servers, an oracle."""
+"""Support of the tests: owners of the worker, servers, reference implementations."""

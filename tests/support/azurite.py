@@ -53,7 +53,7 @@ class Azurite(Server):
         connection.close()
 
     def stop(self) -> None:
-        """Go away, and with it what is stored."""
+        """Stop, without keeping the stored data."""
         if self._started:
             self._started.stop()
             self._started = None

@@ -160,13 +160,13 @@ class Connection:
             raise Gone from error
 
     def close(self) -> None:
-        """Say that no more will come, and let go."""
+        """Shut down and close the connection."""
         with contextlib.suppress(OSError):
             self.sock.shutdown(socket.SHUT_RDWR)
         self.sock.close()
 
     def reset(self) -> None:
-        """Break the connection off with a TCP reset."""
+        """Reset the TCP connection."""
         linger = struct.pack("ii", 1, 0)
         with contextlib.suppress(OSError):
             self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
@@ -308,7 +308,7 @@ class FaultyServer:
         self._run(self._accept, listener)
 
     def go_away(self) -> None:
-        """Refuse connections from now on, and break off those that are open."""
+        """Refuse connections from now on, and reset open ones."""
         if self._listener:
             with contextlib.suppress(OSError):
                 self._listener.shutdown(socket.SHUT_RDWR)
@@ -321,7 +321,7 @@ class FaultyServer:
                 connection.sock.shutdown(socket.SHUT_RDWR)
 
     def be_away(self, seconds: float) -> None:
-        """Go away, and come back by itself after a time."""
+        """Stop, and start again after a time."""
 
         def later() -> None:
             if not self.closing.wait(seconds):
@@ -460,7 +460,7 @@ def status(
 
 
 def honest_after(seconds: float) -> Fault:
-    """Take a while, then do what is right."""
+    """Wait, then answer correctly."""
 
     def honest_after(exchange: Exchange) -> None:
         exchange.receive()
@@ -494,7 +494,7 @@ def broken(*, where: str, reset: bool) -> Fault:
 
 
 def stalled(*, where: str) -> Fault:
-    """Fall silent for good, the connection open; ``where`` is that of `broken`."""
+    """Stop answering, with an open connection; ``where`` is that of `broken`."""
 
     def stalled(exchange: Exchange) -> None:
         if where == "body":

@@ -1,4 +1,4 @@
-"""A forward proxy on loopback, as an office has it: http is forwarded, https gets a tunnel.
+"""A forward proxy on loopback: http is forwarded, https is tunnelled.
 
 It notes what it was asked for and every byte that it could read on the way.
 """

@@ -154,13 +154,13 @@ class Nginx(Server):
         self._port = self._started.port
 
     def stop(self) -> None:
-        """Go away; what is stored stays."""
+        """Stop; stored data remains."""
         if self._started:
             self._started.stop()
             self._started = None
 
     def pause(self) -> None:
-        """Fall silent without closing anything: a true stall."""
+        """Stop answering without closing connections."""
         assert self._started
         os.kill(self._started.pid, signal.SIGSTOP)
 

@@ -46,7 +46,7 @@ class Rclone(Server):
         )
 
     def stop(self) -> None:
-        """Go away; what is stored stays."""
+        """Stop; stored data remains."""
         if self._started:
             self._started.stop()
             self._started = None

@@ -1,4 +1,4 @@
-"""Every line of every run against `docs/schema.json`, as an owner's own validator would have it."""
+"""Validates every line of every run against `docs/schema.json`."""
 
 from __future__ import annotations
 

@@ -87,7 +87,7 @@ class SeaweedFS(Server):
         self._processes = {}
 
     def kill_a_volume_server(self) -> None:
-        """End one of the servers that hold chunks, without a word."""
+        """Kill one of the servers that hold chunks."""
         process = self._processes["volume-1"]
         os.kill(process.pid, signal.SIGKILL)
         process.wait()

@@ -82,7 +82,7 @@ class _WebDav(Server):
         self._port = self._started.port
 
     def stop(self) -> None:
-        """Go away; what is stored stays."""
+        """Stop; stored data remains."""
         if self._started:
             self._started.stop()
             self._started = None

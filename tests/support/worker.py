@@ -1,4 +1,4 @@
-"""Start the artifact as an owner does, talk to it over its pipes, hold it to the contract."""
+"""Runs the artifact as an owner does, over its pipes, and checks the contract."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def clean_environ(changes: Mapping[str, str | None] | None = None) -> dict[str, 
 
 @dataclass
 class Run:
-    """A worker that has ended: what it was asked, what it said, how it went."""
+    """A worker that has ended: message, output and exit status."""
 
     message: Message
     status: int

@@ -1,1 +1,1 @@
-"""Tests of the parts, each by itself: in memory, or with pipes and sockets of the test's own."""
+"""Tests of single parts: in memory, or with the test's own pipes and sockets."""

@@ -1,4 +1,4 @@
-"""What the unit tests need of the host."""
+"""Settings of the host for the unit tests."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import resource
 
 from hypothesis import HealthCheck, settings
 
-# A machine that is busy with other things is no fault of the code.
+# A busy machine is not a fault of the code.
 settings.register_profile("unit", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("unit")
 
 
 def pytest_configure() -> None:
-    """Let many runs share one process: a failed run leaves its files to the process's exit."""
+    """Allow many runs in one process, although a failed run closes its files only at exit."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = 16384 if hard == resource.RLIM_INFINITY else min(16384, hard)
     if soft < wanted:

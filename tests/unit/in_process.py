@@ -1,4 +1,4 @@
-"""Runs of the workers in this process, put together as the program does, with a store in memory."""
+"""Runs of the workers in this process, composed as in the program, with a store in memory."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ TIMEOUT = 60
 
 
 class InProcess:
-    """One message on its way; `finish` waits for its end and lets all threads go.
+    """One message in progress; `finish` waits for its end and releases all threads.
 
     `round_trip` is how many seconds a chunk took, as earlier messages have found.
     """
@@ -90,7 +90,7 @@ class InProcess:
         self.group.start(lambda: self._ended.put(self.worker.run()), "work")
 
     def finish(self, timeout: float = TIMEOUT) -> FileUploaded | FileDownloaded | FileVerified:
-        """The last event; raises what the run failed with."""
+        """Return the last event, or raise the failure of the run."""
         end = self._ended.get(timeout=timeout)
         self.group.when_over(self.worker.close)
         self.group.close(timeout)
@@ -101,7 +101,7 @@ class InProcess:
         return end
 
     def told(self) -> list[ChunkStored]:
-        """The chunks that were told, in the order of the stream."""
+        """Return the reported chunks, in the order of the stream."""
         chunks = [event for event in self.events if isinstance(event, ChunkStored)]
         return sorted(chunks, key=lambda chunk: chunk.index)
 
@@ -114,7 +114,7 @@ def upload(
     round_trip: float | None = None,
     **more: Any,
 ) -> FileUploaded:
-    """Upload a file to its end."""
+    """Upload a file."""
     message = {"type": "UPLOAD_START", "path": str(path), **more}
     end = InProcess(message, store, threads=threads, round_trip=round_trip).finish()
     assert isinstance(end, FileUploaded)
@@ -130,7 +130,7 @@ def download(
     round_trip: float | None = None,
     **more: Any,
 ) -> FileDownloaded:
-    """Download a file to its end."""
+    """Download a file."""
     message = {"type": "DOWNLOAD_START", "path": str(path), **more}
     if hashes:
         message["hashes"] = list(hashes)
@@ -140,7 +140,7 @@ def download(
 
 
 def until(holds: Callable[[], bool]) -> None:
-    """Wait for what other threads bring about, however slow this machine is."""
+    """Wait for a condition that other threads fulfil, however slow the machine is."""
     deadline = time.monotonic() + TIMEOUT
     while not holds():
         assert time.monotonic() < deadline, "it did not come"
@@ -148,9 +148,9 @@ def until(holds: Callable[[], bool]) -> None:
 
 
 def settled(count: Callable[[], int]) -> int:
-    """What a number is that other threads count up, once they come no further.
+    """Return a counter of other threads when it no longer changes.
 
-    Taken too early, on a machine that stalls, it is too small: good for upper bounds alone.
+    On a machine that stalls it can be too small, so it is suitable only for upper bounds.
     """
     seen = -1
     while (now := count()) != seen:

@@ -1,4 +1,4 @@
-"""An owner and the whole run of a process, in this process: pipes between them, no artifact."""
+"""An owner and the complete run of a process, in this process, with pipes and without artifact."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ TERMINAL = {"FILE_UPLOADED", "FILE_DOWNLOADED", "FILE_VERIFIED", "SESSION_ENDED"
 
 
 class Owner:
-    """Starts a run, writes messages and reads events; leaving the context lets go of all."""
+    """Starts a run, writes messages and reads events; leaving the context releases everything."""
 
     def __init__(self, *messages: Any, environment: dict[str, str] | None = None) -> None:
         self._stdin, self.to_worker = os.pipe()
@@ -40,24 +40,24 @@ class Owner:
             self.send(message)
 
     def send(self, message: Any) -> None:
-        """Write one message, or one line that is none."""
+        """Write one message, or a line that is not a message."""
         line = message if isinstance(message, bytes) else json.dumps(message).encode()
         view = memoryview(line + b"\n")
         while view:
             view = view[os.write(self.to_worker, view) :]
 
     def end_input(self) -> None:
-        """Send no more."""
+        """Close the input."""
         self._close(self.to_worker)
 
     def go(self) -> None:
-        """Read no more."""
+        """Close the output."""
         self._gone = True
         self._reader.join(TIMEOUT)
         self._close(self.from_worker)
 
     def wait_for(self, accepts: Callable[[Event], bool]) -> Event:
-        """Return the first event of a kind; fails where the run ends without it."""
+        """Return the first event of a type; fails if the run ends without it."""
         with self._news:
             assert self._news.wait_for(
                 lambda: any(map(accepts, self.events)) or not self._reader.is_alive(), TIMEOUT
@@ -80,7 +80,7 @@ class Owner:
         return by_id
 
     def close(self) -> None:
-        """Let go of everything; the run has to let go of all its threads."""
+        """Release everything; the run must release all its threads."""
         self.run.mailbox.failed(ValueError("the test is over"))
         self._runner.join(TIMEOUT)
         assert self.run.close(TIMEOUT)

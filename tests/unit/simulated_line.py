@@ -1,4 +1,4 @@
-"""A line and a store that exist in virtual time only: transfers without sockets and sleeps."""
+"""A simulated connection and store in virtual time: transfers without sockets and sleeps."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PAUSE = 0.2
 
 
 class Line:
-    """A line that all its transfers share, about evenly, as TCP's connections do.
+    """A connection that all transfers share about evenly, like TCP connections.
 
     `delay` is the round trip in seconds, `bandwidth` in bytes per second: a number, or a function
     of the time that changes by steps of `every` seconds. `others` are transfers of others that
@@ -43,7 +43,7 @@ class Line:
 
 
 class Transfer:
-    """One run over a line, of `chunks` chunks, under a controller."""
+    """One run of `chunks` chunks over a simulated connection, with a controller."""
 
     def __init__(self, line: Line, controller: Concurrency, chunks: int) -> None:
         self.line = line
@@ -66,7 +66,7 @@ class Transfer:
         self._active: list[tuple[float, int, float]] = []
 
     def seconds(self) -> float:
-        """Run to the end; the virtual time that it took."""
+        """Run to the end. Return the virtual time."""
         self._start_what_may()
         while self._done < self._chunks:
             self._advance()
@@ -81,7 +81,7 @@ class Transfer:
         return total / (len(self._active) + self.line.others)
 
     def _advance(self) -> None:
-        """Go to whatever happens next."""
+        """Advance to the next event."""
         event = self._events[0][0] if self._events else float("inf")
         if not self._active:
             self._pass(event)

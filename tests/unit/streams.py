@@ -1,4 +1,4 @@
-"""Streams of small frames, made by the codec itself, and what the decoder makes of them."""
+"""Streams of small frames from the codec, and their decoded content."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ABSURD_WINDOW = bytes([(41 - 10) << 3])  # 2 TiB
 
 
 def frame(content: bytes, level: int = 1) -> bytes:
-    """One frame as the worker makes it."""
+    """Return one frame as the worker makes it."""
     return frame_compressor(level)(memoryview(content))
 
 
@@ -44,7 +44,7 @@ def worker_made(contents: Sequence[bytes]) -> list[bytes]:
 
 
 def skippable(content: bytes, kind: int = 0) -> bytes:
-    """A frame that decoders go past."""
+    """Return a skippable frame."""
     return struct.pack("<II", 0x184D2A50 + kind, len(content)) + content
 
 
@@ -74,14 +74,14 @@ def cut_evenly(stream: bytes, size: int) -> list[bytes]:
 def decode(
     chunks: Iterable[bytes], *, threads: int = 2, expected: int | None = None
 ) -> tuple[bytes, bool]:
-    """Decompress chunks: the content, and whether seek tables vouched for it."""
+    """Decompress chunks. Return the content, and whether seek tables confirm it."""
     content: list[bytes] = []
     verified = decode_to(Output(content.append, expected), chunks, threads=threads)
     return b"".join(content), verified
 
 
 def decode_to(output: Output, chunks: Iterable[bytes], *, threads: int = 2) -> bool:
-    """Decompress chunks to an output; raises what any of the threads failed with."""
+    """Decompress chunks to an output. Raises the failure of any thread."""
     group = ThreadGroup()
     try:
         return decompress_stream(ChunkStream(chunks), output, CodecThreads(threads), group) is None

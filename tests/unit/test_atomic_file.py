@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all: with and without a name, and whatever is planted."""
+"""Files that appear complete or not at all, with and without a temporary name."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(params=["unnamed", "named"])
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Both ways to a file that is not there yet: the system's own, and the one it falls back to."""
+    """Both ways to create a file: unnamed, and with a temporary name."""
     if request.param == "named":
         monkeypatch.setattr(atomic_file, "_UNNAMED", 0)
     else:
@@ -124,7 +124,7 @@ def test_a_link_to_nothing_is_replaced_by_a_new_file(tmp_path: Path, way: str) -
 
 
 def test_what_is_written_aside_is_for_its_owner_alone(tmp_path: Path, way: str) -> None:
-    """As long as it has not the mode of what it replaces: also after a kill, for ever."""
+    """Until it has the mode of the replaced file; after a kill permanently."""
     target = tmp_path / "file"
     target.write_bytes(b"old")
     target.chmod(0o640)
@@ -367,7 +367,7 @@ def test_the_file_is_synced_before_it_is_named_and_the_directory_after(
 
 
 class Refusing:
-    """A call of the system that says no: always, or from the `after`-th time on."""
+    """A system call that fails: always, or from call number `after` on."""
 
     def __init__(self, call: Callable[..., Any], number: int, after: int = 0) -> None:
         self.call = call

@@ -1,4 +1,4 @@
-"""Lists of chunks: what they hold, and in how little memory."""
+"""Lists of chunks: content and memory."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The chunk rule, against a table, and against a reference that is written another way."""
+"""The chunk rule, compared with a table and with an independent reference."""
 
 from __future__ import annotations
 
@@ -140,7 +140,7 @@ def cut(pieces: list[bytes], full: int = FULL) -> list[bytes]:
 
 
 def reference(length: int, full: int = FULL) -> list[int]:
-    """The cuts of a stream, by the words of the contract."""
+    """The cuts of a stream according to the contract."""
     sizes = []
     while length >= full:
         sizes.append(full)

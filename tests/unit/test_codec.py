@@ -1,4 +1,4 @@
-"""The codec's seam: which libzstd makes the frames, and what is told where it is another."""
+"""The choice of the codec, and the warning about another libzstd."""
 
 from __future__ import annotations
 

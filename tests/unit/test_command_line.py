@@ -1,4 +1,4 @@
-"""Command lines and the messages that they stand for."""
+"""Command lines and their messages."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ QUIET = {"chunk_events": False, "progress_interval_ms": 0}
 
 
 def one(*arguments: str) -> dict[str, Any]:
-    """The one message of a command, which its decoder takes; without what keeps it quiet."""
+    """Return the valid message of a command, without the settings that suppress events."""
     (message,) = parse(list(arguments)).messages
     decode_message(json.loads(json.dumps(message)))
     for name, value in QUIET.items():

@@ -1,4 +1,4 @@
-"""Frames over fixed spans: the same bytes whatever the threads, in order, bounded, verified."""
+"""Frames of fixed spans: independent of the number of threads, in order, bounded, verified."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ SPAN = 10_000
 
 
 class Content:
-    """A source in memory; `reads` counts the spans that were asked for."""
+    """A source in memory; `reads` counts the requested spans."""
 
     def __init__(self, content: bytes, error_after: int | None = None) -> None:
         self._left = memoryview(content)
@@ -160,7 +160,7 @@ def test_frames_of_the_real_span_have_size_and_checksum() -> None:
     ],
 )
 def test_the_bytes_of_the_stored_form_stay_what_they_are(level: int, digest: str) -> None:
-    """They decide every hash: with others, nothing that was stored before is found again."""
+    """They decide every hash: with other values, no stored chunk would be found again."""
     content = b"".join(b"line %d of a text that compresses\n" % (n * n) for n in range(9000))
     frame = frame_compressor(level)(memoryview(content))
     assert hashlib.sha256(frame).hexdigest()[:16] == digest
@@ -170,7 +170,7 @@ NOISE = Random(6).randbytes(FRAME_SPAN)
 
 
 def test_noise_is_not_searched_for_matches() -> None:
-    """What no sample shows to be compressible is compressed as well as before, but for that."""
+    """Spans whose samples do not compress are stored with hardly more bytes than before."""
     compress, plain = span_compressor(3), frame_compressor(3)
     made = compress(memoryview(NOISE))
     assert made == frame_compressor(compression.NOISE_LEVEL)(memoryview(NOISE))
@@ -251,7 +251,7 @@ def test_an_error_of_the_consumer_ends_it(threads: int) -> None:
 
 
 def lying(change: Callable[[bytes], bytes]) -> Callable[[int], Callable[[memoryview], bytes]]:
-    """A compressor that makes a mistake in every fourth frame."""
+    """A compressor with an error in every fourth frame."""
     count = iter(range(1_000_000))
 
     def make(level: int) -> Callable[[memoryview], bytes]:

@@ -1,4 +1,4 @@
-"""How many requests at once: on simulated lines, in virtual time, against every fixed number."""
+"""The number of requests in flight: simulated in virtual time, compared with all fixed numbers."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def found(line: Line, chunks: int = FILE) -> Transfer:
 
 @cache
 def best_fixed(line: Line, chunks: int) -> float:
-    """The shortest time that any fixed number takes."""
+    """Return the shortest time of any fixed number."""
     return min(
         Transfer(line, Concurrency(number, search=False), chunks).seconds() for number in FIXED
     )

@@ -1,4 +1,4 @@
-"""Streams back to content: the worker's own, other tools', damaged ones and bombs."""
+"""Decompression of streams: of the worker, of other tools, damaged ones and bombs."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def compressed(content: bytes, level: int = 3, **parameters: bool | int) -> byte
 
 
 def unsized(content: bytes, **parameters: bool | int) -> bytes:
-    """One frame that does not tell its content's size."""
+    """Return a frame without the size of its content."""
     made = zstandard.ZstdCompressionParameters.from_level(3, **parameters)
     compressor = zstandard.ZstdCompressor(compression_params=made).compressobj()
     return compressor.compress(content) + compressor.flush()
@@ -79,7 +79,7 @@ def test_frames_of_the_worker_are_decoded_whole() -> None:
 
 @cache
 def foreign_streams() -> dict[str, tuple[bytes, bytes]]:
-    """What other tools make, and the content that it stands for."""
+    """Return streams of other tools, and their content."""
     short = TEXT[:100_000]
     large = TEXT + bytes(LARGEST_WHOLE)
     several = [compressed(TEXT[:1000]), unsized(TEXT[1000:5000]), compressed(TEXT[5000:])]
@@ -171,7 +171,7 @@ def test_streams_of_which_one_is_another_tools() -> None:
 
 
 def test_a_stream_that_comes_twice_is_not_vouched_for_where_chunks_part_it() -> None:
-    """It may be a list that was repeated by mistake."""
+    """It can be a list that was repeated by mistake."""
     stream, content = b"".join(SMALL), decode(SMALL)[0]
     for cut in (100, 4096):
         chunks = cut_evenly(stream, cut)
@@ -182,7 +182,7 @@ def test_a_stream_that_comes_twice_is_not_vouched_for_where_chunks_part_it() -> 
 
 
 def test_streams_that_lack_their_table_or_frames() -> None:
-    """Several streams are no way around what one stream's table is for."""
+    """Several streams do not circumvent the check by a seek table."""
     stream, table = SMALL[:-1], SMALL[-1]
     for chunks in (
         [*stream, *SECOND],

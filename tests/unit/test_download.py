@@ -1,4 +1,4 @@
-"""Downloads in this process: what is written, what is refused, and what is held."""
+"""Downloads in this process: content, refusals and memory."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ CONTENT = Random(5).randbytes(2 * MIB) + bytes(3 * MIB) + Random(6).randbytes(MI
 
 
 class Stored:
-    """A file that was uploaded, and where to get it back to."""
+    """An uploaded file, and a target for its download."""
 
     def __init__(self, folder: Path, content: bytes = CONTENT) -> None:
         self.content = content
@@ -42,7 +42,7 @@ class Stored:
         return download(self.path, more.pop("store", self.store), self.hashes, **more)
 
     def refused(self, **more: Any) -> WorkerError:
-        """What a download fails with; it touches neither the old file nor anything beside it."""
+        """Return the failure of a download, which must not change the old file."""
         self.path.write_bytes(b"old")
         with pytest.raises(WorkerError) as raised:
             self.download(**more)

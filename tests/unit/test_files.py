@@ -1,4 +1,4 @@
-"""The two ends of a run: the file of an upload, and the file of a download."""
+"""Source and target: the file of an upload, and the file of a download."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 class Descriptors:
-    """A pipe that the owner hands over: both ends are inherited by the worker."""
+    """A pipe that the owner passes on: the worker inherits both ends."""
 
     def __init__(self) -> None:
         self.reader, self.writer = os.pipe()
@@ -65,7 +65,7 @@ def read_all(source: FileSource, span: int = 1000) -> bytes:
 
 
 def failing(path: str, **how: int) -> WorkerError:
-    """What comes of a file that cannot be uploaded."""
+    """Return the failure of a file that cannot be uploaded."""
     with pytest.raises(WorkerError) as raised:
         read_all(FileSource(path, how.get("size")))
     assert raised.value.path == path

@@ -1,4 +1,4 @@
-"""Frame boundaries and the seek table, against the bytes that the formats describe."""
+"""Frame boundaries and the seek table, compared with the specified bytes."""
 
 from __future__ import annotations
 
@@ -222,7 +222,7 @@ SEVERAL = worker_made([b"%d" % number * number for number in range(1, 20)])
 
 @given(st.data())
 def test_frames_at_their_places(data: st.DataObject) -> None:
-    """Any frames, from chunks that begin anywhere before the first and end behind the last."""
+    """Any frames, from chunks that begin anywhere before the first and end after the last."""
     stream = b"".join(SEVERAL)
     places = list(SeekTable.parse(SEVERAL[-1]).places())
     picked = sorted(data.draw(st.sets(st.integers(0, len(places) - 1), min_size=1)))

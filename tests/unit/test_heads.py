@@ -1,4 +1,4 @@
-"""The heads of HTTP answers: what is taken for one, and how long the body behind it is."""
+"""The heads of HTTP answers: which are valid, and the length of the body."""
 
 from __future__ import annotations
 

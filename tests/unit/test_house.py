@@ -1,4 +1,4 @@
-"""The house's rules, which no single change should break without saying so.
+"""Architectural rules of the project.
 
 Dependencies point one way, foreign libraries stay behind their adapters, and one module ends the
 process.
@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
 SOURCE = ROOT / "src" / "store_workers"
 TOP = "store_workers"
 
-# Who may know whom: a folder, or a module that lies in none, may import from its own row's folder
+# Allowed imports: a folder, or a module outside of folders, may import from its own row's folder
 # and from the rows below it. Within a folder anything goes but a cycle.
 ROWS = [
     ["__main__"],

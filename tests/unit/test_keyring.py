@@ -1,4 +1,4 @@
-"""Keys that expire: renewed ahead of time, kept while they are good, never waited for too long."""
+"""Keys that expire: renewed in advance, used while valid, with bounded waits."""
 
 from __future__ import annotations
 

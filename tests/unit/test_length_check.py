@@ -1,4 +1,4 @@
-"""When a store is asked again for a chunk that it accepted, and what is made of the answer."""
+"""The check of a chunk after its PUT."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who may make a request now: no more than there are places, in turn, and until all is over."""
+"""The limiter: no more requests than places, in turn, until the run ends."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.unit.in_process import TIMEOUT, beside, until
 
 
 class Paced:
-    """A pace with a clock that stands still until it is moved."""
+    """A limiter with a clock that is moved by hand."""
 
     def __init__(self, concurrency: int = 8) -> None:
         self.now = 100.0

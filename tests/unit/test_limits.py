@@ -1,4 +1,4 @@
-"""What the host leaves the worker: descriptors, cores, and a control group's quota of them."""
+"""Limits of the host: descriptors, cores, and the CPU quota of control groups."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def groups(folder: Path, own: str, files: dict[str, str]) -> tuple[str, str]:
-    """Lay out what the kernel would show: the file of the own groups, and the mounted tree."""
+    """Create the files of the kernel: the list of groups, and the mounted tree."""
     (folder / "own").write_text(own)
     for name, text in files.items():
         path = folder / "mounted" / name

@@ -1,4 +1,4 @@
-"""A list of hashes that was edited never gives other bytes.
+"""An edited list of hashes never results in other bytes.
 
 Lists of real uploads are edited at random. The hardest of them has spans whose frames are as long
 as chunks are cut, so that each chunk is a row of whole frames, and the table is a chunk by itself:
@@ -42,7 +42,7 @@ class Case:
         self.hashes = list(upload(source, self.store).hashes)
 
     def outcome(self, hashes: list[str], **more: Any) -> bytes | ErrorCode:
-        """What a download ends with: the file, or the error's code."""
+        """Return the result of a download: the file, or the code of the error."""
         self.target.unlink(missing_ok=True)
         try:
             download(self.target, self.store, hashes, **more)
@@ -138,7 +138,7 @@ def test_an_edited_list_never_gives_other_bytes(
 
 
 def is_row_of_whole_frames(case: Case, hashes: list[str]) -> bool:
-    """Is each chunk whole frames, and the table left out?"""
+    """Return whether each chunk consists of complete frames, and the table is missing."""
     aligned = case.store.chunks[case.hashes[-1]][:4] == TABLE_MAGIC
     return aligned and case.hashes[-1] not in hashes
 

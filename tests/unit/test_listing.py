@@ -1,4 +1,4 @@
-"""Asking a store by its list: when it pays, what it costs, and what is not believed."""
+"""Lookups in a store's list: when they pay, their cost, and invalid lists."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def test_answers_are_those_of_the_store(mine: int, others: int, page: int, seed:
 
 
 def begun(listed: Listed, mine: list[str]) -> None:
-    """Ask until there is a page."""
+    """Look up chunks until there is a page."""
     assert all(listed.store.has(hash, 5) for hash in mine[: HITS_BEFORE_LISTING + 1])
     assert listed.listed == [""]
 

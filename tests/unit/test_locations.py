@@ -1,4 +1,4 @@
-"""From the `store` of a message to a place: what is taken, and what each refusal names."""
+"""Locations of stores: which are accepted, and the field that each refusal names."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Manifests: their text, their levels, and what of them is believed."""
+"""Manifests: text, levels and checks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Manifests that come from anywhere: what of them is believed, and files got back by them."""
+"""Untrusted manifests: their checks, and downloads with them."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 def pieces_of(text: bytes) -> Pieces:
-    """A text stored as a manifest's is, in one chunk; `name` names it."""
+    """A text that is stored like a manifest in one chunk; `name` is its hash."""
     pieces = Pieces()
     pieces.store(compressed(text))
     return pieces
@@ -147,7 +147,7 @@ def test_what_is_no_stream_of_a_worker_is_told_too(stored: bytes, problem: str) 
 
 
 def test_what_names_itself_ends() -> None:
-    """With genuine hashes nobody can make one; a store that lies could."""
+    """Impossible with genuine hashes; a store that returns wrong data can do this."""
     text = b""
     fetched = 0
 

@@ -1,4 +1,4 @@
-"""The wire: what is accepted, what each refusal names, and how events look."""
+"""Messages and events: what is accepted, the field of each refusal, and the form of events."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Partial files: what is believed of them, what they are called, and whose they are."""
+"""Partial files: their checks, names and permissions."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def opened(path: Path, list_digest: bytes = LIST) -> PartialFile:
 
 
 def pieces(sizes: list[int]) -> Iterator[tuple[Piece, bytes]]:
-    """Frames one behind the other, and content for each."""
+    """Consecutive frames, with content for each."""
     offset = content_offset = 0
     for number, size in enumerate(sizes):
         yield Piece(offset, 7, content_offset, size, 5, number, offset), os.urandom(size)
@@ -44,7 +44,7 @@ def pieces(sizes: list[int]) -> Iterator[tuple[Piece, bytes]]:
 
 
 def written(path: Path, sizes: list[int]) -> list[bytes]:
-    """Write pieces into a partial file, and leave it as a run that fails does."""
+    """Write pieces into a partial file, and leave it as a failed run does."""
     file = opened(path)
     file.go_on_behind(0, 0)
     contents = []
@@ -193,7 +193,7 @@ def test_end_that_fails_leaves_no_large_file_but_the_partial_one(tmp_path: Path)
 def test_kept_chunks_make_room_for_what_was_written(
     full: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whichever of the files meets the full disk, its journal's next page as well."""
+    """For each of the files that finds the disk full, and for the journal's next page."""
     file = opened(tmp_path / "file")
     file.go_on_behind(0, 0)
     ((piece, content),) = pieces([10])
@@ -218,7 +218,7 @@ def test_kept_chunks_make_room_for_what_was_written(
 
 
 class Stopping(MemoryStore):
-    """A store that gives some chunks, and then nothing more."""
+    """A store that returns some chunks, and then fails."""
 
     def __init__(self, gives: int) -> None:
         super().__init__()

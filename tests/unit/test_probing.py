@@ -1,4 +1,4 @@
-"""When the store is asked before a chunk is sent: seldom at first, always where it can pay."""
+"""Lookups before a PUT: rare at first, and always if they can pay."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def test_the_chunks_that_a_first_upload_asks_for() -> None:
 def test_an_interrupted_upload_sends_only_what_is_missing(
     data: st.DataObject, concurrency: int, reached: int, beyond: int, held: int
 ) -> None:
-    """Whatever was in flight when it was stopped, in whatever order it is done now."""
+    """For any chunks in flight when it was stopped, and any order afterwards."""
     in_flight = data.draw(st.sets(st.integers(0, max(1, reached)), max_size=concurrency - 1))
     stored = set(range(reached)) - in_flight
     again = Simulation(reached + beyond, stored, concurrency, held)
@@ -141,7 +141,7 @@ def test_a_store_that_answers_at_once_is_always_asked() -> None:
 
 
 def test_chunks_beyond_the_end_that_miss_first_hide_nothing() -> None:
-    """A thread that is held up has chunks that are there, while the others run far ahead."""
+    """A delayed thread has chunks that are present, while the others are far ahead."""
     probing = Probing(asking_is_free=False, concurrency=8)
     probing.answered(0, hit=True)
     for index in range(30, 130):

@@ -1,4 +1,4 @@
-"""Runs of a whole process in this one: whatever they end with, nothing of them is left."""
+"""Runs of a complete process in this process: however they end, nothing is left."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def missing_chunk(content: Path) -> None:
 
 
 def retried_in_vain(content: Path) -> None:
-    """The store is not there, and the retry layer waits for it."""
+    """The store is missing, and the retry layer waits for it."""
     settings = {"retry_delay_ms": 60_000, "retry_max_delay_ms": 60_000}
     message = {**upload(content, settings=settings), "store": "http://127.0.0.1:1/"}
     with Owner(message) as owner:

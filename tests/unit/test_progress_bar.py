@@ -1,4 +1,4 @@
-"""What the bar draws and when, without a terminal."""
+"""The progress bar: what it draws and when, without a terminal."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ STORED = ChunkStored(index=0, hash=HASH, size=1, new=True, attempts=1)
 
 
 class Screen(StandardError):
-    """Keeps what is written."""
+    """Records what is written."""
 
     def __init__(self) -> None:
         super().__init__(-1)

@@ -1,4 +1,4 @@
-"""Parts of files: the right bytes, and no more fetched than they need."""
+"""Downloads of ranges: the right bytes, and no unnecessary chunks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The rate limit, in virtual time: how much passes, how evenly, and what is given back."""
+"""The rate limit in virtual time: rate, bursts, and returned allowance."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""When a try is made again: the decision by table and property, and the loop that obeys it."""
+"""Retries: the policy by table and property tests, and the loop that applies it."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ def test_no_pause_is_longer_than_the_longest(
 
 
 class Loop:
-    """A retrier whose pauses are noted and not slept."""
+    """A retrier that records its pauses and does not sleep."""
 
     def __init__(self, max_attempts: int = 5, concurrency: int = 8) -> None:
         self.slept: list[float] = []
@@ -150,7 +150,7 @@ class Loop:
 
 
 class Failing:
-    """Work that fails as it is told to, then succeeds."""
+    """Work that fails as specified, then succeeds."""
 
     def __init__(self, *failures: Exception) -> None:
         self.left = list(failures)

@@ -1,4 +1,4 @@
-"""The JSON Schema says what the decoder does, and every event fits it."""
+"""The JSON Schema agrees with the decoder, and every event matches it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sessions in this process: order, ends, cancels, refusals, room, signals, and what is shared."""
+"""Sessions in this process: order, ends, cancels, refusals, back-pressure, signals, sharing."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def files(tmp_path: Path) -> list[Path]:
 
 @pytest.fixture
 def fifo(tmp_path: Path) -> Path:
-    """A file that nobody ends: its upload is under way as long as the test wants."""
+    """A FIFO that stays open: its upload runs as long as the test needs."""
     path = tmp_path / "fifo"
     os.mkfifo(path)
     return path
@@ -99,7 +99,7 @@ def test_one_at_a_time_goes_in_the_order_of_arrival(files: list[Path], tmp_path:
 def test_nothing_of_a_finished_message_waits_for_a_collection_of_garbage(
     files: list[Path], fifo: Path, tmp_path: Path
 ) -> None:
-    """What is in a cycle stays until then: a hundred thousand messages would fill the memory."""
+    """Objects in reference cycles would stay in memory until a garbage collection."""
     path, back = files[3], str(tmp_path / "back")
     with Owner(start(tmp_path / "store", max_files=2)) as owner, without_collections():
         owner.send(upload(path, "first", manifest=True))
@@ -285,7 +285,7 @@ def test_an_owner_that_writes_faster_is_made_to_wait(
 
 
 def writable(descriptor: int, *, wait: bool) -> bool:
-    """Tell whether there is room in the pipe, now or within a moment."""
+    """Return whether the pipe has room within a moment."""
     return bool(select.select([], [descriptor], [], 0.5 if wait else TIMEOUT)[1])
 
 
@@ -467,7 +467,7 @@ def test_who_waits_for_anothers_chunk_can_be_cancelled(group: ThreadGroup) -> No
 
 
 class Opened(MemoryStore):
-    """A store that tells whether it was closed."""
+    """A store that records whether it was closed."""
 
     closed = False
 

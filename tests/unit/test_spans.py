@@ -1,4 +1,4 @@
-"""Spans of one length, and spans that the content marks off."""
+"""Spans of fixed length, and spans with content-defined boundaries."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def lines() -> bytes:
 def test_how_much_is_read_at_once_decides_nothing(
     content: Callable[[], bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Every boundary is that of the whole, cut at once by the library."""
+    """Every boundary equals that of the library applied to the whole input."""
     from pyfastcdc.cy.fastcdc import FastCDC
 
     kernel = FastCDC(
@@ -103,7 +103,7 @@ def test_how_much_is_read_at_once_decides_nothing(
 
 
 def test_boundaries_stay_where_they_are() -> None:
-    """They decide every hash: with others, nothing that was stored before is found again."""
+    """They decide every hash: with other values, no stored chunk would be found again."""
     lengths = [len(span) for span in by_content(NOISE)]
     digest = hashlib.sha256(repr(lengths).encode()).hexdigest()
     assert (lengths[:4], digest[:16]) == GOLDEN_NOISE

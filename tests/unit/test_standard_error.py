@@ -1,4 +1,4 @@
-"""Writing for people never waits for them."""
+"""Writing to standard error never waits for its reader."""
 
 from __future__ import annotations
 

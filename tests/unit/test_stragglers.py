@@ -1,4 +1,4 @@
-"""Which requests are late: learned from the others, never before a second, and few of them."""
+"""Late requests: derived from the others, after at least a second, and few of them."""
 
 from __future__ import annotations
 

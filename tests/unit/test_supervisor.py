@@ -1,4 +1,4 @@
-"""The main thread's watch: signals, the work's end, the owner, the heartbeat."""
+"""The main thread: signals, the end of the work, the owner, the heartbeat."""
 
 from __future__ import annotations
 
@@ -205,7 +205,7 @@ def test_signals_are_noted_and_a_later_one_ends_it_at_once(name: str, blocked: b
 
 
 def status_once_stopped(process: subprocess.Popen[str], number: int) -> int:
-    """Send a signal until it ends the process: what comes at once is still the same wish."""
+    """Send a signal until it ends the process, since early repetitions have no effect."""
     while True:
         process.send_signal(number)
         with contextlib.suppress(subprocess.TimeoutExpired):

@@ -1,4 +1,4 @@
-"""The threads of a run: the first failure ends it, is told once, and wakes all who wait."""
+"""The threads of a run: the first failure ends it, is reported once, and wakes all."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Uploads in this process: what is told, what is sent, how failures end, and what is held."""
+"""Uploads in this process: events, requests, failures and memory."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ FULL = 512 * 1024
 MIB = 1024 * 1024
 QUICK = {"retry_delay_ms": 1}
 ALIGNED_SPAN = 65_522
-"""Bytes of noise whose frame is 64 KiB long: 2 for the size, 12 for all else."""
+"""Random bytes whose frame has 64 KiB: 2 for the size, 12 for the rest."""
 
 
 @pytest.fixture
@@ -167,7 +167,7 @@ def test_a_second_upload_sends_nothing(noise: Path, asking_is_free: bool) -> Non
 def test_an_upload_that_overwrites_sends_every_chunk_and_asks_for_none(
     noise: Path, asking_is_free: bool
 ) -> None:
-    """What was damaged in the store, its length being right, is whole again."""
+    """A damaged chunk of the right length is repaired."""
     store = MemoryStore(asking_is_free=asking_is_free)
     first = upload(noise, store)
     whole = dict(store.chunks)
@@ -308,7 +308,7 @@ def test_short_files_with_content_boundaries(version: Callable[[bytes], Path], s
 
 
 def test_hashes_of_both_boundaries_stay_what_they_are(version: Callable[[bytes], Path]) -> None:
-    """They are part of the stored form: with others nothing that was stored is found again."""
+    """They are part of the stored form: with other values, no stored chunk would be found again."""
     path = version(lines() + Random(8).randbytes(3 * MIB) + bytes(5 * MIB) + lines()[:999_999])
     for boundaries, golden in (("content", GOLDEN_CONTENT), ("fixed", GOLDEN_FIXED)):
         for threads in (1, 2, 5):

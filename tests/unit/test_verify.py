@@ -1,4 +1,4 @@
-"""Verifications in this process: what is looked at, what is told, and that it goes on."""
+"""Verifications in this process: requests, events, and continuing after a bad chunk."""
 
 from __future__ import annotations
 
@@ -167,7 +167,7 @@ def test_a_manifest_that_is_missing_is_no_bad_chunk_of_the_file(kept: Kept) -> N
 
 
 class Silent(MemoryStore):
-    """A store that cannot tell lengths."""
+    """A store that does not report lengths."""
 
     def length(self, hash: str) -> int | None:
         super().length(hash)

@@ -1,4 +1,4 @@
-"""The owner's end of the wire: whole lines, nothing after the end, and no wait that cannot end."""
+"""The writer of events: complete lines, nothing after the terminal event, bounded waits."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def uploaded(hashes: int = 1) -> FileUploaded:
 
 
 class Wire:
-    """A pipe to an owner that reads when it is asked to."""
+    """A pipe to an owner that reads on request."""
 
     def __init__(self) -> None:
         self.descriptor, self.end = os.pipe()
@@ -52,14 +52,14 @@ class Wire:
         self._reading = True
 
     def read_to_end(self) -> list[dict[str, Any]]:
-        """Close the worker's end, and read what was told."""
+        """Close the worker's end, and read the events."""
         os.close(self.end)
         self.end = -1
         with os.fdopen(os.dup(self.descriptor), "rb") as file:
             return [json.loads(line) for line in file.read().splitlines(keepends=True)]
 
     def fill(self) -> int:
-        """Leave no room in the pipe; how many bytes it took."""
+        """Fill the pipe. Return the number of bytes."""
         os.set_blocking(self.end, False)
         count = 0
         try:
