@@ -120,7 +120,8 @@ def test_events_where_they_are_asked_for(folder: Path) -> None:
     done = type_in(folder, "upload", "file", "--store", "st", "--json")
     events = parse_events(done.stdout)
     assert (done.returncode, events[-1]["type"]) == (0, "FILE_UPLOADED")
-    assert {event["type"] for event in events} == {"CHUNK", "FILE_UPLOADED"}
+    # On a slow machine there are PROGRESS events, too.
+    assert {event["type"] for event in events} - {"PROGRESS"} == {"CHUNK", "FILE_UPLOADED"}
     assert max(map(len, done.stdout.splitlines())) < LONGEST_LINE
     refused = type_in(folder, "upload", "file", "--json", "--concurrency", "9999")
     assert (refused.returncode, refused.stderr) == (2, b"")
