@@ -1,7 +1,7 @@
-"""What runs before ``store_workers``: the artifact's first lines, its checks, its native libraries.
+"""The start of the artifact: its first lines, checks and native libraries.
 
-* ``__main__.py`` becomes the archive's own ``__main__.py``: a few lines that see whether
-  ``boot.py`` is whole.
+* ``__main__.py`` becomes the archive's own ``__main__.py``: a few lines that check
+  ``boot.py``.
 * ``boot.py`` refuses a host that cannot run the artifact, cuts the interpreter loose from its
   surroundings, and checks the zip's directory. Both parse on any Python since 2.7.
 * ``refuse.py`` words such a refusal (also for Python 2.7).
@@ -9,5 +9,5 @@
 * ``native.py`` finds the native libraries; ``private_cache.py`` holds them where they can't be
   loaded from memory.
 
-It lies under ``src`` because it ships: it is part of the product, not of the tool that builds it.
+It is under ``src`` because it is part of the product, not of the build tool.
 """

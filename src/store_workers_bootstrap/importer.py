@@ -1,8 +1,8 @@
 """Python's own zip importer, and the check that what it imports is what was built.
 
 ``zipimport`` does not compare an entry with its CRC-32, and opens the file by its path again for
-each one. This reads from the one file that was started, whatever lies under its path by then, and
-checks each entry. A damaged one ends the process and says so.
+each one. This reads from the file that was started, even if its path names another file by then,
+and checks each entry. A damaged one ends the process with an error.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ STOPPED = (
 LOCAL_HEADER_BYTES = 30
 PYC_HEADER_BYTES = 16
 DEFLATED = 8
-# Imports leave no garbage; at Python's own threshold they are searched for it dozens of times.
+# Imports leave no garbage, but at Python's threshold the collector runs dozens of times.
 OBJECTS_BETWEEN_COLLECTIONS = 50_000
 
 
@@ -52,7 +52,7 @@ class Archive:
         self._stream = stream
         self._lock = allocate_lock()
         try:
-            # The worker keeps what is standard output now for its events alone.
+            # The worker reserves the current standard output for its events.
             self._events: int | None = os.dup(1)
         except OSError:
             self._events = None
@@ -79,7 +79,7 @@ class Archive:
         return content
 
     def _end_damaged(self) -> NoReturn:
-        """Say that this copy is damaged, as the last line of the run, and end the process."""
+        """Report a damaged copy as the last line of the run, and end the process."""
         if self._events is not None:
             os.write(self._events, DAMAGED)
         os._exit(1)
@@ -97,7 +97,7 @@ class Importer(zipimport.zipimporter):
     compiled: str | None = None
 
     def __init__(self, path: str) -> None:
-        """``zipimport`` would look for the file again, which may have been moved by now."""
+        """``zipimport`` would open the file by its path again, where it may have been replaced."""
         if not path.startswith(self.source.path):
             raise ImportError("not in the archive", path=path)
         inside = path[len(self.source.path) :].strip(os.sep)
@@ -106,7 +106,7 @@ class Importer(zipimport.zipimporter):
         self._files = self.source.entries  # where CPython before 3.13 keeps them
 
     def invalidate_caches(self) -> None:
-        """Keep the directory: it does not change, and under its path may be another file."""
+        """Keep the directory: it does not change, and its path may name another file."""
 
     def get_data(self, pathname: str) -> bytes:
         """Return a file; ``pathname`` begins with the archive's own path, or is within it."""
@@ -124,7 +124,7 @@ class Importer(zipimport.zipimporter):
             content = self.source.read(compiled)
             if content.startswith(MAGIC_NUMBER):
                 return marshal.loads(content[PYC_HEADER_BYTES:])  # type: ignore[no-any-return]
-        # The JSON Schema quotes docstrings, whatever this Python was told to leave out.
+        # The JSON Schema quotes docstrings, so they are kept even with -OO.
         return compile(self.source.read(name), name, "exec", dont_inherit=True, optimize=0)
 
     def get_source(self, fullname: str) -> str:
@@ -140,16 +140,16 @@ class Importer(zipimport.zipimporter):
 
 
 def stopped(number: int, _frame: object) -> None:
-    """End at once and say so: nothing is open yet. The worker's own handling replaces this."""
+    """End at once with a message: nothing is open yet. The worker later replaces this handler."""
     os.write(1, STOPPED)
     os._exit(128 + number)
 
 
 def cut_loose() -> None:
-    """Undo what this Python was told of warnings and of compiled code, and say who stopped it."""
+    """Reset Python's options for warnings and compiled code, and report signals."""
     for name in ("SIGINT", "SIGTERM"):
         number = getattr(signal, name)
-        if signal.getsignal(number) is not signal.SIG_IGN:  # as `nohup` and shells have it
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as with `nohup` and in shells
             signal.signal(number, stopped)
     sys.dont_write_bytecode = True
     sys.pycache_prefix = None
@@ -162,7 +162,7 @@ def cut_loose() -> None:
 
 
 def forget_foreign_modules() -> None:
-    """Drop modules that start-up hooks loaded from elsewhere, so that ours are found instead."""
+    """Drop modules that start-up hooks loaded from elsewhere, in favour of the bundled ones."""
     stdlib = os.path.dirname(os.__file__)
     for name, module in list(sys.modules.items()):
         file = getattr(module, "__file__", None)

@@ -1,4 +1,4 @@
-"""Find native libraries in the archive: a folder for each kind of host, each a wheel's own names.
+"""Finds native libraries in the archive: a folder for each kind of host, with names as in wheels.
 
 Python can only load a library that has a path. On Linux that is a file in memory (``memfd``), so
 that nothing is written; elsewhere it is a file in a private folder.
@@ -19,18 +19,18 @@ if TYPE_CHECKING:
     from typing import Protocol
 
     class Archive(Protocol):
-        """What holds the libraries."""
+        """The archive with the libraries."""
 
         @property
         def entries(self) -> Iterable[str]:
-            """The names of everything that it holds."""
+            """The names of all entries."""
 
         def read(self, name: str) -> bytes:
             """Return the content of an entry."""
 
 
 FOLDER = "native"
-# The first Python whose own library can do what the bundled codec does.
+# The first Python whose standard library can replace the bundled codec.
 CODEC = "zstandard.backend_c"
 OWN_CODEC = (3, 14)
 
@@ -62,7 +62,7 @@ def libraries(entries: Iterable[str], host: str) -> dict[str, str]:
 
 
 def in_memory(content: bytes) -> str | None:
-    """Put a library into anonymous memory; return its path, or None where that can't be had."""
+    """Put a library into anonymous memory; return its path, or None if that is not possible."""
     if not hasattr(os, "memfd_create"):
         return None
     try:
@@ -86,7 +86,7 @@ def in_memory(content: bytes) -> str | None:
 
 
 def in_private_folder(entry: str, content: bytes) -> str:
-    """Put a library into a folder of this user's alone; return its path.
+    """Put a library into a folder that only this user can write to; return its path.
 
     Raises:
         WorkerError: there is no such folder (`HOST_UNSUPPORTED`).

@@ -12,16 +12,16 @@ VARIABLE = "STORE_WORKERS_CACHE"
 def keep(name: str, content: bytes) -> str:
     """Return the path of a file with exactly ``content``, kept for the next start.
 
-    Written aside, and moved under a lock, so that a reader never sees half a file, and of many
-    starts at once one moves and all use what it moved. What lies there already is compared before
-    it is used. Where no folder can be made private, a folder for this process alone serves.
+    It is written to a temporary file and moved under a lock, so that a reader never sees a partial
+    file, and of many simultaneous starts one moves it and all use it. An existing file is compared
+    before use. If no folder can be made private, a folder for this process alone is used.
 
     Raises:
         OSError: there is no folder that can be written to.
     """
     import zlib
 
-    # Libraries of several builds lie beside each other: each in a folder named by its content.
+    # Libraries of several builds can coexist: each is in a folder named by its content.
     folder = os.path.join(cache_root(), f"{zlib.crc32(content):08x}")
     try:
         make_private(folder)
@@ -33,7 +33,7 @@ def keep(name: str, content: bytes) -> str:
 
 
 def cache_root() -> str:
-    """Return the folder for all builds: the variable's, or the platform's place for caches."""
+    """Return the folder for all builds: that of the variable, or of the platform's caches."""
     named = os.environ.get(VARIABLE)
     if named:
         return os.path.abspath(named)
@@ -79,7 +79,7 @@ def written(path: str, content: bytes) -> str:
             os.fsync(stream.fileno())
         lock = locked(os.path.dirname(path))
         try:
-            if not holds(path, content):  # another start may have been quicker
+            if not holds(path, content):  # another start may have been faster
                 os.replace(aside, path)
                 aside = ""
         finally:

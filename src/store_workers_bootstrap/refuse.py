@@ -1,6 +1,6 @@
 # mypy: ignore-errors
 # ruff: noqa: F821, PTH
-"""Tell a host that it cannot run the artifact: one ERROR line, then status 1.
+"""Report that this host cannot run the artifact: one line, then status 1.
 
 Parses on Python 2.7 and later, and runs on whatever Python a host has. ``reason`` is what the
 importer found missing, or None where this Python is too old or of another kind.
@@ -15,7 +15,7 @@ NEEDED = "CPython 3.10 or newer is needed"
 MINORS = (13, 12, 11, 10, 14, 15)
 CANDIDATES = ["python3.%d" % minor for minor in MINORS]
 CANDIDATES.append("python3")
-# A quick look from outside; anything that goes wrong says no.
+# A quick check in a child process; any failure means no.
 PROBE = (
     "import sys, zlib; sys.exit(sys.version_info < (3, 10) or sys.implementation.name != 'cpython')"
 )

@@ -34,10 +34,10 @@ ROOM_AGAIN = MOST_WAITING // 2
 """Number of waiting messages at which reading continues, to read several lines at once."""
 
 SHORT = 0.002
-"""Seconds of work on a message after which another one is begun beside it.
+"""Seconds of work on a message after which another one is started in parallel.
 
-Python runs one thread at a time, so threads that never wait only hinder each other: 2000 small
-files to a directory took a third more processor time on eight threads than on one.
+Python runs one thread at a time, so threads that never wait slow each other down: 2000 small files
+to a directory took a third more processor time on eight threads than on one.
 """
 
 OF_THE_STORE = ("store", "auth", "headers", "tls")
@@ -73,10 +73,10 @@ class Session:
 
     `start` is the session's own message.
 
-    Messages are begun in the order in which they came, up to `max_files` of them side by side, each
-    on a thread. Another thread joins as soon as those at work have begun nothing for a moment: they
-    wait for the store, or one has a large file. Memory: `MOST_WAITING` messages, and for each that
-    is under way what its worker holds; how many chunks are in flight is the limiter's business.
+    Messages start in the order in which they arrive, up to `max_files` of them in parallel, each on
+    a thread. Another thread joins when the running ones have started nothing for a moment: they
+    wait for the store, or one has a large file. Memory: `MOST_WAITING` messages, and that of the
+    worker of each running one; the limiter bounds the chunks in flight of all.
     """
 
     def __init__(
@@ -102,8 +102,8 @@ class Session:
         self._jobs: dict[str, Job] = {}  # by id: waiting or running
         self._threads = 0
         self._free = 0
-        self._watched = False  # does a free thread look after the messages that wait?
-        self._begun_at = 0.0  # when a message was begun last
+        self._watched = False  # true if an idle thread watches the waiting messages
+        self._begun_at = 0.0  # the last start of a message
         self._stopped: BaseException | None = None
         self._concluding = 0  # messages whose failure is being reported
         self._files = 0
@@ -211,10 +211,10 @@ class Session:
             took_long = time.monotonic() - began > SHORT
 
     def _next(self, *, at_once: bool) -> Job:
-        """Return the next message, once this thread should begin it.
+        """Return the next message when this thread should start it.
 
         With `at_once`, for a thread whose last message took long, that is as soon as there is one.
-        Otherwise no thread must be at work, or those at work have begun none for `SHORT`.
+        Otherwise no other thread may be busy, or the busy ones have started none for `SHORT`.
         """
         with self._more:
             self._more.wait_while(lambda: not self._waiting)

@@ -14,18 +14,18 @@ if TYPE_CHECKING:
 
 
 TRIES_WHERE_SHORTER = 3
-"""A server that writes in place shows, for a moment, what another worker's PUT of the chunk has."""
+"""On a server that writes in place, the partial PUT of another worker is visible for a moment."""
 
 
 class LengthCheck:
     """Checks chunks that were just stored, if there is a reason.
 
-    That is the first one of a run, and each that lay there with another length: a login page says
-    200 to everything, and some servers store under another name what is there already.
+    These are the first one of a run, and each that was present with another length: a login page
+    answers 200 to everything, and some servers rename existing files.
 
-    `ask` returns the length of what lies under a hash, None where nothing does or nobody says;
-    `shown` names the store, and `question` is what its owner may ask himself when it does not
-    store. Safe from many threads.
+    `ask` returns the length of the object of a hash, None if it is missing or not reported. `shown`
+    is the store's name, and `question` a hint for its operator if it does not store. Safe from
+    many threads.
     """
 
     def __init__(self, ask: Callable[[str], int | None], shown: str, question: str) -> None:

@@ -25,13 +25,13 @@ SHORT = 0.002
 
 
 NEAR = 0.02
-"""Seconds of a chunk's way over a network below which the server is near.
+"""A server is near if a chunk takes fewer seconds over the network.
 
-A few in a row then take hardly longer than side by side, and no other thread has to be woken.
+A few in succession then take hardly longer than in parallel, without waking another thread.
 """
 
 FEW = 3
-"""So many."""
+"""The number of these."""
 
 
 class Limiter:

@@ -32,9 +32,9 @@ MISSES_FOR_EACH_HIT = 4
 
 
 class Probing:
-    """Decides whether to ask for a chunk, from the answers so far. Whoever shares it guards it.
+    """Decides whether to look up a chunk, from the results so far. The caller holds a lock.
 
-    `always` says that every chunk is asked for, whatever the answers are.
+    `always`: look up every chunk, whatever the results.
     """
 
     def __init__(self, asking_is_free: bool, concurrency: int, *, by_content: bool = False) -> None:

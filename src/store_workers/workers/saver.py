@@ -165,7 +165,7 @@ class Saver:
 
     def _report(self, chunk: Chunk, indexes: list[int], new: bool, attempts: int) -> None:
         """Report that a chunk is in the store, once for each place in the stream."""
-        # Before it counts as finished: no chunk's line may come behind the last one.
+        # Before it counts as finished: no CHUNK may follow the terminal event.
         for index in indexes:
             self._emit(
                 ChunkStored(

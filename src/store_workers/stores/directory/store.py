@@ -36,7 +36,7 @@ _TRANSIENT = _PASSING | {getattr(errno, name) for name in _PASSING_NAMES if hasa
 
 
 READ_ON = 64 * 1024
-"""Bytes that are read at once behind the end of a chunk's file, where there should be none."""
+"""Bytes that are read at once after the expected end of a chunk's file."""
 
 
 class DirectoryStore:

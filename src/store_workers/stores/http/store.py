@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 OK, CREATED, NO_CONTENT, PARTIAL = 200, 201, 204, 206
 BEYOND_THE_END = 416
 STORED = frozenset({OK, CREATED, NO_CONTENT})
-"""The answers to a PUT that mean "it is stored"; 202, say, only promises it."""
+"""The answers to a PUT that mean "stored"; 202, for example, only promises it."""
 
 ABSENT = frozenset({404, 410})
 CANNOT_SAY = frozenset({401, 403, 405, 501}) | REDIRECTS
-"""Refusals of HEAD that leave the word to the PUT: a key that may only write gets them."""
+"""Refusals of HEAD that decide nothing, for example for a write-only key: the PUT decides."""
 
 MAY_BE_THERE = frozenset({403, 405, 409, 412})
 """Refusals of a PUT by stores that never overwrite."""
@@ -39,8 +39,8 @@ class HttpStore:
     """A server that keeps what is PUT under a path.
 
     `base` is the path before the hash, without a slash at its end, and `query` is appended to every
-    request's path, unless they hold placeholders (`template.py`); `headers` go with every request
-    and hold the credentials; `shown` names the server in messages, without secrets.
+    request's path, unless they contain placeholders (`template.py`). `headers` are sent with every
+    request, and contain the credentials. `shown` is the server's name without secrets.
     """
 
     properties = Properties()
@@ -82,12 +82,12 @@ class HttpStore:
 
     def put(self, chunk: Chunk, *, overwrite: bool = False) -> bool:
         answer = self._put(chunk)
-        # What was to be overwritten and could not be may be damaged: being there is not enough.
+        # A chunk that could not be overwritten may be damaged: its presence is not sufficient.
         may_be_there = not overwrite and answer.status in MAY_BE_THERE
         if may_be_there and self._length(chunk.hash) == chunk.size:
             return False
         advice = ""
-        if answer.status in (404, 409):  # WebDAV's words for a folder that is missing
+        if answer.status in (404, 409):  # WebDAV's answers if a directory is missing
             folder = self._path(chunk.hash).partition("?")[0].rpartition("/")[0]
             advice = self._folders.make(folder)
             if not advice:
@@ -104,7 +104,7 @@ class HttpStore:
         raise self._no_chunk(answer)
 
     def remove_stale_files(self) -> int:
-        """What is under way at a server is the server's to remove."""
+        """Return 0: the server removes its own temporary files."""
         return 0
 
     def close(self) -> None:
@@ -112,9 +112,9 @@ class HttpStore:
         self._transport.close()
 
     def _length(self, hash: str, *, thorough: bool = False) -> int | None:
-        """The length of what lies under a hash; None where nothing does, or nobody says.
+        """Return the length of the object of a hash; None if it is missing or not reported.
 
-        `thorough` asks with all means.
+        `thorough`: use all ways to find it out.
         """
         answer = self._head(hash)
         if answer.status == OK:
@@ -125,9 +125,9 @@ class HttpStore:
         raise self._refusal(answer)
 
     def _length_by_range(self, hash: str, *, thorough: bool) -> int | None:
-        """The length that an answer to a GET of one byte tells, where HEAD has none.
+        """Return the length from a GET of one byte, if HEAD does not report it.
 
-        A server that tells nothing is asked once, but for a `thorough` look.
+        A server that does not report it is asked only once, except if `thorough`.
         """
         if not self._ranges_tell and not thorough:
             return None
@@ -162,7 +162,7 @@ class HttpStore:
         return self._redirects.get(self._path(hash), self._headers, {**UNCACHED, **more}, longest)
 
     def _mkcol(self, path: str) -> int:
-        """Make one folder (RFC 4918, 9.3); the answer's status."""
+        """Create one directory (RFC 4918, 9.3). Return the answer's status."""
         headers = {**self._headers, "Content-Length": "0"}
         return self._transport.request("MKCOL", f"{path}/{self._query}", headers).status
 

@@ -1,7 +1,7 @@
-"""Chunks in an object store that speaks S3: the key is `<prefix>/<hash>`.
+"""Chunks in an S3 object store: the key is `<prefix>/<hash>`.
 
-A PUT is plain and signed, and what is signed as the body's digest is the chunk's hash: the store
-verifies what it stores. Its body is never cut into signed pieces.
+A PUT is signed with the chunk's hash as the digest of the body, so the store verifies what it
+stores. The body is never sent in signed pieces.
 """
 
 from __future__ import annotations
@@ -27,39 +27,39 @@ if TYPE_CHECKING:
     from store_workers.stores.s3.signing import Keys, Signer
 
     class Keyring(Protocol):
-        """Where the keys of a run come from. Safe from many threads."""
+        """The source of the keys of a run. Safe from many threads."""
 
         def current(self) -> Keys:
-            """The keys to sign a request with now. Raises `StoreFailure`."""
+            """Return the current keys. Raises `StoreFailure`."""
 
         def renew(self, used: Keys) -> bool:
-            """Get other keys than those that expired; are there any? Raises `StoreFailure`."""
+            """Renew expired keys. Return whether there are new ones. Raises `StoreFailure`."""
 
         def close(self) -> None:
-            """End what is asked under way."""
+            """End running requests for keys."""
 
 
 OK = 200
 STORED = frozenset({200, 201, 204})
 HEAD_CANNOT_SAY = frozenset({400, 401, 403, 405, 501}) | REDIRECTS
-"""Answers to HEAD, which has no body to explain them, that leave the word to the PUT.
+"""Answers to HEAD, which has no body to explain them, that decide nothing: the PUT decides.
 
-S3 answers 403 for what is not there to those who may not list, and 400 for expired keys.
+S3 answers 403 for a missing object without permission to list, and 400 for expired keys.
 """
 ABSENT = frozenset({404, 410})
 PRECONDITION_FAILED = 412
 MAY_BE_THERE = frozenset({403, 405, 409, PRECONDITION_FAILED})
-"""Refusals of a PUT where the chunk may be there already: of a store that never overwrites."""
+"""Refusals of a PUT by a store that never overwrites: the chunk may be present."""
 
 UNCACHED = {"cache-control": "no-cache, no-transform"}
 """Makes caches pass the request on (RFC 9111, 5.2.1)."""
 
 MAY_BE_UNKNOWN = frozenset({400, 403, 501})
-"""Refusals of a PUT that a header may be to blame for: one that the store does not know."""
+"""Refusals of a PUT that an unsupported header can cause."""
 
 
 class FixedKeys:
-    """Keys that were given, and stay as they are."""
+    """Fixed keys."""
 
     def __init__(self, keys: Keys) -> None:
         self._keys = keys
@@ -71,14 +71,14 @@ class FixedKeys:
         return False
 
     def close(self) -> None:
-        """Nothing is ever asked."""
+        """Do nothing: there are no requests for keys."""
 
 
 class S3Store:
     """A bucket, below a prefix.
 
-    `base` is the encoded path before the hash, without a slash at its end; `shown` names the
-    store in messages.
+    `base` is the encoded path before the hash, without a slash at its end; `shown` is the store's
+    name in messages.
     """
 
     properties = Properties()
@@ -122,12 +122,12 @@ class S3Store:
             return True
         if error.explains:
             raise self._failure(answer, error)
-        # What was to be overwritten and could not be may be damaged: being there is not enough.
+        # A chunk that could not be overwritten may be damaged: its presence is not sufficient.
         may_be_there = not overwrite and answer.status in MAY_BE_THERE
         if may_be_there and self._length(chunk.hash) == chunk.size:
             return False
         if answer.status == PRECONDITION_FAILED and conditional:
-            # What lies there is no whole chunk, or nobody can say: it is replaced.
+            # The object is not a complete chunk, or this is not known: it is replaced.
             answer, error = self._put(chunk, False)
         elif answer.status in MAY_BE_UNKNOWN:
             answer, error = self._put_with_less(chunk, conditional, (answer, error))
@@ -141,7 +141,7 @@ class S3Store:
     ) -> tuple[Response, S3Error]:
         """PUT without the headers that older servers and some policies refuse.
 
-        What is found out holds for the rest of the run. The answer that counts is returned.
+        The result applies to the rest of the run. Return the answer that counts.
         """
         if conditional:
             answer, error = self._put(chunk, False)
@@ -151,7 +151,7 @@ class S3Store:
         if self._checksums_work and refused[0].status != 403:
             answer, error = self._put(chunk, False, checksum=False)
             if _is_stored(answer, error):
-                # With the condition the PUT was refused because of this header, or of both.
+                # With the condition, the PUT was refused because of this header or both.
                 self._checksums_work = False
                 return answer, error
         return refused
@@ -164,7 +164,7 @@ class S3Store:
         )
 
     def _length(self, hash: str) -> int | None:
-        """The length of what lies under a hash; None where nothing does, or nobody says."""
+        """Return the length of the object of a hash; None if it is missing or not reported."""
         answer, _ = self._request("HEAD", hash)
         if answer.status == OK:
             return answer.content_length()
@@ -179,11 +179,11 @@ class S3Store:
         raise self._no_chunk(answer, error)
 
     def remove_stale_files(self) -> int:
-        """An object is there or not: nothing is left of what was cut off."""
+        """Return 0: objects are never partial."""
         return 0
 
     def fetch_list(self, path: str) -> bytes:
-        """A part of the bucket's list: the document at `path`, an encoded path with its query.
+        """Return a page of the bucket's list: the document at `path`, encoded, with its query.
 
         Raises `StoreFailure`.
         """
@@ -206,7 +206,7 @@ class S3Store:
         *,
         checksum: bool = True,
     ) -> tuple[Response, S3Error]:
-        """Make a signed request, with renewed keys a second time if they were found expired."""
+        """Send a signed request; if the keys have expired, once more with renewed keys."""
         checksum = checksum and self._checksums_work
         keys = self._keyring.current()
         answer = self._send(method, hash, keys, chunk, condition, checksum)
@@ -261,7 +261,7 @@ def _longest(status: int) -> int:
 
 
 def _error_in(method: str, answer: Response) -> S3Error:
-    """The error that an answer holds; S3 can find out that a PUT failed after it said 200."""
+    """Return the error in an answer; S3 can report a failed PUT after a status of 200."""
     if answer.status < 300 and method != "PUT":
         return _NO_ERROR
     return read_error(answer.body)
