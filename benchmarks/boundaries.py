@@ -1,4 +1,4 @@
-"""What to choose for spans that the content marks off: tries parameters on several kinds of data.
+"""Tries parameters of content-defined boundaries on several kinds of data.
 
     PYTHONPATH=src python3 -m benchmarks.boundaries [--mib N] [--results DIR]
 
@@ -187,7 +187,7 @@ def hashed(chunks: Iterable[list[memoryview]]) -> dict[str, int]:
 
 
 def use(shape: tuple[int, int, int, int]) -> None:
-    """Let the worker's own code mark off spans with other parameters."""
+    """Use the worker's code with other parameters."""
     shortest, center, longest, boundaries.NORMALIZATION = shape
     boundaries.SHORTEST, boundaries.CENTER = shortest * KIB, center * KIB
     boundaries.LONGEST = longest * KIB

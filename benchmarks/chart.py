@@ -1,4 +1,4 @@
-"""Bars as SVG: nothing behind them, in colours that can be read on white and on black.
+"""Bar charts as SVG, without background, in colours that are legible on white and on black.
 
 A page's colours may differ from what the system prefers, so both palettes are legible on both;
 the one for a dark scheme is only more so.
@@ -132,5 +132,5 @@ def tick_step(longest: float) -> float:
 
 
 def number(value: float) -> str:
-    """Write a ratio with three digits that say something."""
+    """Return a ratio with three significant digits."""
     return f"{value:.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"

@@ -1,7 +1,7 @@
-"""Makes what is moved: a tar of what lies on this machine, random bytes, and something small.
+"""Makes the input: a tar of files of this machine, random bytes, and a small file.
 
-The tar differs from machine to machine, as the results' checksum shows; within one run everything
-works on the same bytes.
+The tar differs between machines, as the checksum in the results shows; within one run all programs
+get the same bytes.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ LARGEST_MEMBER = 64 * MIB  # one huge file should not make half of the data
 
 
 class TooLittle(Exception):
-    """This machine has not enough files to fill the tar."""
+    """This machine does not have enough files to fill the tar."""
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """The files that are moved."""
+    """The input files."""
 
     tar: Path
     noise: Path

