@@ -6,6 +6,7 @@ A few dozen kills are part of every run of the tests; hundreds by command: ``--s
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import random
 import shutil
@@ -21,7 +22,7 @@ from tests.support.data import MIB, noise
 from tests.support.faulty_server import FaultyServer, Rule
 from tests.support.nginx import Nginx
 from tests.support.reference import check_stored, digest, in_flat_folder, in_folder
-from tests.support.worker import Worker, download, run_worker, upload
+from tests.support.worker import Worker, download, run_worker, session, upload
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -36,15 +37,14 @@ MANY = pytest.param(200, marks=pytest.mark.by_command("kills"), id="200")
 DAY = 24 * 60 * 60
 
 
-def kill_at(message: Message, moment: float, **how: object) -> bool:
-    """Start a worker and kill it after a time; tell whether it was still running."""
-    with Worker(message, **how) as worker:  # type: ignore[arg-type]
+def kill_at(message: Message, moment: float) -> tuple[bool, bytes]:
+    """Start a worker and kill it after a time: (was it still running, what it wrote)."""
+    with Worker(message) as worker:
         time.sleep(moment)
         running = worker.running()
         with contextlib.suppress(ProcessLookupError):
             worker.signal(signal.SIGKILL)
-        worker.finish(whole=False, check=False)
-    return running
+        return running, worker.finish(whole=False, check=False).stdout
 
 
 class Moments:
@@ -55,13 +55,15 @@ class Moments:
         self._chance = random.Random(seed)
         self.killed = 0
 
-    def kill(self, message: Message) -> None:
-        """Start a worker and kill it at the next moment, if it is still running by then."""
-        if kill_at(message, self._chance.uniform(0.02, self._duration * 1.02)):
+    def kill(self, message: Message) -> bytes:
+        """Start a worker and kill it at the next moment, if it still runs; return its output."""
+        running, output = kill_at(message, self._chance.uniform(0.02, self._duration * 1.02))
+        if running:
             self.killed += 1
             self._duration *= 1.02
         else:
             self._duration *= 0.8
+        return output
 
 
 def check_directory(root: Path) -> None:
@@ -106,6 +108,50 @@ def test_killed_uploads_to_nginx(count: int, medium: Stored, tmp_path: Path) -> 
             )
             check_stored(in_flat_folder(folder), run.terminal["hashes"], medium.content)
         assert moments.killed > count // 2, "too few were killed in time"
+
+
+@pytest.mark.parametrize("store", ["directory", "http"])
+@pytest.mark.parametrize("count", [pytest.param(FEW // 2, id="few"), MANY])
+def test_killed_sessions(count: int, store: str, tmp_path: Path) -> None:
+    """Among many files: what was told is stored, and the same session again sends only the rest."""
+    paths = [tmp_path / f"file-{number}" for number in range(60)]
+    for number, path in enumerate(paths):
+        path.write_bytes(noise(10_240 if number % 9 else 3 * MIB, seed=number))
+    messages = [upload(path, None, id=path.name) for path in paths]
+
+    def lines(place: str) -> Message:
+        return session(place, *messages, max_files=8, settings=SETTINGS)
+
+    with FaultyServer() as server:
+        moments = Moments(lines(str(tmp_path / "first")), seed=14)
+        for number in range(count):
+            root = tmp_path / f"store-{number}"
+            place = server.url if store == "http" else str(root)
+            server.chunks.clear()
+            told = told_in(moments.kill(lines(place)))
+            time.sleep(0.05)  # the server may still hold what came before the kill
+            check_directory(root)
+            there = set(server.chunks) | {path.name for path in root.glob("??/*")}
+            assert told <= there, "a chunk was told that is not there"
+            run = run_worker(lines(place))
+            new = {event["hash"] for event in run.of("CHUNK") if event["new"]}
+            assert run.terminal["failed"] == 0
+            assert not new & there, "sent what was there"
+            hashes = {hash for event in run.of("FILE_UPLOADED") for hash in event["hashes"]}
+            assert hashes == new | there, "sent not all that was missing"
+            shutil.rmtree(root, ignore_errors=True)
+    assert moments.killed > count // 2, "too few were killed in time"
+
+
+def told_in(output: bytes) -> set[str]:
+    """Return the chunks that are stored as far as a killed worker could tell."""
+    told: set[str] = set()
+    for event in map(json.loads, output.split(b"\n")[:-1]):
+        if event["type"] == "CHUNK":
+            told.add(event["hash"])
+        elif event["type"] == "FILE_UPLOADED":
+            told.update(event["hashes"])
+    return told
 
 
 def names(folder: Path) -> set[str]:

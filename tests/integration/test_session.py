@@ -133,22 +133,3 @@ def test_an_owner_that_goes_ends_it_with_nothing_half_done(
         assert (run.status, run.stderr) == (1, b"")
         assert time.monotonic() - started < 3 + STALL
     assert not list(tmp_path.rglob(".store-workers-*"))
-
-
-def test_a_kill_among_many_files_leaves_what_a_repeat_completes(
-    files: list[Path], tmp_path: Path
-) -> None:
-    """At any moment of a session: reported chunks are stored, and a repeat sends only the rest."""
-    store = tmp_path / "store"
-    told: set[str] = set()
-    for count in (1, 7, 30):
-        with Worker(session(store, *uploads(files), max_files=3)) as worker:
-            worker.wait_for("FILE_UPLOADED", count=count)
-            worker.signal(signal.SIGKILL)
-            run = worker.finish(whole=False, check=False)
-        lines = [line for line in run.stdout.split(b"\n")[:-1] if b'"CHUNK"' in line]
-        told |= {line.split(b'"hash":"')[1][:64].decode() for line in lines}
-        assert all((store / each[:2] / each).is_file() for each in told)
-    run = run_worker(session(store, *uploads(files)))
-    assert run.terminal["failed"] == 0
-    assert not told & {e["hash"] for e in run.of("CHUNK") if e["new"]}
