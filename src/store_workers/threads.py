@@ -169,6 +169,17 @@ _working_for = threading.local()
 """`group` is that of the calling thread."""
 
 
+def check_own_work() -> None:
+    """Raise `Abandoned` if the work that the calling thread does is over.
+
+    For code that knows no group and waits for long: a request of one message on a connection that
+    all messages share.
+    """
+    group: ThreadGroup | None = getattr(_working_for, "group", None)
+    if group is not None and group.failure is not None:
+        raise Abandoned
+
+
 class ThreadGroup:
     """The threads that work for one message, and their first failure.
 

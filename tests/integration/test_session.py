@@ -89,14 +89,19 @@ def test_cancel_of_a_message_that_waits_for_a_silent_store(tmp_path: Path) -> No
     path = tmp_path / "file"
     path.write_bytes(noise(MIB))
     with FaultyServer(Rule(stalled(where="answer"))) as server:
-        lines = session(tmp_path / "store", upload(path, server.url, id="silent"))
+        settings = {"concurrency": 1}  # the request that hangs has the only place
+        lines = session(
+            tmp_path / "store", upload(path, server.url, id="silent"), settings=settings
+        )
         with Worker(lines, close_stdin=False) as worker:
             while not server.requests("HEAD") + server.requests("PUT"):
                 time.sleep(0.01)
             worker.send({"type": "CANCEL", "id": "silent"})
-            worker.send(upload(path, None, id="after"), close=True)
+            server.rules.clear()
+            worker.send(upload(path, server.url, id="after"), close=True)
             stopped = worker.wait_for("ERROR", timeout=STALL)
             assert (stopped["id"], stopped["code"]) == ("silent", "CANCELLED")
+            worker.wait_for("FILE_UPLOADED", timeout=STALL)
             run = worker.finish()
     assert [e["id"] for e in run.of("FILE_UPLOADED")] == ["after"]
 

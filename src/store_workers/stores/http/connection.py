@@ -12,9 +12,11 @@ import select
 import sys
 import time
 
+from store_workers.polling import LONGEST_WAIT
 from store_workers.stores.base import LONGEST_ANSWER
 from store_workers.stores.http.heads import CHUNKED, TO_THE_END, NotHttp, content_length, take_head
 from store_workers.stores.http.streams import LEAST_RATE
+from store_workers.threads import check_own_work
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
 
     from store_workers.stores.http.heads import Head
     from store_workers.stores.http.streams import Stream
+
+    Events = list[tuple[int, int]]
 
 LONGEST_ON_WIRE = 2 * LONGEST_ANSWER
 """Maximum bytes of one answer with its head, its trailer and interim answers."""
@@ -438,8 +442,7 @@ def wait(descriptor: int, seconds: float, *, reading: bool = False, writing: boo
     poll.register(
         descriptor, (select.POLLIN if reading else 0) | (select.POLLOUT if writing else 0)
     )
-    # Rounded up: with 0 it would not wait.
-    found = poll.poll(-int(-seconds * 1000 // 1))
+    found = _poll(poll.poll, seconds)
     if not found:
         return 0
     events = found[0][1]
@@ -447,6 +450,18 @@ def wait(descriptor: int, seconds: float, *, reading: bool = False, writing: boo
     readable = reading and (failed or events & select.POLLIN)
     writable = writing and (failed or events & select.POLLOUT)
     return (_READABLE if readable else 0) | (_WRITABLE if writable else 0)
+
+
+def _poll(poll: Callable[[int], Events], seconds: float) -> Events:
+    """Poll that long at most; raise `Abandoned` soon after the request's message is over."""
+    deadline = time.monotonic() + seconds
+    while True:
+        # Rounded up: with 0 it would not wait.
+        found = poll(-int(-min(seconds, LONGEST_WAIT) * 1000 // 1))
+        seconds = deadline - time.monotonic()
+        if found or seconds <= 0:
+            return found
+        check_own_work()
 
 
 def _select(descriptor: int, seconds: float, reading: bool, writing: bool) -> int:

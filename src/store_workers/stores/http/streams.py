@@ -10,6 +10,8 @@ import socket
 import threading
 from contextlib import suppress
 
+from store_workers.threads import check_own_work
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import ssl
@@ -70,7 +72,8 @@ class OpenStreams:
         self.is_closed = False
 
     def check(self) -> None:
-        """Raise `Stopped` after closing."""
+        """Raise `Stopped` after closing, and `Abandoned` if the caller's work is over."""
+        check_own_work()
         if self.is_closed:
             raise Stopped("closed")
 

@@ -80,7 +80,11 @@ class Transport:
         head = request_head(method, self._origin + path, self._with_common(headers))
 
         def exchange(connection: Connection) -> Response:
-            response = connection.exchange(method, head, body or [], longest)
+            try:
+                response = connection.exchange(method, head, body or [], longest)
+            except BaseException:
+                connection.close()
+                raise
             self._put_back(connection)
             return response
 
@@ -89,7 +93,6 @@ class Transport:
             try:
                 return exchange(kept)
             except _NO_ANSWER as error:
-                kept.close()
                 if not _was_stale(kept, error):
                     raise self._failure(error, kept) from None
         connection = None
@@ -97,8 +100,6 @@ class Transport:
             connection = self._route.open(self._streams)
             return exchange(connection)
         except _NO_ANSWER as error:
-            if connection is not None:
-                connection.close()
             raise self._failure(error, connection) from None
 
     def close(self) -> None:
