@@ -29,6 +29,7 @@ import zstandard
 from benchmarks.data import KIB, LIBRARIES, MIB, regular_files, write_tar
 from store_workers.stream import boundaries
 from store_workers.stream.assembly import Assembler
+from store_workers.stream.codec_threads import CodecThreads
 from store_workers.stream.compression import CompressedSpan, frame_maker
 from store_workers.stream.spans import ContentSpans, FixedSpans
 
@@ -151,7 +152,7 @@ class Uploads:
 
     def __init__(self, *, by_content: bool) -> None:
         self._by_content = by_content
-        self._compress = frame_maker(LEVEL, verify=False)()
+        self._compress = frame_maker(LEVEL, verify=False, threads=CodecThreads(1))()
         self._frames: dict[bytes, CompressedSpan] = {}
         self.spans = 0
 

@@ -21,6 +21,10 @@ import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
@@ -50,11 +54,11 @@ class Figures:
         return self.cpu / self.objects * 1000
 
 
-def measured(objects: int, work: object) -> Figures:
+def measured(objects: int, work: Callable[[], object]) -> Figures:
     """Time a function that runs one child process to its end."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     started = time.monotonic()
-    work()  # type: ignore[operator]
+    work()
     seconds = time.monotonic() - started
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
@@ -119,7 +123,7 @@ def compare(ceph: Ceph, folder: Path, options: argparse.Namespace) -> dict[str, 
     return results
 
 
-def rclone(ceph: Ceph, concurrency: int) -> object:
+def rclone(ceph: Ceph, concurrency: int) -> Callable[[str, str], object]:
     """Return a function that copies with rclone, without what it does beyond the transfer."""
     options = [
         *("--config", os.devnull, "--s3-provider", "Ceph", "--s3-endpoint", ceph.url),
