@@ -5,10 +5,11 @@
 #   prune.sh LIST STORE --delete   delete it
 #
 # LIST is a file of lines that begin with a manifest's 64 digits, as the verb `upload` prints them.
+# Empty lines and lines that begin with # are ignored.
 # STORE is a directory, or a remote of rclone such as `s3:bucket/prefix`.
 #
-# Run it while no upload writes to the store: an upload counts on chunks that it found there, and no
-# manifest names them yet. Exit status 0: done. Anything else: nothing was deleted.
+# Run it only while no upload writes to the store: an upload relies on chunks that it found there, and
+# no manifest names them yet. It stops, and deletes nothing, if a manifest cannot be read.
 set -euo pipefail
 
 die() {
@@ -52,8 +53,11 @@ expand() {
     done
 }
 
-grep -oE '^[0-9a-f]{64}' "$list" | sort -u > "$work/manifests" || true
-# An empty list would delete everything. It is far more often a disk that is not mounted.
+# As in sha256sum's format, a backslash before the digits means that the name is written with escapes.
+sed -nE 's/^\\?([0-9a-f]{64})( .*)?$/\1/p' "$list" | sort -u > "$work/manifests"
+strange=$(grep -vnE '^(\\?[0-9a-f]{64}( .*)?|#.*|[[:space:]]*)$' "$list" | head -n 1 || true)
+[ -z "$strange" ] || die "$list: line ${strange%%:*} does not begin with a manifest; nothing is deleted"
+# An empty list would delete everything. Often, its disk is not mounted.
 [ -s "$work/manifests" ] || die "$list: holds no manifest; nothing is deleted"
 
 while read -r manifest; do

@@ -62,9 +62,19 @@ def test_it_deletes_what_no_manifest_names(kept: str, tmp_path: Path) -> None:
     assert (tmp_path / "copy").read_bytes() == (tmp_path / "kept").read_bytes()
 
 
-@pytest.mark.parametrize("lines", ["", "\n", "no digits\n", f"{'0' * 64}  missing\n"])
+def test_a_name_with_escapes_is_kept_too(kept: str, tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    (tmp_path / "list").write_text(f"# files\n\n\\{kept}  new\\nline\n")
+    assert prune(tmp_path / "list", store, "--delete").returncode == 0
+    message = {"type": "VERIFY_START", "store": str(store), "manifest": kept}
+    assert run_worker(message).status == 0
+
+
+@pytest.mark.parametrize(
+    "lines", ["", "\n", "# none\n", "no digits\n", f"{'0' * 64}  missing\n", "{kept}\n0123456789\n"]
+)
 def test_it_deletes_nothing_in_doubt(lines: str, kept: str, tmp_path: Path) -> None:
-    (tmp_path / "list").write_text(lines)
+    (tmp_path / "list").write_text(lines.replace("{kept}", kept))
     before = chunks(tmp_path / "store")
     done = prune(tmp_path / "list", tmp_path / "store", "--delete")
     assert done.returncode != 0
