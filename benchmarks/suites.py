@@ -142,7 +142,7 @@ def start(stage: Stage) -> Outcome:
         stage.artifact.bad_message(BAD_MESSAGE),
         *stage.uploads(stage.inputs.small),
     ]
-    limits = (2.5, 4.0, 7.0)
+    limits = (3.0, 4.5, 8.0)
     wanted = [Wanted(work.name, PASS, limit) for work, limit in zip(works[1:], limits, strict=True)]
     return stage.measure("start", "Start: 4 KiB", works, wanted, stage.short_rounds)
 

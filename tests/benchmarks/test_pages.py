@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from benchmarks import report
+from benchmarks import far_report, report
 from benchmarks.chart import Bar, draw, number, tick_step
 from benchmarks.imports import Imports
 from benchmarks.measuring import Quartiles
@@ -170,3 +170,37 @@ def test_results_and_charts_are_of_one_run() -> None:
     assert report.about(latest)
     for name in ("results.md", "spans.md", "upload.svg", "start.svg"):
         assert latest["date"] in (RESULTS / name).read_text(encoding="utf-8"), name
+
+
+def far(line: str, worker: float) -> far_report.Measured:
+    runs = {
+        name: {"up": [seconds, 2 * seconds], "down": [seconds, seconds]}
+        for name, seconds in (("worker", worker), ("s5cmd", 2.0), ("rclone", 4.0))
+    }
+    return far_report.Measured(far_report.PEERS, line, 192, runs, "2030-01-02")
+
+
+def test_a_line_measured_again_replaces_its_former_figures(tmp_path: Path) -> None:
+    for line, seconds in (("100:1000", 9.0), ("20:1000", 1.0), ("100:1000", 3.0)):
+        far_report.add(tmp_path, far(line, seconds))
+    page = (tmp_path / "far.md").read_text(encoding="utf-8")
+    assert page.index("20 ms, 1000 Mbit/s") < page.index("100 ms, 1000 Mbit/s")
+    assert "| worker | 4.50 s | 3.00 s |  |  |" in page
+    assert "| s5cmd | 3.00 s | 2.00 s | 1.50 | 1.50 |" in page
+    assert "9.00" not in page
+    chart = ET.fromstring((tmp_path / "far.svg").read_text(encoding="utf-8"))
+    assert len(chart.findall(f"{SVG}rect")) == 4
+
+
+def test_beside_fixed_numbers_the_best_one_counts(tmp_path: Path) -> None:
+    runs = {
+        "worker": {"up": [3.0], "down": [2.0]},
+        "8": {"up": [4.0], "down": [1.0]},
+        "64": {"up": [2.0], "down": [5.0]},
+    }
+    measured = far_report.Measured(far_report.BESIDE_FIXED, "5:50", 24, runs, "2030-01-02")
+    far_report.add(tmp_path, measured)
+    page = (tmp_path / "far.md").read_text(encoding="utf-8")
+    row = "| 3.00 s | 2.00 s (64) | 1.50 | 2.00 s | 1.00 s (8) | 2.00 |"
+    assert f"| 5 ms, 50 Mbit/s | 24 MiB {row}" in page
+    assert not (tmp_path / "far.svg").exists()
