@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
+import time
 from random import Random
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 TIMEOUT = 60
 PATIENCE = 20
+PAUSE = 0.005
+"""Seconds by which each pause is longer than the one before."""
 
 
 @pytest.fixture(params=list(KINDS))
@@ -208,12 +211,13 @@ def test_a_chunk_is_overwritten_where_that_is_asked_for(opened: Opened) -> None:
 
 def until_it_works(call: Callable[[], object]) -> object:
     """Try a call again as the retry layer does, since a real server can fail under load."""
-    for _ in range(PATIENCE):
+    for number in range(PATIENCE):
         try:
             return call()
         except StoreFailure as failure:
             if not failure.transient:
                 raise
+        time.sleep(number * PAUSE)
     return call()
 
 

@@ -38,7 +38,9 @@ class Rclone(Server):
 
     def start(self) -> None:
         """Start on a free port."""
-        common = ["--config", str(self.folder / "none"), "--dir-cache-time", "0"]
+        # What tests change behind its back has to be seen at once. With 0 it looks without a pause,
+        # which takes a whole processor.
+        common = ["--config", str(self.folder / "none"), "--dir-cache-time", "1ms"]
         command = [program(), "serve", self.protocol, str(self.data), *common, *self._arguments]
         log = self.folder / "output.log"
         self._started = start(

@@ -7,7 +7,9 @@ import resource
 from hypothesis import HealthCheck, settings
 
 # A busy machine is not a fault of the code.
-settings.register_profile("unit", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile(
+    "unit", deadline=None, max_examples=50, suppress_health_check=[HealthCheck.too_slow]
+)
 settings.load_profile("unit")
 
 
