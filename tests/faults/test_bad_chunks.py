@@ -9,7 +9,7 @@ import struct
 import subprocess
 import threading
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -18,7 +18,7 @@ from tests.faults.states import bomb_chunk
 from tests.faults.test_disk import small_disk
 from tests.support.data import KIB, MIB, mixed
 from tests.support.reference import LONGEST, digest
-from tests.support.worker import STALL, Worker, download, run_worker, upload
+from tests.support.worker import STALL, Worker, download, run_worker, session, upload
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -135,16 +135,25 @@ NO_STREAMS = {
 }
 
 
-@pytest.mark.parametrize("name", list(NO_STREAMS))
-def test_what_is_no_stream(name: str, target: Path, tmp_path: Path) -> None:
-    """Also with size and digest given."""
-    hashes = put(tmp_path / "store", NO_STREAMS[name])
-    for more in ({}, {"size": 128 * KIB}, {"sha256": digest(bytes(128 * KIB))}):
-        message = download(target, tmp_path / "store", hashes, **more)
-        run = run_worker(message, measure=True)
-        assert run.terminal["code"] in {"STREAM_CORRUPT", "FILE_MISMATCH"}, run
-        assert run.peak_rss < FLAT
-        assert os.listdir(target.parent) == []
+def test_what_is_no_stream(target: Path, tmp_path: Path) -> None:
+    """Also with size and digest given, one after the other in one session."""
+    store = tmp_path / "store"
+    claims: tuple[dict[str, Any], ...] = (
+        {},
+        {"size": 128 * KIB},
+        {"sha256": digest(bytes(128 * KIB))},
+    )
+    messages = [
+        download(target, None, put(store, stream), id=f"{name} {claim}", **claim)
+        for name, stream in NO_STREAMS.items()
+        for claim in claims
+    ]
+    run = run_worker(session(store, *messages, max_files=1), measure=True)
+    codes = {event["id"]: event["code"] for event in run.of("ERROR")}
+    assert codes.keys() == {message["id"] for message in messages}
+    assert set(codes.values()) <= {"STREAM_CORRUPT", "FILE_MISMATCH"}, codes
+    assert run.peak_rss < FLAT
+    assert os.listdir(target.parent) == []
 
 
 @pytest.mark.parametrize("garbage", [b"x", bytes(1000), MAGIC, SKIPPABLE])
