@@ -240,3 +240,14 @@ def reason(error: OSError) -> str:
 def shown(path: str) -> str:
     """Return a path for use in a sentence: one line, every character printable."""
     return path if path.isprintable() else ascii(path)[1:-1]
+
+
+def forget_frames(failure: BaseException | None) -> None:
+    """Remove the tracebacks of a failure that was dealt with, and of those that caused it.
+
+    They hold the calls' variables, among them often the failure itself. Such a cycle stays, with
+    the bytes of chunks, until a collection of garbage.
+    """
+    while failure is not None:
+        failure.__traceback__ = None
+        failure = failure.__cause__ or failure.__context__

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -177,6 +180,19 @@ def test_each_try_is_reported_with_its_outcome() -> None:
     loop = Loop()
     loop.retrier.run(3, HASH, Failing(failure(1).cause), len)
     assert loop.tries == [(1, 0, "STORE_UNAVAILABLE"), (2, 4, None)]
+
+
+def test_a_try_that_failed_does_not_keep_its_work_alive() -> None:
+    """A failure whose traceback holds it in turn would stay until a collection of garbage."""
+    loop, work = Loop(), Failing(failure(1).cause)
+    left = weakref.ref(work)
+    gc.disable()
+    try:
+        loop.retrier.run(3, HASH, work)
+        del work
+        assert left() is None
+    finally:
+        gc.enable()
 
 
 def test_the_last_try_is_raised_and_not_told_as_a_retry() -> None:

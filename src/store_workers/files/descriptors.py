@@ -111,18 +111,25 @@ class Reserved:
 
         The opened file is compared, so that the spelling of the path does not matter.
         """
-        number = named_descriptor(path)
-        if number in (MESSAGE_DESCRIPTOR, EVENTS_DESCRIPTOR):
-            return number
-        try:
-            found = os.fstat(number) if number is not None else os.stat(system_path(path))
-        except (OSError, ValueError):
-            return None
-        if _is_null_device(found):
-            return None
+        found = _status(system_path(path))
+        if found is None or not stat.S_ISREG(found.st_mode):
+            number = named_descriptor(path)
+            if number in (MESSAGE_DESCRIPTOR, EVENTS_DESCRIPTOR):
+                return number
+            if number is not None:
+                found = _status(number)
+            if found is None or _is_null_device(found):
+                return None
         for reserved, file in self._files:
             if os.path.samestat(found, file):
                 return reserved
+        return None
+
+
+def _status(file: str | int) -> os.stat_result | None:
+    try:
+        return os.stat(file)
+    except (OSError, ValueError):
         return None
 
 

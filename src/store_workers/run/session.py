@@ -7,7 +7,7 @@ import time
 from collections import deque
 from functools import partial
 
-from store_workers.errors import BadMessage, Cancelled, ErrorCode
+from store_workers.errors import BadMessage, Cancelled, ErrorCode, forget_frames
 from store_workers.files.descriptors import Reserved
 from store_workers.run.message_run import MessageRun, conclude, refuse_reserved_path
 from store_workers.run.open_stores import OpenStores
@@ -283,7 +283,7 @@ class Session:
         job.run.close()
         if job.borrowed is not None:
             self._stores.give_back(job.borrowed, fit=not _shows_unfit(job.group.failure))
-        _forget_frames(job.group.failure)
+        forget_frames(job.group.failure)
         with self._changed:
             self._free += 1
             self._changed.notify()
@@ -318,10 +318,3 @@ class Session:
 def _shows_unfit(failure: BaseException | None) -> bool:
     """Return whether the next message should open the store again after this failure."""
     return getattr(failure, "code", None) is ErrorCode.STORE_UNAVAILABLE
-
-
-def _forget_frames(failure: BaseException | None) -> None:
-    """Release what the frames of a failure's traceback hold: all objects of the message."""
-    while failure is not None:
-        failure.__traceback__ = None
-        failure = failure.__cause__ or failure.__context__

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 
-from store_workers.errors import ChunkFailure, StoreFailure, Try
+from store_workers.errors import ChunkFailure, StoreFailure, Try, forget_frames
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -124,6 +124,7 @@ class Retrier:
             if failure.cause.retry_after is not None:
                 self.places.limiter.hold(pause)
             self._on_retry(failure, pause)
+            forget_frames(failure.cause)
             self._sleep(pause)
             attempt += 1
 

@@ -54,6 +54,7 @@ class DirectoryStore:
         self, root: str, *, create: bool = True, rate_limit: RateLimit | None = None
     ) -> None:
         self._root = root
+        self._below = os.path.join(root, "")  # the beginning of every path in it
         self._create_root = create
         self._rate_limit = rate_limit
         self._files = TemporaryFiles()
@@ -108,7 +109,7 @@ class DirectoryStore:
         return remove_stale_files(self._root)
 
     def _path(self, hash: str) -> str:
-        return os.path.join(self._root, hash[:2], hash)
+        return f"{self._below}{hash[:2]}{os.sep}{hash}"
 
     @contextmanager
     def _reading(self, hash: str) -> Iterator[tuple[int, int]]:
@@ -148,7 +149,7 @@ class DirectoryStore:
         # A sync that failed can succeed the second time without having written anything. Then
         # only another rename makes the directory's names worth another sync.
         self._doubtful.add(chunk.hash)
-        self._syncing.sync(os.path.join(self._root, prefix))
+        self._syncing.sync(self._below + prefix)
         self._doubtful.discard(chunk.hash)
 
     def _write_pieces(self, descriptor: int, pieces: list[memoryview]) -> None:
@@ -235,7 +236,7 @@ class DirectoryStore:
         if prefix in self._known:
             return
         with suppress(FileExistsError):
-            os.mkdir(os.path.join(self._root, prefix))
+            os.mkdir(self._below + prefix)
         # Also if another worker created it, which may have been killed before it synced.
         self._syncing.sync(self._root)
         self._known.add(prefix)
@@ -244,7 +245,7 @@ class DirectoryStore:
         """Sync a directory whose names another run may have left unsynced, once a run."""
         if prefix not in self._synced:
             self._make_directory(prefix)
-            self._syncing.sync(os.path.join(self._root, prefix))
+            self._syncing.sync(self._below + prefix)
             self._synced.add(prefix)
 
     def _absent(self, error: OSError) -> StoreFailure:
