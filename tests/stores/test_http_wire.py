@@ -163,7 +163,7 @@ def test_a_login_page_is_no_store(plain: Opener, length: bool, asks: bool) -> No
             assert not store.has(HASH, len(DATA))
         with pytest.raises(StoreFailure, match="does not store") as raised:
             store.put(chunk())
-    assert (raised.value.code, raised.value.most_tries) == (REJECTED, 3)
+    assert (raised.value.code, raised.value.transient) == (REJECTED, False)
 
 
 def test_a_server_that_renames_what_is_there_is_no_store(opener: Opener) -> None:

@@ -175,7 +175,7 @@ def test_what_still_has_another_length_is_not_stored() -> None:
         store_at(server).put(CHUNK)
     assert caught.value.code is ErrorCode.STORE_REJECTED
     assert "does not store" in caught.value.message
-    assert caught.value.most_tries == 3
+    assert not caught.value.transient
 
 
 @pytest.mark.parametrize("status", [301, 307, 400, 401, 403, 404, 405, 501])

@@ -21,7 +21,8 @@ class Store:
     def __init__(self, *answers: int | StoreFailure | None) -> None:
         self.answers = list(answers)
         self.asked: list[str] = []
-        self.check = LengthCheck(self.length, "the store", "is it a store?")
+        self.pauses: list[float] = []
+        self.check = LengthCheck(self.length, "the store", "is it a store?", self.pauses.append)
 
     def length(self, hash: str) -> int | None:
         self.asked.append(hash)
@@ -58,29 +59,31 @@ def test_right_length_or_none_leaves_no_doubt(length: int | None, right: bool) -
     assert not store.check.doubts(HASHES[0])
 
 
-@pytest.mark.parametrize(("length", "transient"), [(0, True), (4, True), (6, False)])
-def test_store_that_does_not_store_is_refused_each_time(length: int, transient: bool) -> None:
-    """What is shorter may be the beginning of what another worker sends: it is tried again."""
-    store = Store(5, length, length)
+@pytest.mark.parametrize(("length", "asked"), [(0, 3), (4, 3), (6, 1)])
+def test_store_that_does_not_store_is_refused_each_time(length: int, asked: int) -> None:
+    """It is not tried again, but a shorter length is asked for three times."""
+    store = Store(5, *[length] * 2 * asked)
     store.check.after_put(chunk())
     store.check.is_right(HASHES[1], 5, 3)
     for _ in range(2):
         with pytest.raises(StoreFailure) as caught:
             store.check.after_put(chunk(HASHES[1]))
         assert caught.value.code is ErrorCode.STORE_REJECTED
-        assert (caught.value.transient, caught.value.most_tries) == (transient, 3)
+        assert not caught.value.transient
         assert caught.value.message == (
             "the store does not store chunks: it accepted 5 bytes, and reports"
             f" {length} bytes under the same name; is it a store?"
         )
+    assert not store.answers
 
 
-def test_first_chunk_that_was_not_right_is_asked_for_again() -> None:
-    store = Store(3, 5)
-    with pytest.raises(StoreFailure):
-        store.check.after_put(chunk())
+@pytest.mark.parametrize("lengths", [(3, 5), (0, 4, 5), (2, None)])
+def test_the_partial_put_of_another_worker_is_waited_for(lengths: tuple[int | None, ...]) -> None:
+    store = Store(*lengths)
     store.check.after_put(chunk())
-    assert store.asked == [HASHES[0]] * 2
+    assert not store.answers
+    assert len(store.pauses) == len(lengths) - 1
+    assert not store.check.doubts(HASHES[0])
 
 
 def test_question_that_failed_is_asked_with_the_next_chunk() -> None:

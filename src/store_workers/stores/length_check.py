@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 
 from store_workers.errors import ErrorCode, StoreFailure
 
@@ -13,8 +14,11 @@ if TYPE_CHECKING:
     from store_workers.stores.base import Chunk
 
 
-TRIES_WHERE_SHORTER = 3
-"""On a server that writes in place, the partial PUT of another worker is visible for a moment."""
+PAUSES_WHERE_SHORTER = (0.05, 0.2)
+"""Seconds before a shorter length is asked for again.
+
+On a server that writes in place, the partial PUT of another worker is visible for a moment.
+"""
 
 
 class LengthCheck:
@@ -24,12 +28,19 @@ class LengthCheck:
     answers 200 to everything, and some servers rename existing files.
 
     `ask` returns the length of the object of a hash, None if it is missing or not reported. `shown`
-    is the store's name, and `question` a hint for its operator if it does not store. Safe from
-    many threads.
+    is the store's name, and `question` a hint for its operator if it does not store. `pause` waits
+    for some seconds. Safe from many threads.
     """
 
-    def __init__(self, ask: Callable[[str], int | None], shown: str, question: str) -> None:
+    def __init__(
+        self,
+        ask: Callable[[str], int | None],
+        shown: str,
+        question: str,
+        pause: Callable[[float], None] = time.sleep,
+    ) -> None:
         self._ask = ask
+        self._pause = pause
         self._shown = shown
         self._question = question
         self._lock = threading.Lock()
@@ -58,7 +69,7 @@ class LengthCheck:
         if not first and not self.doubts(chunk.hash):
             return
         try:
-            length = self._ask(chunk.hash)
+            length = self._settled_length(chunk)
         except BaseException:
             with self._lock:
                 self._any_checked = self._any_checked and not first
@@ -69,7 +80,15 @@ class LengthCheck:
                 ErrorCode.STORE_REJECTED,
                 f"{self._shown} does not store chunks: it accepted {chunk.size} bytes, and reports"
                 f" {length} bytes under the same name; {self._question}",
-                transient=length < chunk.size,
-                most_tries=TRIES_WHERE_SHORTER,
             )
         self._doubtful.discard(chunk.hash)
+
+    def _settled_length(self, chunk: Chunk) -> int | None:
+        """Return the length that the store reports, once it is not that of a partial PUT."""
+        length = self._ask(chunk.hash)
+        for seconds in PAUSES_WHERE_SHORTER:
+            if length is None or length >= chunk.size:
+                break
+            self._pause(seconds)
+            length = self._ask(chunk.hash)
+        return length
