@@ -122,9 +122,8 @@ class _Guard:
 
     def __init__(self) -> None:
         self._process: subprocess.Popen[bytes] | None = None
-        if (
-            os.name == "nt" or not sys.executable
-        ):  # no process groups: only `close` ends the command
+        # Without process groups, only `close` ends the command.
+        if os.name == "nt" or not sys.executable:
             return
         try:
             self._process = subprocess.Popen(

@@ -52,9 +52,8 @@ def kept_mode(
     if old_list is not None:  # users that it named are in the group or among the others now
         others &= least_permissions(old_list)
         group = 0
-    if (
-        new_list is not None
-    ):  # the directory's default list: the group's bits would limit the users that it names
+    # The list is the directory's default: the group's bits would limit the users that it names.
+    if new_list is not None:
         group = 0
     return owner << OWNER_SHIFT | group << GROUP_SHIFT | others
 

@@ -145,8 +145,6 @@ def rfc3339(moment: float) -> str:
 def _value(value: Any) -> str:
     if not isinstance(value, str):
         return dumps(value)
-    text = str.__str__(
-        value
-    )  # also for a member of an enumeration, whose str() has the name of its class
+    text = str.__str__(value)  # the str() of an enumeration's member begins with its class
     plain = text and text.isascii() and text.isprintable() and not set(' "=\\') & set(text)
     return text if plain else dumps(text)

@@ -33,9 +33,8 @@ class ListedStore:
         self.store = store
         self._list_page = list_page
         self._clock = clock
-        self._changed = (
-            threading.Condition()
-        )  # guards the attributes below, never held during a request
+        # Guards the attributes below; never held during a request.
+        self._changed = threading.Condition()
         self._listing = Listing()
         self._under_way = False
 

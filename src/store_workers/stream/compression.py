@@ -90,9 +90,8 @@ class ParallelCompressor:
         self._spans = spans
         self._compressor = compressor
         self._most = most
-        self._condition = (
-            group.condition()
-        )  # guards the attributes below; one thread reads at a time
+        # Guards the attributes below; one thread reads at a time.
+        self._condition = group.condition()
         self._reading = False
         self._ended = False
         self._read = 0  # spans read

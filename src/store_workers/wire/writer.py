@@ -106,9 +106,8 @@ class OwnerPipe:
             try:
                 line = line[os.write(self.descriptor, line[:ATOMIC_WRITE]) :]
             except BlockingIOError:
-                time.sleep(
-                    0.001
-                )  # the owner set the pipe to non-blocking, and it has less room than that
+                # The owner set the pipe to non-blocking, and it has less room than that.
+                time.sleep(0.001)
             except OSError:
                 raise OwnerGone from None
 

@@ -127,9 +127,8 @@ class Saver:
             self._finishing = True
             self._work_to_do.notify_all()
             self._condition.wait_while(lambda: self._unfinished > 0)
-            self._stored = Found(
-                self.chunks
-            )  # megabytes for a large file, which are no longer needed
+            # For a large file, the old one takes megabytes that are no longer needed.
+            self._stored = Found(self.chunks)
 
     def _work(self) -> None:
         while (next_one := self._next()) is not None:

@@ -221,9 +221,8 @@ class DirectoryStore:
     def _look_at_first(self) -> None:
         """Make durable what other runs made in the root, and the root itself."""
         names: list[str] = []
-        with suppress(
-            PermissionError
-        ):  # with write permission only, each directory is created again
+        # With write permission only, each directory is created again.
+        with suppress(PermissionError):
             names = os.listdir(self._root)
         sync_names(self._root)
         with suppress(PermissionError):
