@@ -5,8 +5,8 @@ Run it with the tests' environment:
 
     build/test-env-…/bin/python benchmarks/many.py --files 2000 --pairs 3
 
-Each pair is one run of either, in turn, from the same start. HTTP and S3 are served by `rclone
-serve`, since rclone cannot write to a plain server; what it costs is the same for both.
+Each pair is one run of either, in turn, from the same start. nginx needs the module that lists
+folders for rclone (Debian: `libnginx-mod-http-dav-ext`), S3 is SeaweedFS (`far_servers.py`).
 """
 
 from __future__ import annotations
@@ -30,9 +30,10 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from benchmarks.chart import Bar, draw  # noqa: E402 - needs the path
+from benchmarks.far_servers import BUCKET, KEYS, seaweedfs  # noqa: E402
 from benchmarks.measuring import Quartiles  # noqa: E402
 from tests.support.data import noise  # noqa: E402
-from tests.support.rclone import Rclone, RcloneS3  # noqa: E402
+from tests.support.nginx import Nginx  # noqa: E402
 from tests.support.rclone import program as rclone_program  # noqa: E402
 from tests.support.worker import ARTIFACT, bare_python, clean_environ  # noqa: E402
 
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 SIZE = 10 * 1024
+DAV_EXT = "/usr/lib/nginx/modules/ngx_http_dav_ext_module.so"  # of libnginx-mod-http-dav-ext
 ALONE = 20  # files that are uploaded by a process each, to be multiplied
 
 
@@ -49,6 +51,19 @@ class Figures:
 
     seconds: float
     cpu: float
+
+
+class DavNginx(Nginx):
+    """An nginx that rclone can write to: it lists folders, and makes them."""
+
+    def _configure(self, port: int) -> None:
+        super()._configure(port)
+        file = self.folder / "nginx.conf"
+        text = file.read_text().replace(
+            "dav_methods PUT DELETE;",
+            "dav_methods PUT DELETE MKCOL; dav_ext_methods PROPFIND OPTIONS;",
+        )
+        file.write_text(f"load_module {DAV_EXT};\n{text}")
 
 
 @dataclass
@@ -96,17 +111,18 @@ def places(folder: Path) -> Iterator[Place]:
     """Start each store in turn."""
     store = folder / "directory"
     yield Place("a directory", str(store / "worker"), str(store / "rclone"), {})
-    with Rclone(folder / "webdav", "webdav") as dav:
-        (dav.data / "worker").mkdir()
-        remote = f":webdav,url='{dav.url}':rclone"
-        yield Place("HTTP (rclone serve webdav)", f"{dav.url}/worker", remote, {})
-    with RcloneS3(folder / "s3") as s3:
+    with DavNginx(folder / "nginx", server=["access_log off;"]) as nginx:
+        yield Place("nginx", f"{nginx.url}/worker", f":webdav,url='{nginx.url}':rclone", {})
+    with seaweedfs(folder / "s3") as address:
+        url = f"http://{address}"
         options = (
-            *("--s3-provider", "Other", "--s3-endpoint", s3.url),
-            *("--s3-access-key-id", s3.access_key, "--s3-secret-access-key", s3.secret_key),
+            *("--s3-provider", "SeaweedFS", "--s3-endpoint", url, "--s3-no-check-bucket"),
+            *("--s3-access-key-id", KEYS["AWS_ACCESS_KEY_ID"]),
+            *("--s3-secret-access-key", KEYS["AWS_SECRET_ACCESS_KEY"]),
         )
-        remote = f":s3:{s3.bucket}/rclone"
-        yield Place("S3 (rclone serve s3)", s3.store("worker"), remote, s3.environ, options)
+        environ = {**KEYS, "AWS_REGION": "us-east-1", "AWS_ENDPOINT_URL_S3": url}
+        name = "S3 (SeaweedFS)"
+        yield Place(name, f"s3://{BUCKET}/worker", f":s3:{BUCKET}/rclone", environ, options)
 
 
 def compare(place: Place, folder: Path, names: list[str], pairs: int) -> dict[str, list[Figures]]:
@@ -130,8 +146,6 @@ def compare(place: Place, folder: Path, names: list[str], pairs: int) -> dict[st
             place.environ,
             place.options,
         )
-        if this.store.startswith("http"):
-            (folder / "webdav" / "data" / f"worker{number}").mkdir()
         events: list[dict[str, object]] = []
         works: list[tuple[str, Callable[[], object]]] = [
             ("session, upload", lambda: events.extend(session(this, uploads))),  # noqa: B023

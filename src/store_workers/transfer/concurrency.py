@@ -44,7 +44,13 @@ AS_GOOD = 0.97
 """Required throughput of three quarters of the requests."""
 
 FAR = 250.0
-"""If the first round has fewer requests per second, the first step is twice as large."""
+"""If the first round has fewer requests per second, the first step is larger: a factor of 4."""
+
+WIDE = 8_000_000.0
+"""And of 8 if it has more bytes per second: many transfers end before a search by doubling.
+
+Less than that can be all that the line carries, which would then be flooded.
+"""
 
 ENOUGH = 500.0
 """At more requests per second, this process is the limit, not the connection."""
@@ -162,7 +168,7 @@ class Concurrency:
         pays = rate >= CLEARLY_MORE * self._level
         self._level = max(rate, self._level)
         if pays and self.limit < self._highest() and requests < ENOUGH:
-            self._set(self.limit * (4 if first and requests < FAR else 2))
+            self._set(self.limit * (_first_step(rate, requests) if first else 2))
         else:
             self._go(self._hold)
 
@@ -226,3 +232,10 @@ class Concurrency:
     def _set(self, limit: int) -> None:
         self.limit = max(1, min(limit, self._highest()))
         self._round = None
+
+
+def _first_step(rate: float, requests: float) -> int:
+    """Return the factor of the first step, from the first round's bytes and requests per second."""
+    if requests >= FAR:
+        return 2
+    return 8 if rate >= WIDE else 4
