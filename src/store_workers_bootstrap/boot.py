@@ -1,11 +1,10 @@
 # mypy: ignore-errors
 # ruff: noqa: F821, PTH
-"""Refuse a host, cut loose from the surroundings, check the zip's directory, hand over.
+"""Refuse a host, cut loose from the surroundings, hand over to the importer.
 
 Parses on Python 2.7 and later. Compiled anew at every start, so it is short; the archive's
 ``__main__.py``, in whose namespace this runs, has seen that not a bit of it is flipped.
-``DIRECTORY``, from there, is the CRC-32 of the zip's directory after its first entry (which is
-``__main__.py``'s own); the directory has the CRC-32 of everything else.
+``DIRECTORY``, from there, is the CRC-32 of the zip's directory, by which the importer checks it.
 """
 
 import os
@@ -13,7 +12,6 @@ import sys
 import zipimport
 
 PACKAGE = "store_workers_bootstrap/"
-FIRST_ENTRY_BYTES, END_BYTES = 46 + len("__main__.py"), 22
 # Whose finders stay: those of Python itself.
 OWN = ("_frozen_importlib", "_frozen_importlib_external", "zipimport")
 FAILED = '{"type":"ERROR","code":"%s","message":"%s","retryable":false}\n'
@@ -51,13 +49,6 @@ def prepare():
     """Install the importer. Return the lines that tell this host why not, and what it lacks."""
     if sys.version_info < (3, 10) or sys.implementation.name != "cpython":
         return entry(PACKAGE + "refuse.py"), None
-    archive = open(__loader__.archive, "rb", 0)
-    archive.seek(-END_BYTES, 2)
-    end = archive.read(END_BYTES)
-    archive.seek(int.from_bytes(end[16:20], "little"))
-    directory = archive.read(int.from_bytes(end[12:16], "little"))
-    if zlib.crc32(directory[FIRST_ENTRY_BYTES:]) != DIRECTORY:
-        raise ValueError("checksum")
     folder = "cp%d%d" % sys.version_info[:2]
     try:
         code = marshal_of(entry(folder + "/" + PACKAGE + "importer.pyc"))
@@ -65,7 +56,7 @@ def prepare():
         folder, code = None, entry(PACKAGE + "importer.py")
     namespace = {"__name__": "store_workers_bootstrap.importer"}
     exec(code, namespace)
-    missing = namespace["install"](archive, folder)
+    missing = namespace["install"](__loader__.archive, DIRECTORY, folder)
     return missing and entry(PACKAGE + "refuse.py"), missing
 
 

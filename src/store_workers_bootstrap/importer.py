@@ -30,7 +30,8 @@ STOPPED = (
     b'{"type":"ERROR","code":"CANCELLED","message":"stopped by a signal while starting",'
     b'"retryable":true}\n'
 )
-LOCAL_HEADER_BYTES = 30
+LOCAL_HEADER_BYTES, END_BYTES = 30, 22
+FIRST_ENTRY_BYTES = 46 + len("__main__.py")
 PYC_HEADER_BYTES = 16
 DEFLATED = 8
 # Imports leave no garbage, but at Python's threshold the collector runs dozens of times.
@@ -42,7 +43,7 @@ class Archive:
 
     Attributes:
         path: what the entries of ``sys.path`` that lead into it begin with.
-        entries: the zip's directory, as ``zipimport`` has read it and ``boot.py`` checked it.
+        entries: the zip's directory, as ``zipimport`` has read it and `open_checked` checked it.
     """
 
     def __init__(self, stream: BinaryIO) -> None:
@@ -171,11 +172,31 @@ def forget_foreign_modules() -> None:
                 del sys.modules[name]
 
 
-def install(stream: BinaryIO, folder: str | None) -> str | None:
+def open_checked(path: str, checksum: int) -> BinaryIO:
+    """Open the artifact, and check the zip's directory, which has the CRC-32 of every entry.
+
+    ``checksum`` is that of the directory after its first entry, which is ``__main__.py``'s own.
+
+    Raises:
+        ValueError: a bit of it is flipped.
+    """
+    stream = open(path, "rb", 0)
+    stream.seek(-END_BYTES, os.SEEK_END)
+    end = stream.read(END_BYTES)
+    stream.seek(int.from_bytes(end[16:20], "little"))
+    directory = stream.read(int.from_bytes(end[12:16], "little"))
+    if zlib.crc32(directory[FIRST_ENTRY_BYTES:]) != checksum:
+        raise ValueError("checksum")
+    return stream
+
+
+def install(path: str, checksum: int, folder: str | None) -> str | None:
     """Make what is in the archive importable. Return None, or what this host lacks to run it.
 
-    ``folder`` holds what was compiled for this Python, None where nothing was.
+    ``folder`` holds what was compiled for this Python, None where nothing was. ``checksum`` is that
+    of the zip's directory: see `open_checked`.
     """
+    stream = open_checked(path, checksum)
     cut_loose()
     forget_foreign_modules()
     gc.set_threshold(OBJECTS_BETWEEN_COLLECTIONS)
