@@ -171,7 +171,8 @@ def test_an_object_of_another_length_is_replaced() -> None:
 
 
 def test_what_still_has_another_length_is_not_stored() -> None:
-    with ScriptedServer(Reply(200), SHORT) as server, pytest.raises(StoreFailure) as caught:
+    replies = (Reply(200), SHORT, SHORT, SHORT)
+    with ScriptedServer(*replies) as server, pytest.raises(StoreFailure) as caught:
         store_at(server).put(CHUNK)
     assert caught.value.code is ErrorCode.STORE_REJECTED
     assert "does not store" in caught.value.message
