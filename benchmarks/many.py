@@ -197,6 +197,7 @@ def main() -> None:
     """Measure, and print a table; or write it, with a chart."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--files", type=int, default=2000)
+    parser.add_argument("--only", action="append", metavar="STORE", help="(repeatable)")
     parser.add_argument("--pairs", type=int, default=3, help="runs of each")
     parser.add_argument("--results", type=Path, help="write many.md and many.svg there")
     options = parser.parse_args()
@@ -208,7 +209,9 @@ def main() -> None:
             (folder / "source" / name).write_bytes(noise(SIZE, number))
         each = alone(folder, names)
         results = {
-            place.name: compare(place, folder, names, options.pairs) for place in places(folder)
+            place.name: compare(place, folder, names, options.pairs)
+            for place in places(folder)
+            if not options.only or place.name in options.only
         }
     finally:
         shutil.rmtree(folder, ignore_errors=True)
