@@ -37,8 +37,8 @@ SHORT = 0.01
 """Seconds of work on a message after which another one is started in parallel.
 
 Python runs one thread at a time, so threads that hardly wait slow each other down, and each then
-seems to be held up: with 2 ms here, 2000 small files to a directory took 2.6 s on eight threads, and
-1.6 s on one.
+seems to be held up: with 2 ms here, 2000 small files to a directory took 2.6 s on eight threads,
+and 1.6 s on one.
 """
 
 OF_THE_STORE = ("store", "auth", "headers", "tls")
