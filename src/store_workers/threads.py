@@ -9,11 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from contextlib import suppress
-
-try:  # what `queue` has them from: the module itself imports more, 1 ms of each start
-    from _queue import SimpleQueue
-except ImportError:
-    from queue import SimpleQueue
+from queue import SimpleQueue
 
 from store_workers.errors import ErrorCode, WorkerError
 

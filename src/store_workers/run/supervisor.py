@@ -10,11 +10,7 @@ import os
 import signal
 import threading
 import time
-
-try:  # see `threads.py`
-    from _queue import Empty, SimpleQueue
-except ImportError:
-    from queue import Empty, SimpleQueue
+from queue import Empty, SimpleQueue
 
 from store_workers.errors import Cancelled
 from store_workers.polling import LONGEST_WAIT
