@@ -6,9 +6,9 @@ import os
 import sys
 
 from store_workers.errors import BadMessage
-from store_workers.run.process_run import FAILURE, NOT_ACCEPTED, ProcessRun
+from store_workers.run.process_run import ProcessRun
 from store_workers.run.supervisor import Signals
-from store_workers.wire.events import error_event
+from store_workers.wire.events import FAILURE, NOT_ACCEPTED, error_event
 from store_workers.wire.writer import EventWriter, OwnerGone, OwnerPipe
 
 TYPE_CHECKING = False
@@ -19,17 +19,14 @@ if TYPE_CHECKING:
     from store_workers.wire.writer import Observer
 
 LOG_VARIABLE = "STORE_WORKERS_LOG"
-VERBS = ("upload", "download", "verify")
 
 
 def run(arguments: list[str]) -> int:
     """Carry out the command line or the messages on standard input. Return the exit status."""
-    if arguments and arguments[0] in VERBS:
-        return run_verb(arguments)
     if arguments:
-        from store_workers.people.flags import answer
+        from store_workers.people.flags import VERBS, answer
 
-        return answer(arguments)
+        return run_verb(arguments) if arguments[0] in VERBS else answer(arguments)
     if sys.stdout is None:  # closed: the result could not be reported
         return FAILURE
     pipe = OwnerPipe(take_standard_output())

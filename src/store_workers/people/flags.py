@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 
+from store_workers.wire.events import FAILURE, NOT_ACCEPTED, SUCCESS
 from store_workers.wire.records import printable
 
 TYPE_CHECKING = False
@@ -17,9 +18,6 @@ VERBS = ("upload", "download", "verify")
 FLAGS = ("--help", "--version", "--schema")
 TOPICS = (*VERBS, "settings", "protocol")
 """The words that `--help` explains."""
-
-NOT_ACCEPTED = 2
-"""The exit status for a command line that is wrong."""
 
 
 def answer(arguments: list[str]) -> int:
@@ -37,8 +35,8 @@ def answer(arguments: list[str]) -> int:
         sys.stdout.write(text + "\n")
         sys.stdout.flush()
     except (OSError, AttributeError):
-        return 1
-    return 0
+        return FAILURE
+    return SUCCESS
 
 
 def problem_of(flag: str, words: list[str]) -> str:

@@ -20,7 +20,7 @@ from store_workers.people.command_line import (
     parse,
     program_name,
 )
-from store_workers.wire.events import ErrorEvent, FileUploaded, FileVerified, Warning
+from store_workers.wire.events import NOT_ACCEPTED, ErrorEvent, FileUploaded, FileVerified, Warning
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def prepare(arguments: list[str], stderr: StandardError) -> Invocation | int:
         return Invocation(parse(arguments), stderr)
     except WrongCommandLine as wrong:
         stderr.write(f"{wrong.usage}\n{program_name()}: {wrong.problem}\n")
-        return 2
+        return NOT_ACCEPTED
     except SystemExit as ended:  # help was printed
         return int(ended.code or 0)
 

@@ -8,7 +8,7 @@ from store_workers.run.message_run import MessageRun, conclude, refuse_reserved_
 from store_workers.run.shared import Shared
 from store_workers.run.supervisor import Heartbeats, Mailbox, Supervisor
 from store_workers.threads import LONGEST_CLOSE
-from store_workers.wire.events import EventType
+from store_workers.wire.events import FAILURE, NOT_ACCEPTED, SUCCESS, EventType
 from store_workers.wire.messages import SessionStart, decode_first, message_id
 from store_workers.wire.reader import MessageReader
 from store_workers.wire.writer import EventWriter, OwnerGone
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from store_workers.stores.base import Store
     from store_workers.wire.messages import Message
     from store_workers.wire.writer import OwnerPipe
-
-SUCCESS, FAILURE, NOT_ACCEPTED = 0, 1, 2
 
 
 class ProcessRun:

@@ -74,8 +74,7 @@ class LengthCheck:
             with self._lock:
                 self._any_checked = self._any_checked and not first
             raise
-        if length is not None and length != chunk.size:
-            self._doubtful.add(chunk.hash)
+        if length is not None and not self.is_right(chunk.hash, chunk.size, length):
             raise StoreFailure(
                 ErrorCode.STORE_REJECTED,
                 f"{self._shown} does not store chunks: it accepted {chunk.size} bytes, and reports"

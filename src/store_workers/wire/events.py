@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from typing import ClassVar
 
 
+SUCCESS, FAILURE, NOT_ACCEPTED = 0, 1, 2
+"""The exit statuses. For a run that a signal stopped it is 128 and the signal's number."""
+
+
 class EventType(str, Enum):
     """Every type of event."""
 
