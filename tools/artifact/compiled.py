@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from .environment import StepFailed, clean_surroundings
-from .wheels import PYTHONS
+from .wheels import PYTHONS, tag_of
 
 # Where CPythons lie beside the PATH: those of the system, of Homebrew, pyenv and uv.
 PLACES = (
@@ -117,5 +117,5 @@ def compiled_by(interpreter: Interpreter, sources: dict[str, bytes]) -> dict[str
     if done.returncode:
         last = done.stderr.decode(errors="replace").strip().splitlines()[-3:]
         raise StepFailed("compile", f"CPython {interpreter.python}: " + " ".join(last))
-    folder = "cp" + interpreter.python.replace(".", "")
+    folder = tag_of(interpreter.python)
     return {f"{folder}/{path}c": code for path, code in marshal.loads(done.stdout).items()}

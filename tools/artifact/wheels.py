@@ -41,12 +41,17 @@ class Target(NamedTuple):
     @property
     def tag(self) -> str:
         """The CPython's tag in wheel names: ``cp311``."""
-        return "cp" + self.python.replace(".", "")
+        return tag_of(self.python)
 
     @property
     def key(self) -> str:
         """The host's name in the artifact: ``cp311-linux-glibc-x86_64``."""
         return f"{self.tag}-{self.platform}"
+
+
+def tag_of(python: str) -> str:
+    """Return a CPython's tag in wheel names, which is also its folder in the artifact."""
+    return "cp" + python.replace(".", "")
 
 
 def targets_for(platforms: list[str]) -> list[Target]:
