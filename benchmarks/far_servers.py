@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 BUCKET = "chunks"
 KEYS = {"AWS_ACCESS_KEY_ID": "AKIDEXAMPLE", "AWS_SECRET_ACCESS_KEY": "secret-of-the-benchmark"}
-ENVIRON = {**os.environ, **KEYS, "AWS_REGION": "us-east-1"}
+OF_THE_WORKER = {**KEYS, "AWS_REGION": "us-east-1"}
+ENVIRON = {**os.environ, **OF_THE_WORKER}
 LINE = Path(__file__).resolve().parent / "line"
 
 
@@ -103,6 +104,13 @@ def rclone(endpoint: str, ends: tuple[str, str], *, up: bool) -> list[str]:
     both = (ends[0], f":s3:{BUCKET}/{ends[1]}")
     return [
         *(program("rclone"), "copyto", *(both if up else both[::-1]), "--config", os.devnull),
+        *rclone_options(endpoint),
+    ]
+
+
+def rclone_options(endpoint: str) -> list[str]:
+    """What rclone has to know of the gateway."""
+    return [
         *("--s3-provider", "SeaweedFS", "--s3-endpoint", endpoint, "--s3-no-check-bucket"),
         *("--s3-access-key-id", KEYS["AWS_ACCESS_KEY_ID"]),
         *("--s3-secret-access-key", KEYS["AWS_SECRET_ACCESS_KEY"]),

@@ -12,6 +12,7 @@ folders for rclone (Debian: `libnginx-mod-http-dav-ext`), S3 is SeaweedFS (`far_
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import platform
@@ -30,7 +31,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from benchmarks.chart import Bar, draw  # noqa: E402 - needs the path
-from benchmarks.far_servers import BUCKET, KEYS, seaweedfs  # noqa: E402
+from benchmarks.far_servers import BUCKET, OF_THE_WORKER, rclone_options, seaweedfs  # noqa: E402
 from benchmarks.measuring import Quartiles  # noqa: E402
 from tests.support.data import noise  # noqa: E402
 from tests.support.nginx import Nginx  # noqa: E402
@@ -53,24 +54,10 @@ class Figures:
     cpu: float
 
 
-class DavNginx(Nginx):
-    """An nginx that rclone can write to: it lists folders, and makes them."""
-
-    def _configure(self, port: int) -> None:
-        super()._configure(port)
-        file = self.folder / "nginx.conf"
-        text = file.read_text().replace(
-            "dav_methods PUT DELETE;",
-            "dav_methods PUT DELETE MKCOL; dav_ext_methods PROPFIND OPTIONS;",
-        )
-        file.write_text(f"load_module {DAV_EXT};\n{text}")
-
-
 @dataclass
 class Place:
     """Where files go: for the worker, and for rclone."""
 
-    name: str
     store: str
     remote: str
     environ: dict[str, str]
@@ -107,22 +94,37 @@ def session(place: Place, messages: list[dict[str, object]]) -> list[dict[str, o
     return worker([start, *messages], place.environ)
 
 
-def places(folder: Path) -> Iterator[Place]:
-    """Start each store in turn."""
+@contextlib.contextmanager
+def directory(folder: Path) -> Iterator[Place]:
+    """Provide a directory."""
     store = folder / "directory"
-    yield Place("a directory", str(store / "worker"), str(store / "rclone"), {})
-    with DavNginx(folder / "nginx", server=["access_log off;"]) as nginx:
-        yield Place("nginx", f"{nginx.url}/worker", f":webdav,url='{nginx.url}':rclone", {})
+    yield Place(str(store / "worker"), str(store / "rclone"), {})
+
+
+@contextlib.contextmanager
+def nginx(folder: Path) -> Iterator[Place]:
+    """Start an nginx that rclone can write to: it lists folders, and makes them."""
+    with Nginx(
+        folder / "nginx",
+        main=[f"load_module {DAV_EXT};"],
+        server=["access_log off;"],
+        location=["dav_ext_methods PROPFIND OPTIONS;"],
+        methods="PUT DELETE MKCOL",
+    ) as server:
+        yield Place(f"{server.url}/worker", f":webdav,url='{server.url}':rclone", {})
+
+
+@contextlib.contextmanager
+def s3(folder: Path) -> Iterator[Place]:
+    """Start SeaweedFS."""
     with seaweedfs(folder / "s3") as address:
         url = f"http://{address}"
-        options = (
-            *("--s3-provider", "SeaweedFS", "--s3-endpoint", url, "--s3-no-check-bucket"),
-            *("--s3-access-key-id", KEYS["AWS_ACCESS_KEY_ID"]),
-            *("--s3-secret-access-key", KEYS["AWS_SECRET_ACCESS_KEY"]),
-        )
-        environ = {**KEYS, "AWS_REGION": "us-east-1", "AWS_ENDPOINT_URL_S3": url}
-        name = "S3 (SeaweedFS)"
-        yield Place(name, f"s3://{BUCKET}/worker", f":s3:{BUCKET}/rclone", environ, options)
+        environ = {**OF_THE_WORKER, "AWS_ENDPOINT_URL_S3": url}
+        store, remote = f"s3://{BUCKET}/worker", f":s3:{BUCKET}/rclone"
+        yield Place(store, remote, environ, tuple(rclone_options(url)))
+
+
+STORES = {"a directory": directory, "nginx": nginx, "S3 (SeaweedFS)": s3}
 
 
 def compare(place: Place, folder: Path, names: list[str], pairs: int) -> dict[str, list[Figures]]:
@@ -140,7 +142,6 @@ def compare(place: Place, folder: Path, names: list[str], pairs: int) -> dict[st
     results: dict[str, list[Figures]] = {}
     for number in range(pairs + 1):
         this = Place(
-            place.name,
             place.store.replace("/worker", f"/worker{number}"),
             f"{place.remote}{number}",
             place.environ,
@@ -197,7 +198,7 @@ def main() -> None:
     """Measure, and print a table; or write it, with a chart."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--files", type=int, default=2000)
-    parser.add_argument("--only", action="append", metavar="STORE", help="(repeatable)")
+    parser.add_argument("--only", action="append", choices=STORES, help="(repeatable)")
     parser.add_argument("--pairs", type=int, default=3, help="runs of each")
     parser.add_argument("--results", type=Path, help="write many.md and many.svg there")
     options = parser.parse_args()
@@ -208,11 +209,10 @@ def main() -> None:
         for number, name in enumerate(names):
             (folder / "source" / name).write_bytes(noise(SIZE, number))
         each = alone(folder, names)
-        results = {
-            place.name: compare(place, folder, names, options.pairs)
-            for place in places(folder)
-            if not options.only or place.name in options.only
-        }
+        results = {}
+        for name in options.only or STORES:
+            with STORES[name](folder) as place:
+                results[name] = compare(place, folder, names, options.pairs)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     text, bars = report(results, each, options)

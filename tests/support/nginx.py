@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 
 CONFIGURATION = """\
+{main}
 daemon off;
 master_process off;
 pid {folder}/pid;
@@ -51,7 +52,7 @@ http {{
         {server}
         location / {{
             {location}
-            dav_methods PUT DELETE;
+            dav_methods {methods};
             create_full_put_path on;
         }}
     }}
@@ -99,9 +100,11 @@ class Nginx(Server):
         failing_status: what those get.
         rate: requests per second that are let through; the others get 429.
         largest: the longest body that is taken, as nginx writes it.
+        main: further directives outside of all blocks.
         http: further directives of the http block.
         server: further directives of the server block.
         location: further directives of the location.
+        methods: what it accepts besides GET and HEAD.
     """
 
     def __init__(
@@ -115,15 +118,18 @@ class Nginx(Server):
         failing_status: int = 503,
         rate: int | None = None,
         largest: str = "8m",
+        main: Sequence[str] = (),
         http: Sequence[str] = (),
         server: Sequence[str] = (),
         location: Sequence[str] = (),
+        methods: str = "PUT DELETE",
     ) -> None:
         self.folder = folder
         self.chunks = folder / "chunks"
         self.chunks.mkdir(parents=True)
         self.scheme = "https" if tls else "http"
         self._http, self._server, self._location = list(http), list(server), list(location)
+        self._main, self._methods = list(main), methods
         self._largest = largest
         self._listen = "ssl" if tls else ""
         if tls:
@@ -205,6 +211,8 @@ class Nginx(Server):
             address=f"{HOST}:{port}",
             listen=self._listen,
             largest=self._largest,
+            main="\n".join(self._main),
+            methods=self._methods,
             http="\n    ".join(self._http),
             server="\n        ".join(self._server),
             location="\n            ".join(self._location),
