@@ -20,6 +20,7 @@ from tests.support.data import MIB, text
 from tests.support.faulty_server import FaultyServer, Rule, deaf_port
 from tests.support.processes import HOST
 from tests.support.reference import digest
+from tests.support.waiting import wait_until
 from tests.support.worker import Worker, download, upload
 
 if TYPE_CHECKING:
@@ -59,19 +60,6 @@ class Waiting:
 def wait_until_listening(pid: int, timeout: float = 60) -> None:
     """Wait until a process catches SIGTERM: before that, the worker's code does not run."""
     wait_until(lambda: bool(caught_signals(pid) & SIGTERM_BIT), timeout)
-
-
-def wait_until(holds: Callable[[], bool], timeout: float = 60) -> None:
-    """Wait until something holds.
-
-    Raises:
-        TimeoutError: it did not.
-    """
-    deadline = time.monotonic() + timeout
-    while not holds():
-        if time.monotonic() > deadline:
-            raise TimeoutError
-        time.sleep(0.005)
 
 
 def fill_up(worker: Worker) -> None:

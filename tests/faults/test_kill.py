@@ -17,12 +17,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.faults.states import wait_until, wait_until_listening
+from tests.faults.states import wait_until_listening
 from tests.support import faulty_server as faults
 from tests.support.data import MIB, noise
 from tests.support.faulty_server import FaultyServer, Rule
 from tests.support.nginx import Nginx
 from tests.support.reference import check_stored, digest, in_flat_folder, in_folder
+from tests.support.waiting import wait_until
 from tests.support.worker import STALL, Worker, download, run_worker, session, upload
 
 if TYPE_CHECKING:

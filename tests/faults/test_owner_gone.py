@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.faults.states import STATES, fill_up, wait_until, wait_until_listening
+from tests.faults.states import STATES, fill_up, wait_until_listening
 from tests.support import faulty_server as faults
 from tests.support.data import MIB, noise
 from tests.support.faulty_server import FaultyServer, Rule
 from tests.support.reference import check_stored, in_folder
+from tests.support.waiting import wait_until
 from tests.support.worker import ARTIFACT, STALL, Worker, bare_python, clean_environ, upload
 
 if TYPE_CHECKING:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import threading
-import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -16,9 +15,9 @@ from store_workers.stores.s3.location import S3Location, read_s3_url
 from store_workers.wire.messages import Auth, Settings, Tls
 from tests.stores.messages import start
 from tests.stores.scripted_server import Reply, ScriptedServer
+from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
     from store_workers.stores.s3.store import S3Store
@@ -288,14 +287,6 @@ def hanging_program(folder: Path, stubborn: bool) -> Path:
     return script
 
 
-def until(condition: Callable[[], bool]) -> None:
-    """Wait for a condition, with a limit for a busy machine."""
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-
-
 def has_ended(group: int) -> bool:
     """Tell whether no process of a group is left."""
     try:
@@ -326,22 +317,22 @@ def test_a_program_that_hangs_is_ended(
         assert (caught.value.code, caught.value.transient) == (ErrorCode.STORE_UNAVAILABLE, True)
         return (tmp_path / "group").exists()  # on a busy machine it may not have begun
 
-    until(is_given_up)
+    wait_until(is_given_up)
     group = int((tmp_path / "group").read_text())
-    until(lambda: has_ended(group))
+    wait_until(lambda: has_ended(group))
 
 
 @GROUPED
 def test_a_program_ends_with_the_run(tmp_path: Path) -> None:
     processes = KeyProcesses(600)
     process = processes.start([str(hanging_program(tmp_path, stubborn=False))])
-    until((tmp_path / "group").exists)
+    wait_until((tmp_path / "group").exists)
     waiting = threading.Thread(target=process.communicate)
     waiting.start()
     processes.close()
     waiting.join(60)
     group = int((tmp_path / "group").read_text())
-    until(lambda: has_ended(group))
+    wait_until(lambda: has_ended(group))
     assert process.returncode == -signal.SIGTERM
     with pytest.raises(StoreFailure, match="over"):
         processes.start(["true"])

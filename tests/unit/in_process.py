@@ -139,14 +139,6 @@ def download(
     return end
 
 
-def until(holds: Callable[[], bool]) -> None:
-    """Wait for a condition that other threads fulfil, however slow the machine is."""
-    deadline = time.monotonic() + TIMEOUT
-    while not holds():
-        assert time.monotonic() < deadline, "it did not come"
-        time.sleep(0.001)
-
-
 def settled(count: Callable[[], int]) -> int:
     """Return a counter of other threads when it no longer changes.
 

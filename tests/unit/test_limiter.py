@@ -11,7 +11,8 @@ from store_workers.errors import ErrorCode, StoreFailure
 from store_workers.threads import Abandoned, ThreadGroup
 from store_workers.transfer.limiter import Limiter, Places
 from tests.stores.flaky_store import unavailable
-from tests.unit.in_process import TIMEOUT, beside, until
+from tests.support.waiting import wait_until
+from tests.unit.in_process import TIMEOUT, beside
 
 
 class Paced:
@@ -157,7 +158,7 @@ def test_messages_take_turns() -> None:
 
     for count, (places, name) in enumerate([(first, "first")] * 4 + [(second, "second")] * 2):
         beside(lambda places=places, name=name: work(places, name))  # type: ignore[misc]
-        until(lambda count=count: first.waiting + second.waiting > count)  # type: ignore[misc]
+        wait_until(lambda count=count: first.waiting + second.waiting > count)  # type: ignore[misc]
     held.__exit__(None, None, None)
     told = [order.get(timeout=TIMEOUT) for _ in range(6)]
     assert told == ["first", "second", "first", "second", "first", "first"]
@@ -176,7 +177,7 @@ def test_the_end_of_one_message_takes_no_place_from_another() -> None:
 
     for number in range(3):
         groups[0].start(wait, f"waits {number}")
-    until(lambda: cancelled.waiting == 3)
+    wait_until(lambda: cancelled.waiting == 3)
     assert groups[0].close(TIMEOUT)
     for place in held:
         place.__exit__(None, None, None)

@@ -25,7 +25,8 @@ from store_workers.stream.codec import frame_compressor
 from store_workers.threads import Abandoned, ThreadGroup
 from store_workers.wire.messages import Cancel, SessionStart, decode_first, decode_next
 from tests.stores.memory_store import MemoryStore
-from tests.unit.in_process import TIMEOUT, beside, until
+from tests.support.waiting import wait_until
+from tests.unit.in_process import TIMEOUT, beside
 from tests.unit.owners import Owner
 
 if TYPE_CHECKING:
@@ -119,10 +120,10 @@ def test_nothing_of_a_finished_message_waits_for_a_collection_of_garbage(
             owner.send({**message, "id": f"{number}"})
         owner.send({"type": "CANCEL", "id": f"{len(messages) - 1}"})
         owner.send(upload(fifo, "waits"))
-        until(lambda: len(owner.ends()) == 1 + len(messages))
+        wait_until(lambda: len(owner.ends()) == 1 + len(messages))
         owner.send({"type": "CANCEL", "id": "waits"})
         owner.wait_for(ended("waits"))
-        until(lambda: alive() == set())
+        wait_until(lambda: alive() == set())
         assert owner.finish()[0] == 1
 
 
@@ -407,7 +408,7 @@ def chunk() -> Chunk:
 
 
 def until_there_wait(store: PutOnce, count: int) -> None:
-    until(lambda: store._condition.waiting >= count)
+    wait_until(lambda: store._condition.waiting >= count)
 
 
 def test_a_chunk_that_is_under_way_is_not_sent_twice(group: ThreadGroup) -> None:

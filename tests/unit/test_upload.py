@@ -27,7 +27,8 @@ from store_workers.wire.messages import CHUNK_SIZES
 from tests.stores.flaky_store import FlakyStore, unavailable
 from tests.stores.memory_store import MemoryStore
 from tests.support.reference import check_stream, cut_sizes
-from tests.unit.in_process import InProcess, beside, download, settled, until, upload
+from tests.support.waiting import wait_until
+from tests.unit.in_process import InProcess, beside, download, settled, upload
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -206,7 +207,7 @@ def test_eight_chunks_go_first_where_asking_costs_a_round_trip(tmp_path: Path) -
     store = MemoryStore()
     store.gate.clear()
     run = start(path, store, settings={"concurrency": 32})
-    until(lambda: store.under_way == 8)
+    wait_until(lambda: store.under_way == 8)
     settled(lambda: read_bytes(run))
     assert (store.peak, len(store.asked)) == (8, 8)
     store.gate.set()
@@ -225,7 +226,7 @@ def test_a_store_that_takes_nothing_makes_the_reader_wait(
     store = MemoryStore(asking_is_free=True)
     store.gate.clear()
     run = start(path, store, threads=threads, settings={"concurrency": concurrency})
-    until(lambda: store.under_way > 0)
+    wait_until(lambda: store.under_way > 0)
     seen = settled(lambda: read_bytes(run))
     assert store.under_way <= concurrency
     held = concurrency * FULL + (2 * threads + 2) * FRAME_SPAN
@@ -249,7 +250,7 @@ def test_a_far_store_that_takes_nothing_more_makes_the_reader_wait(tmp_path: Pat
     path.write_bytes(Random(1).randbytes(MIB) * 64)
     store = Stalling()
     run = start(path, store, settings={"concurrency": 3})
-    until(lambda: store.under_way == 3)
+    wait_until(lambda: store.under_way == 3)
     seen = settled(lambda: read_bytes(run))
     assert store.under_way == 3
     assert seen <= (1 + 3) * FULL + 6 * FRAME_SPAN
@@ -541,7 +542,7 @@ def test_chunks_are_saved_while_the_stream_goes_on(tmp_path: Path) -> None:
     run = start(path, store)
     with path.open("wb", buffering=0) as fifo:
         fifo.write(Random(4).randbytes(4 * FRAME_SPAN))
-        until(lambda: bool(store.chunks))  # it does not wait for the end
+        wait_until(lambda: bool(store.chunks))  # it does not wait for the end
     run.finish()
 
 
@@ -551,7 +552,7 @@ def test_a_file_that_changes_is_told(tmp_path: Path) -> None:
     store = MemoryStore()
     store.gate.clear()
     run = start(path, store)
-    until(lambda: store.under_way > 0)
+    wait_until(lambda: store.under_way > 0)
     os.utime(path, ns=(0, 0))
     store.gate.set()
     end = run.finish()
