@@ -12,7 +12,13 @@ from hypothesis import strategies as st
 from store_workers.errors import ErrorCode, StoreFailure
 from store_workers.stores.base import Chunk
 from store_workers.stores.listing import ListedStore
-from store_workers.transfer.listing import HITS_BEFORE_LISTING, TRUSTED_FOR, Listing, Page
+from store_workers.transfer.listing import (
+    HITS_BEFORE_LISTING,
+    MISSES_BEFORE_LISTING,
+    TRUSTED_FOR,
+    Listing,
+    Page,
+)
 from tests.stores.memory_store import MemoryStore
 
 PAGE = 1000
@@ -72,10 +78,25 @@ def test_a_vast_store_costs_one_page_more() -> None:
     assert listed.requests <= len(mine) + 1
 
 
-def test_a_first_upload_lists_nothing() -> None:
+def test_a_first_upload_of_one_file_lists_nothing() -> None:
     listed = Listed(hashes(2000, seed=2))
-    assert not any(listed.store.has(hash, 5) for hash in hashes(100))
+    assert not any(listed.store.has(hash, 5) for hash in hashes(MISSES_BEFORE_LISTING))
     assert listed.listed == []
+
+
+def test_a_first_upload_of_many_files_lists_a_small_store() -> None:
+    mine = hashes(1000)
+    listed = Listed(hashes(800, seed=2))
+    assert not any(listed.store.has(hash, 5) for hash in mine)
+    assert listed.requests == MISSES_BEFORE_LISTING + 1
+
+
+def test_a_first_upload_of_many_files_to_a_vast_store_costs_one_page_more() -> None:
+    mine = hashes(500)
+    listed = Listed(hashes(50_000, seed=2), page=100)
+    assert not any(listed.store.has(hash, 5) for hash in mine)
+    assert len(listed.listed) == 1
+    assert listed.requests <= len(mine) + 1
 
 
 @given(st.integers(0, 400), st.integers(0, 400), st.integers(1, 100), st.integers(0, 1000))

@@ -221,3 +221,38 @@ def test_an_interrupted_upload_by_content(data: st.DataObject, concurrency: int)
     again = Simulation(reached + 50, stored, concurrency, by_content=True)
     again.run(Random(data.draw(st.integers(0, 1 << 32))))
     assert set(again.sent).isdisjoint(stored)
+
+
+# A few chunks, one after the other.
+
+
+def few_in_turn(stored: set[int], count: int = 3) -> tuple[list[int], list[int]]:
+    """Send a small file's chunks in turn. Return (the chunks looked up, the chunks sent)."""
+    probing = Probing(asking_is_free=False, concurrency=8)
+    probing.let_first_decide()
+    asked, sent = [], []
+    for index in range(count):
+        assert probing.may_go(index)
+        if probing.should_ask(index):
+            asked.append(index)
+            probing.answered(index, index in stored)
+        if index not in asked or index not in stored:
+            sent.append(index)
+        probing.stored(index)
+    return asked, sent
+
+
+def test_a_missing_first_chunk_decides_for_a_small_file() -> None:
+    assert few_in_turn(set()) == ([0], [0, 1, 2])
+
+
+@pytest.mark.parametrize("stored", [{0}, {0, 1}, {0, 1, 2}])
+def test_what_an_interrupted_upload_of_a_small_file_stored_is_not_sent(stored: set[int]) -> None:
+    assert few_in_turn(stored) == ([0, 1, 2], [index for index in range(3) if index not in stored])
+
+
+def test_a_few_chunks_are_all_looked_up_where_that_is_free() -> None:
+    probing = Probing(asking_is_free=True, concurrency=8)
+    probing.let_first_decide()
+    probing.answered(0, hit=False)
+    assert probing.should_ask(1)

@@ -3,9 +3,10 @@
 A store lists its chunks in the order of their hashes, a page at a time, and a file's chunks lie
 anywhere among them. So a page covers all hashes up to its last one, and the covered share of all
 hashes shows how many chunks the store has. The first page pays after several hits in succession,
-since a repeated upload is then likely. A further page pays if the chunks found so far, if as many
-follow, would save more requests than the page costs. So a repeated upload of 80 chunks costs some
-ten requests at a store of a thousand chunks, and is not slower at a store of a million.
+since a repeated upload is then likely; and after many misses, since many new files are then likely,
+each of which needs a lookup. A further page pays if the lookups so far, if as many follow, would
+save more requests than the page costs. So a repeated upload of 80 chunks costs some ten requests at
+a store of a thousand chunks, and is not slower at a store of a million.
 """
 
 from __future__ import annotations
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
 
 HITS_BEFORE_LISTING = 8
 """Hits in succession before the first page."""
+
+MISSES_BEFORE_LISTING = 16
+"""Misses in succession before it: more, since a first upload of one file looks up few chunks."""
 
 COST_OF_A_PAGE = 8
 """The cost of a page, in requests for one chunk."""
@@ -56,8 +60,9 @@ class Listing:
         self._pages = 0
         self._complete = False
         self._off = False
-        self._run = 0  # hits in succession
-        self._hits = 0
+        self._hits = 0  # in succession
+        self._misses = 0  # in succession
+        self._lookups = 0
         self._found: set[str] = set()  # some that were looked up and found
         self._unsure: set[str] = set()  # chunks that were stored since
         self.last = ""
@@ -65,8 +70,9 @@ class Listing:
 
     def answered(self, hash: str, hit: bool) -> None:
         """Record the result of a lookup in the store."""
-        self._run = self._run + 1 if hit else 0
-        self._hits += hit
+        self._hits = self._hits + 1 if hit else 0
+        self._misses = 0 if hit else self._misses + 1
+        self._lookups += 1
         if hit and not self._pages and len(self._found) < HITS_BEFORE_LISTING:
             self._found.add(hash)
 
@@ -83,19 +89,18 @@ class Listing:
             return None
         if hash > self.last and not self._complete:
             return None
-        found = self._lengths.get(bytes.fromhex(hash), 0)
-        self._hits += found > 0
-        return found
+        self._lookups += 1
+        return self._lengths.get(bytes.fromhex(hash), 0)
 
     def pays(self) -> bool:
         """Return whether the next page pays."""
         if self._off or self._complete or len(self._lengths) >= LONGEST_LIST:
             return False
         if not self._pages:
-            return self._run >= HITS_BEFORE_LISTING
+            return self._hits >= HITS_BEFORE_LISTING or self._misses >= MISSES_BEFORE_LISTING
         # A page covers the same share of the remaining hashes as before.
         told = int(self.last[:16].ljust(16, "0"), 16) / _ALL if _is_hex(self.last) else 0.0
-        return self._hits * told / self._pages >= COST_OF_A_PAGE
+        return self._lookups * told / self._pages >= COST_OF_A_PAGE
 
     def add(self, page: Page, now: float) -> None:
         """Add the next page. A list that is inconsistent ends all listing."""
@@ -122,7 +127,7 @@ class Listing:
         self._lengths.clear()
         self._unsure.clear()
         self._found.clear()
-        self._pages = self._hits = 0
+        self._pages = self._lookups = 0
         self._complete = False
         self.last = ""
 

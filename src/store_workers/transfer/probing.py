@@ -15,6 +15,9 @@ which wait until all leaders were looked up and one of them is stored. So
 - with content boundaries, hits and misses alternate: each edit since the stored version makes a few
   new chunks, anywhere. Edits hardly change all leaders, and after any hit every chunk is looked up,
   until far more were missing than found.
+
+A file of a few chunks, which are sent one after the other, needs only one lookup: if its first
+chunk is missing, an interrupted upload did not come to the others.
 """
 
 from __future__ import annotations
@@ -47,6 +50,11 @@ class Probing:
         self._within_reach = 0  # the chunks before this index are near a hit
         self._hits = 0
         self._misses = 0
+        self._first_decides = False
+
+    def let_first_decide(self) -> None:
+        """Look up the first chunk, and the others only if it is there: they are sent after it."""
+        self._first_decides = True
 
     def may_go(self, index: int) -> bool:
         """Return whether chunk `index` may be sent, with regard to the leaders."""
@@ -54,6 +62,8 @@ class Probing:
 
     def should_ask(self, index: int) -> bool:
         """Return whether to look up chunk `index`."""
+        if self._first_decides and not self.always:
+            return index == 0 or self._hits > 0
         return self.always or _is_milestone(index) or self._is_likely(index)
 
     def answered(self, index: int, hit: bool) -> None:

@@ -69,7 +69,11 @@ class Saver:
             return
         if is_there:
             self._report(chunk, [index], False, 1)
-        elif self._places.is_quick or (left and self._pays_to_save_here(left)):
+        elif self._places.is_quick:
+            self._save(index, chunk)
+        elif left and self._pays_to_save_here(left):
+            if index == 0:
+                self._probing.let_first_decide()
             self._save(index, chunk)
         else:
             chunk.detach()
