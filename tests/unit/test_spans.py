@@ -16,7 +16,7 @@ from store_workers.errors import ErrorCode, WorkerError
 from store_workers.stream import boundaries, spans
 from store_workers.stream.boundaries import LONGEST, SHORTEST, boundary_finder
 from store_workers.stream.frames import LARGEST_WHOLE
-from store_workers.stream.spans import BLOCK, ContentSpans, FixedSpans, spans_of
+from store_workers.stream.spans import LONGEST_SPAN, ContentSpans, FixedSpans, spans_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -64,7 +64,7 @@ def test_fixed_spans(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_bounds_suit_those_who_use_them() -> None:
     assert LONGEST <= LARGEST_WHOLE, "it would not be decoded as a whole"
-    assert LONGEST <= BLOCK
+    assert LONGEST <= LONGEST_SPAN
 
 
 @pytest.mark.parametrize("size", [0, 1, SHORTEST, 3 * MIB, len(NOISE)])
@@ -97,9 +97,25 @@ def test_how_much_is_read_at_once_decides_nothing(
         normalized_chunking=boundaries.NORMALIZATION,
     )
     whole = [span.length for span in kernel.cut_buf(content())]
-    for block in (LONGEST, BLOCK, 3 * BLOCK + 1):
-        monkeypatch.setattr(spans, "BLOCK", block)
+    for enough in (1, MIB, LONGEST, 3 * LONGEST + 1):
+        monkeypatch.setattr(spans, "FRAME_SPAN", enough)
+        monkeypatch.setattr(spans, "LONGEST_SPAN", max(enough, LONGEST))
         assert list(map(len, by_content(content()))) == whole
+
+
+@pytest.mark.parametrize("expected", [0, 1, 3 * MIB, len(NOISE), 2 * len(NOISE)])
+def test_spans_by_content_are_the_same_in_buffers_of_several_threads(expected: int) -> None:
+    """Also if the stream is longer than expected: a span must not change when others are read."""
+    made = ContentSpans(Memory(NOISE), boundary_finder(), expected)
+    buffers = [made.buffer() for _ in range(3)]
+    held: list[memoryview] = []
+    found: list[bytes] = []
+    while not made.ended:
+        held.append(made.read(buffers[len(held) % 3]))
+        if len(held) >= 3:
+            found.append(bytes(held[-3]))
+    found.extend(map(bytes, held[-2:]))
+    assert found == by_content(NOISE)
 
 
 def test_boundaries_stay_where_they_are() -> None:
@@ -123,7 +139,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(boundaries, "SHORTEST", 256)
     monkeypatch.setattr(boundaries, "CENTER", 768)
     monkeypatch.setattr(boundaries, "LONGEST", 4096)
-    monkeypatch.setattr(spans, "BLOCK", 8192)
+    monkeypatch.setattr(spans, "LONGEST_SPAN", 8192)
 
 
 @st.composite

@@ -38,8 +38,8 @@ Larger spans compress better (4 MiB by 3 %) and slower, since they and their fra
 the caches of a core. Smaller ones are not faster (`benchmarks/results/spans.md`).
 """
 
-BLOCK = 8 * 1024 * 1024
-"""Bytes that are read at once with content boundaries: at least the longest span."""
+LONGEST_SPAN = 4 * 1024 * 1024
+"""Bytes of a buffer with content boundaries: at least the longest span."""
 
 
 class FixedSpans:
@@ -71,9 +71,11 @@ class ContentSpans:
     """Spans with content-defined boundaries.
 
     `first_boundary` returns the length of the first span in some bytes: all of them if there is no
-    boundary. `expected` is the expected length of the stream.
+    boundary. `expected` is the expected length of the stream: a short one needs less memory.
 
-    Memory: the current block, and those of spans in use, which are slices of blocks.
+    Each thread has one buffer for all its spans. What was read and is not yet in a span is copied
+    to the buffer of the next thread that reads: on average 1 MiB, which takes less time than new
+    memory for each span would.
     """
 
     def __init__(
@@ -83,35 +85,41 @@ class ContentSpans:
         expected: int | None = None,
     ) -> None:
         self._source = source
-        self._expected = BLOCK if expected is None else expected
+        self._expected = LONGEST_SPAN if expected is None else expected
         self._first_boundary = first_boundary
-        self._rest = memoryview(b"")  # read, but not yet in a span
+        self._rest = memoryview(b"")  # read, but not yet in a span: in the last reader's buffer
         self._all_read = False
         self.ended = False
 
     def buffer(self) -> memoryview:
-        """Return an empty buffer: spans are slices of larger blocks."""
-        return memoryview(b"")
+        """Return a buffer for the longest span, or for the whole stream if that is shorter."""
+        return memoryview(bytearray(min(LONGEST_SPAN, self._expected + 1)))
 
     def read(self, buffer: memoryview) -> memoryview:
-        """Return the next span."""
-        size = self._first_boundary(self._rest) if self._rest else 0
-        # A span that reaches the end of the bytes read can continue after it.
-        if size == len(self._rest) and not self._all_read:
-            self._read_on()
-            size = self._first_boundary(self._rest) if self._rest else 0
-        span, self._rest = self._rest[:size], self._rest[size:]
+        """Return the next span, in the buffer."""
+        data, size = self._rest, 0
+        for enough in (FRAME_SPAN, LONGEST_SPAN):  # most spans are shorter than `FRAME_SPAN`
+            data = self._read_on(data, buffer, enough)
+            size = self._first_boundary(data) if data else 0
+            # A span that reaches the end of the bytes read can continue after it.
+            if size < len(data) or self._all_read:
+                break
+        self._rest = data[size:]
         self.ended = self._all_read and not self._rest
-        return span
+        return data[:size]
 
-    def _read_on(self) -> None:
-        left = len(self._rest)
-        block = memoryview(bytearray(min(BLOCK, left + self._expected + 1)))
-        self._expected = BLOCK  # a stream that is longer than expected is read by blocks
-        block[:left] = self._rest
-        filled = left + self._source.fill(block[left:])
-        self._all_read = filled < len(block)
-        self._rest = block[:filled]
+    def _read_on(self, data: memoryview, buffer: memoryview, enough: int) -> memoryview:
+        """Move the bytes to the buffer and read more, until there are `enough`. Return them all."""
+        left = len(data)
+        if left >= len(buffer) < LONGEST_SPAN:  # the stream is longer than expected
+            buffer = memoryview(bytearray(LONGEST_SPAN))
+        buffer[:left] = data
+        end = max(left, min(enough, len(buffer)))
+        if self._all_read or end == left:
+            return buffer[:left]
+        filled = left + self._source.fill(buffer[left:end])
+        self._all_read = filled < end
+        return buffer[:filled]
 
 
 def spans_of(size: int | None) -> int | None:
