@@ -112,7 +112,9 @@ class Reserved:
         The opened file is compared, so that the spelling of the path does not matter.
         """
         found = _status(system_path(path))
-        if found is None or not stat.S_ISREG(found.st_mode):
+        if found is None:  # there is no such file yet, or it cannot be opened either
+            return None
+        if not stat.S_ISREG(found.st_mode):
             number = named_descriptor(path)
             if number in (MESSAGE_DESCRIPTOR, EVENTS_DESCRIPTOR):
                 return number

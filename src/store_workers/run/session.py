@@ -297,7 +297,8 @@ class Session:
 
         settings = message.settings
         own = {name: value[name] for name in OF_THE_STORE if name in value}
-        key = (dumps(own, sort_keys=True), settings.timeout_ms, settings.create_store)
+        named = dumps(own, sort_keys=True) if own else ""
+        key = (named, settings.timeout_ms, settings.create_store)
         if own:
             return locate(message, self.shared.environment), key
         location = self._locations.get(key)

@@ -145,7 +145,7 @@ def decode_line(line: bytes) -> Any:
 def decode_json(text: str) -> Any:
     """Decode strict JSON (RFC 8259): no NaN, no field twice. Raises `BadMessage`."""
     try:
-        return json.loads(text, parse_constant=_no_constant, object_pairs_hook=_once)
+        return _DECODER.decode(text)
     except json.JSONDecodeError as error:
         unfinished = error.pos >= len(text.rstrip())
         problem = f"invalid JSON: {error.msg} at character {error.pos}"
@@ -169,3 +169,6 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
                 raise BadMessage(printable(name), "is given twice")
             seen.add(name)
     return found
+
+
+_DECODER = json.JSONDecoder(parse_constant=_no_constant, object_pairs_hook=_once)

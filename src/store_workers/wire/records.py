@@ -289,11 +289,14 @@ class Record:
     FIELDS: ClassVar[dict[str, Field]] = {}
     DEFAULTS: ClassVar[dict[str, Any]] = {}
     """The defaults of all fields, in order; `REQUIRED` for a field that has none."""
+    NEEDED: ClassVar[frozenset[str]] = frozenset()
+    """The fields that have no default."""
 
     def __init_subclass__(cls) -> None:
         own = {name: value for name, value in vars(cls).items() if isinstance(value, Field)}
         cls.FIELDS = {**cls.FIELDS, **own}
         cls.DEFAULTS = {name: spec.default for name, spec in cls.FIELDS.items()}
+        cls.NEEDED = frozenset(n for n, spec in cls.FIELDS.items() if spec.default is REQUIRED)
 
     def __init__(self, **values: Any) -> None:
         slots = self.__dict__
@@ -302,8 +305,8 @@ class Record:
         if len(slots) > len(self.FIELDS):
             unknown = [name for name in values if name not in self.FIELDS]
             raise TypeError(f"{type(self).__name__} has no {', '.join(unknown)}")
-        if REQUIRED in slots.values():
-            missing = [name for name, value in slots.items() if value is REQUIRED]
+        if not self.NEEDED <= values.keys():
+            missing = [name for name in self.FIELDS if name in self.NEEDED - values.keys()]
             raise TypeError(f"{type(self).__name__} needs {', '.join(missing)}")
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -323,16 +326,17 @@ class Record:
         if not isinstance(value, dict):
             raise BadMessage(where, f"expected an object, got {json_type(value)}")
         prefix = f"{where}." if where else ""
-        for name in value:
-            if name not in cls.FIELDS:
-                raise BadMessage(f"{prefix}{printable(name)}", "unknown field")
         values = dict(inherited) if inherited else {}
-        for name, spec in cls.FIELDS.items():
-            if name in value:
-                values[name] = spec.kind.check(value[name], f"{prefix}{name}")
-            elif spec.default is REQUIRED:
+        for name, given in value.items():
+            spec = cls.FIELDS.get(name)
+            if spec is None:
+                raise BadMessage(f"{prefix}{printable(name)}", "unknown field")
+            values[name] = spec.kind.check(given, f"{prefix}{name}")
+        for name in cls.FIELDS:
+            if name in cls.NEEDED and name not in value:
+                expected = cls.FIELDS[name].kind.expected
                 raise BadMessage(
-                    f"{prefix}{name}", f"required field is missing: expected {spec.kind.expected}"
+                    f"{prefix}{name}", f"required field is missing: expected {expected}"
                 )
         return cls(**values)
 
