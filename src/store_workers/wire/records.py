@@ -305,7 +305,7 @@ class Record:
         if len(slots) > len(self.FIELDS):
             unknown = [name for name in values if name not in self.FIELDS]
             raise TypeError(f"{type(self).__name__} has no {', '.join(unknown)}")
-        if not self.NEEDED <= values.keys():
+        if not values.keys() >= self.NEEDED:
             missing = [name for name in self.FIELDS if name in self.NEEDED - values.keys()]
             raise TypeError(f"{type(self).__name__} needs {', '.join(missing)}")
 
