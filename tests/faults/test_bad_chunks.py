@@ -9,6 +9,7 @@ import struct
 import subprocess
 import threading
 import time
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -189,7 +190,11 @@ def test_streams_behind_each_other(small: Stored, target: Path, tmp_path: Path) 
     assert target.read_bytes() == content, run
 
 
-CONTENT = mixed(5 * MIB)
+@cache
+def content() -> bytes:
+    return mixed(5 * MIB)
+
+
 TOOLS = {
     "level 1": ["zstd", "-1"],
     "level 19": ["zstd", "-19"],
@@ -203,11 +208,11 @@ TOOLS = {
 
 @pytest.fixture(scope="module", params=list(TOOLS))
 def foreign(request: pytest.FixtureRequest) -> bytes:
-    """Another tool's stream of ``CONTENT``, of unknown size as it comes from a pipe."""
+    """Another tool's stream of `content`, of unknown size as it comes from a pipe."""
     zstd = shutil.which("zstd")
     assert zstd, "the zstd program is not installed"
     command = [zstd, *TOOLS[request.param][1:], "--stdout", "-"]
-    return subprocess.run(command, input=CONTENT, stdout=subprocess.PIPE, check=True).stdout
+    return subprocess.run(command, input=content(), stdout=subprocess.PIPE, check=True).stdout
 
 
 def test_another_tools_stream(foreign: bytes, target: Path, tmp_path: Path) -> None:
@@ -216,14 +221,14 @@ def test_another_tools_stream(foreign: bytes, target: Path, tmp_path: Path) -> N
     hashes = put(store, foreign)
     run = run_worker(download(target, store, hashes))
     assert run.terminal["code"] == "STREAM_CORRUPT", run
-    for more in ({"size": len(CONTENT)}, {"sha256": digest(CONTENT)}):
+    for more in ({"size": len(content())}, {"sha256": digest(content())}):
         run = run_worker(download(target, store, hashes, **more))
         assert run.status == 0, run
-        assert target.read_bytes() == CONTENT
+        assert target.read_bytes() == content()
         target.unlink()
-    run = run_worker(download(target, store, hashes, size=len(CONTENT) - 1))
+    run = run_worker(download(target, store, hashes, size=len(content()) - 1))
     assert run.terminal["code"] == "FILE_MISMATCH", run
-    run = run_worker(download(target, store, hashes[:-1], size=len(CONTENT)))
+    run = run_worker(download(target, store, hashes[:-1], size=len(content())))
     assert run.terminal["code"] in {"STREAM_CORRUPT", "FILE_MISMATCH"}, run
     assert not target.exists()
 
@@ -232,7 +237,7 @@ def test_frames_of_several_tools_and_skippable_ones_between(target: Path, tmp_pa
     """As `pzstd` writes them, or `cat` puts them together; in chunks of any length."""
     zstd = shutil.which("zstd")
     assert zstd
-    parts = [CONTENT[start : start + 128 * KIB] for start in range(0, 384 * KIB, 128 * KIB)]
+    parts = [content()[start : start + 128 * KIB] for start in range(0, 384 * KIB, 128 * KIB)]
     frames = [
         subprocess.run(
             [zstd, "--stdout", "-"], input=part, stdout=subprocess.PIPE, check=True

@@ -11,6 +11,7 @@ from tests.support.data import KIB, MIB
 from tests.support.worker import Worker, download, run_worker, upload
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from tests.faults.conftest import Stored
@@ -25,18 +26,18 @@ def long_object() -> bytes:
 
 
 # Those that could take much memory or time; the others are in tests/unit.
-BAD: dict[str, bytes] = {
-    "100 MB of lists": b'{"type":' + b"[" * 100_000_000 + b"\n",
-    "100 MB of one string": b'{"type":"' + b"x" * 100_000_000 + b'"}\n',
-    "12 MB of fields": b'{"type":0' + b',"a":1' * 2_000_000 + b"}\n",
-    "12 MB of escapes": b'{"path":"' + b"\\u0041" * 2_000_000 + b'"}\n',
-    "a field twice among many": long_object(),
+BAD: dict[str, Callable[[], bytes]] = {
+    "100 MB of lists": lambda: b'{"type":' + b"[" * 100_000_000 + b"\n",
+    "100 MB of one string": lambda: b'{"type":"' + b"x" * 100_000_000 + b'"}\n',
+    "12 MB of fields": lambda: b'{"type":0' + b',"a":1' * 2_000_000 + b"}\n",
+    "12 MB of escapes": lambda: b'{"path":"' + b"\\u0041" * 2_000_000 + b'"}\n',
+    "a field twice among many": long_object,
 }
 
 
 @pytest.mark.parametrize("name", list(BAD))
 def test_a_bad_message_is_refused_within_bounds(name: str) -> None:
-    run = run_worker(BAD[name], measure=True, timeout=60)
+    run = run_worker(BAD[name](), measure=True, timeout=60)
     assert run.terminal["code"] == "BAD_MESSAGE", run
     assert run.status == 2
     assert len(run.stdout) < 4 * KIB

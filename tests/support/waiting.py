@@ -16,7 +16,9 @@ def wait_until(holds: Callable[[], bool], timeout: float = 60) -> None:
         TimeoutError: it did not.
     """
     deadline = time.monotonic() + timeout
+    pause = 0.001
     while not holds():
         if time.monotonic() > deadline:
             raise TimeoutError
-        time.sleep(0.002)
+        time.sleep(pause)
+        pause = min(2 * pause, 0.02)

@@ -48,7 +48,7 @@ def test_what_was_noted_is_found_and_nothing_else(noted: list[int], other: int) 
 
 
 def test_a_chunk_takes_less_than_a_tenth_of_its_strings() -> None:
-    count = 10_000
+    count = 4000
     tracemalloc.start()
     chunks = ChunkList()
     found = Found(chunks)

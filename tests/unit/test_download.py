@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import os
+import tempfile
 import threading
+from functools import cache
 from random import Random
 from typing import TYPE_CHECKING, Any
 
@@ -25,16 +27,25 @@ MIB = 1024 * 1024
 CONTENT = Random(5).randbytes(2 * MIB) + bytes(3 * MIB) + Random(6).randbytes(MIB + 777)
 
 
+@cache
+def chunks_of(content: bytes) -> tuple[dict[str, bytes], list[str]]:
+    """The chunks of an upload and its list, made once for all tests with this content."""
+    store = MemoryStore()
+    with tempfile.NamedTemporaryFile() as source:
+        source.write(content)
+        source.flush()
+        return store.chunks, list(upload(source.name, store).hashes)
+
+
 class Stored:
-    """An uploaded file, and a target for its download."""
+    """An uploaded file in a store of its own, and a target for its download."""
 
     def __init__(self, folder: Path, content: bytes = CONTENT) -> None:
         self.content = content
         self.store = MemoryStore()
-        source = folder / "source"
-        source.write_bytes(content)
-        self.hashes = list(upload(source, self.store).hashes)
-        source.unlink()
+        chunks, hashes = chunks_of(content)
+        self.store.chunks.update(chunks)
+        self.hashes = list(hashes)
         self.folder = folder
         self.path = folder / "file"
 
@@ -223,12 +234,18 @@ def test_a_bomb_is_stopped_by_the_size_that_is_expected(tmp_path: Path) -> None:
     assert progress.written_bytes <= 5000
 
 
+@cache
+def large() -> bytes:
+    """More than a download ever has between the store and a target that takes nothing."""
+    return Random(1).randbytes(26 * MIB)
+
+
 @pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize("concurrency", [1, 5])
 def test_a_target_that_takes_nothing_makes_the_fetching_wait(
     tmp_path: Path, threads: int, concurrency: int
 ) -> None:
-    stored = Stored(tmp_path, Random(1).randbytes(32 * MIB))
+    stored = Stored(tmp_path, large())
     os.mkfifo(stored.path)
     reader = os.open(stored.path, os.O_RDONLY | os.O_NONBLOCK)
     message = {

@@ -106,7 +106,7 @@ def edited(draw: st.DataObject, hashes: list[str]) -> list[str]:
     return made
 
 
-SLOWLY = settings(max_examples=40)
+SLOWLY = settings(max_examples=25)
 
 
 @pytest.mark.parametrize("name", NAMES)

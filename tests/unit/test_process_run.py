@@ -28,7 +28,7 @@ def left_over(folder: Path) -> list[str]:
 @pytest.fixture
 def content(tmp_path: Path) -> Path:
     path = tmp_path / "content"
-    path.write_bytes(os.urandom(5 << 20))
+    path.write_bytes(os.urandom((2 << 20) + 7))
     return path
 
 

@@ -47,6 +47,12 @@ class Clock:
         return self.now
 
 
+@pytest.fixture(autouse=True)
+def library_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stop the clock of the bar's library, which would count what drawing itself takes."""
+    monkeypatch.setattr("tqdm.std.time", lambda: 1000.0)
+
+
 def bar_at(progress: UploadProgress | DownloadProgress, message: object = UPLOAD) -> str:
     screen, clock = Screen(), Clock()
     bar = ProgressBar(screen, on_screen=False, clock=clock)

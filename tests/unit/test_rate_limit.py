@@ -23,7 +23,7 @@ class Limited:
         self.now += seconds
 
 
-@pytest.mark.parametrize("rate", [1000, 50_000, MIB, 1000 * MIB])
+@pytest.mark.parametrize("rate", [1000, 50_000, MIB, 100 * MIB])
 def test_what_passes_in_any_five_seconds(rate: int) -> None:
     limited = Limited(rate)
     passed: list[tuple[float, int]] = []

@@ -7,6 +7,7 @@ import os
 import select
 import signal
 import threading
+from collections import Counter
 from contextlib import contextmanager
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
@@ -132,9 +133,9 @@ KEPT_BY_A_MESSAGE = ("Job", "MessageRun", "ThreadGroup", "Upload", "Download", "
 
 def alive() -> set[str]:
     """The kinds of objects of messages that are still there; the run has a group of its own."""
-    found = [type(each).__name__ for each in gc.get_objects()]
+    found = Counter(type(each).__name__ for each in gc.get_objects())
     most = {"ThreadGroup": 1}
-    return {name for name in KEPT_BY_A_MESSAGE if found.count(name) > most.get(name, 0)}
+    return {name for name in KEPT_BY_A_MESSAGE if found[name] > most.get(name, 0)}
 
 
 @contextmanager

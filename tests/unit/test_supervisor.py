@@ -170,11 +170,13 @@ from store_workers.run.supervisor import Heartbeats, Mailbox, Signals, Superviso
 mailbox = Mailbox()
 signals = Signals(mailbox).__enter__()
 supervisor = Supervisor(OwnerPipe(1), mailbox, Heartbeats())
+waiting = True
 def busy():
-    while True: sum(range(1000))
+    while waiting: sum(range(1000))
 threading.Thread(target=busy, daemon=True).start()
 print("ready", file=sys.stderr, flush=True)
 failure = supervisor.wait()
+waiting = False
 print(type(failure).__name__, failure, failure.signal_number, file=sys.stderr, flush=True)
 while True: time.sleep(0.05)
 """

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tempfile
+from functools import cache
 from random import Random
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +17,7 @@ from tests.unit.in_process import InProcess, upload
 from tests.unit.test_manifest_reader import altered
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Sequence
 
     from store_workers.stores.base import Store
     from store_workers.wire.events import FileUploaded
@@ -27,19 +29,30 @@ ONCE = {"max_attempts": 1}
 class Kept:
     """A file in a store, by its hashes and by its manifest."""
 
-    def __init__(self, folder: Path) -> None:
-        path = folder / "file"
-        path.write_bytes(Random(3).randbytes(3 * MIB + 12_345))
+    def __init__(
+        self, chunks: dict[str, bytes], hashes: Sequence[str], by_manifest: FileUploaded
+    ) -> None:
         self.store = MemoryStore()
-        self.hashes = upload(path, self.store).hashes
-        self.up: FileUploaded = upload(path, self.store, manifest=True, sha256=True)
-        self.manifest = self.up.manifest or ""
-        self.store.fetched.clear()
+        self.store.chunks.update(chunks)
+        self.hashes = hashes
+        self.up = by_manifest
+        self.manifest = by_manifest.manifest or ""
+
+
+@cache
+def uploaded() -> tuple[dict[str, bytes], Sequence[str], FileUploaded]:
+    """What two uploads of a file stored and emitted last, made once for all tests."""
+    store = MemoryStore()
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(Random(3).randbytes(3 * MIB + 12_345))
+        file.flush()
+        hashes = upload(file.name, store).hashes
+        return store.chunks, hashes, upload(file.name, store, manifest=True, sha256=True)
 
 
 @pytest.fixture
-def kept(tmp_path: Path) -> Kept:
-    return Kept(tmp_path)
+def kept() -> Kept:
+    return Kept(*uploaded())
 
 
 def start(store: Store, named: Any, **more: Any) -> InProcess:
