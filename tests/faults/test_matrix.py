@@ -2,11 +2,13 @@
 
 One row is one fault; its four cells say how a run ends: the code (None for success), how often the
 chunk that decides was tried, and whether tries cost a timeout each. All rows run against the built
-artifact, and the server's own record is the witness of the tries.
+artifact, the cells of a row as messages of one session, and some of them also as runs of their own.
+The server's own record is the witness of the tries.
 """
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import time
 from dataclasses import dataclass
@@ -19,7 +21,7 @@ from tests.support import faulty_server as faults
 from tests.support.data import MIB
 from tests.support.faulty_server import EVERY, FIRST, FaultyServer, Rule
 from tests.support.reference import check_stored, in_folder
-from tests.support.worker import STALL, download, run_worker, upload
+from tests.support.worker import STALL, Session, Worker, download, run_worker, session, upload
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container
@@ -201,50 +203,94 @@ ROWS = [
     Row("malformed head", faults.malformed_head, HARMLESS, HARMLESS),
 ]
 
-# A run that ends with its first try does not meet what the others would.
-CELLS = [
-    pytest.param(row, method, place, id=f"{method} {row.name}, {'first' if not place else 'every'}")
-    for row in ROWS
-    for method, ends in (("PUT", row.put), ("GET", row.get))
-    if ends is not None
-    for place in ((0, 1) if ends[0] != ends[1] or ends[0].code is None else (0,))
-]
+
+@dataclass(frozen=True)
+class Cell:
+    """One run of a row: with PUT or GET, and with the fault on the first try or on every one."""
+
+    row: Row
+    method: str
+    every: bool
+
+    @property
+    def name(self) -> str:
+        """What the messages and the tests are called."""
+        return f"{self.method} {self.row.name}, {'every' if self.every else 'first'}"
+
+    @property
+    def end(self) -> End:
+        """What the table says."""
+        ends = self.row.put if self.method == "PUT" else self.row.get
+        assert ends is not None
+        return ends[self.every]
 
 
-@pytest.mark.parametrize(("row", "method", "place"), CELLS)
-def test_a_fault_ends_as_the_table_says(
-    row: Row, method: str, place: int, small: Stored, target: Path
-) -> None:
-    ends = row.put if method == "PUT" else row.get
-    assert ends is not None
-    with faulty(row, method, every=bool(place)) as server:
-        run = run_against(server, method, small, target)
-        check_end(run, ends[place], server, method, lasting=row.connections is None)
-        check_outcome(run, server, method, small, target)
+def cells(row: Row) -> list[Cell]:
+    """Return the cells of a row that differ."""
+    return [
+        Cell(row, method, every)
+        for method, ends in (("PUT", row.put), ("GET", row.get))
+        if ends is not None
+        # A run that ends with its first try does not meet what the others would.
+        for every in ((False, True) if ends[0] != ends[1] or ends[0].code is None else (False,))
+    ]
 
 
-def faulty(row: Row, method: str, *, every: bool) -> FaultyServer:
-    """Make the server of a row. A connection that fails first is the first one of the run."""
-    if row.fault is None:
-        kind = row.connections
+@pytest.mark.parametrize("row", ROWS, ids=[row.name for row in ROWS])
+def test_a_fault_ends_as_the_table_says(row: Row, small: Stored, tmp_path: Path) -> None:
+    """The cells have a server each, and are worked at side by side.
+
+    Where tries wait for a timeout, those of the other cells would wait behind them: one limiter
+    bounds the requests of a process. There each cell has a process of its own.
+    """
+    tried = cells(row)
+    is_slow = any(cell.end.timeouts for cell in tried)
+    with contextlib.ExitStack() as stack:
+        servers = [stack.enter_context(faulty(cell)) for cell in tried]
+        targets = [tmp_path / str(number) / "file" for number in range(len(tried))]
+        more = {"settings": SETTINGS} if is_slow else {}
+        messages = [
+            message_to(server, cell.method, small, target, id=cell.name, **more)
+            for cell, server, target in zip(tried, servers, targets, strict=True)
+        ]
+        if is_slow:
+            workers = [stack.enter_context(Worker(message)) for message in messages]
+            runs = [worker.finish() for worker in workers]
+        else:
+            whole = run_worker(session(None, *messages, max_files=len(tried), settings=SETTINGS))
+            runs = [whole.part(cell.name) for cell in tried]
+        for cell, run, server, target in zip(tried, runs, servers, targets, strict=True):
+            check_end(run, cell.end, server, cell.method, lasting=row.connections is None)
+            check_outcome(run, server, cell.method, small, target)
+
+
+def faulty(cell: Cell) -> FaultyServer:
+    """Make the server of a cell. A connection that fails first is the first one of the run."""
+    if cell.row.fault is None:
+        kind = cell.row.connections
         # Asking for chunk 0 is what the first connection of an upload is for.
-        return FaultyServer(connections=lambda n: kind if every or n == 1 else None)
-    rules = [Rule(row.fault(), method, tries=EVERY if every else FIRST)]
-    if method == "PUT":
+        return FaultyServer(connections=lambda n: kind if cell.every or n == 1 else None)
+    rules = [Rule(cell.row.fault(), cell.method, tries=EVERY if cell.every else FIRST)]
+    if cell.method == "PUT":
         # A kept connection that dies unanswered is made good within the try: none is kept.
         rules.append(Rule(faults.status(404, early=True), "HEAD", tries=FIRST))
     return FaultyServer(*rules)
 
 
 def run_against(server: FaultyServer, method: str, stored: Stored, target: Path) -> Run:
-    message: Message
+    return run_worker(message_to(server, method, stored, target, settings=SETTINGS))
+
+
+def message_to(
+    server: FaultyServer, method: str, stored: Stored, target: Path, **more: Any
+) -> Message:
+    """Return an upload to a server, or a download of what it is given, to where a file is."""
     if method == "PUT":
-        message = upload(stored.path, server.url, settings=SETTINGS)
-    else:
-        server.chunks.update(stored.chunks)
-        target.write_bytes(b"the old one")
-        message = download(target, server.url, stored.hashes, settings=SETTINGS)
-    return run_worker(message)
+        return upload(stored.path, server.url, **more)
+    server.chunks.update(stored.chunks)
+    target.parent.mkdir(exist_ok=True)
+    target.write_bytes(b"the old one")
+    return download(target, server.url, stored.hashes, **more)
 
 
 def check_end(
@@ -286,24 +332,30 @@ def check_outcome(
 
 def telling(method: str, *names: str) -> list[Any]:
     """Return the cells of some rows for one method."""
-    wanted = {f"{method} {name}, {place}" for name in names for place in ("first", "every")}
-    return [cell for cell in CELLS if cell.id in wanted]
+    found = [cell for row in ROWS if row.name in names for cell in cells(row)]
+    return [pytest.param(cell, id=cell.name) for cell in found if cell.method == method]
 
 
 @pytest.mark.parametrize(
-    ("row", "method", "place"), telling("PUT", "503", "reset in body", "silent before answer")
+    "cell",
+    telling("PUT", "reset in body", "503") + telling("GET", "flips a bit", "404"),
 )
-def test_a_command_over_a_store_that_fails(
-    row: Row, method: str, place: int, small: Stored, target: Path
-) -> None:
+def test_a_run_of_its_own_ends_as_the_table_says(cell: Cell, small: Stored, target: Path) -> None:
+    with faulty(cell) as server:
+        run = run_against(server, cell.method, small, target)
+        check_end(run, cell.end, server, cell.method)
+        check_outcome(run, server, cell.method, small, target)
+
+
+@pytest.mark.parametrize("cell", telling("PUT", "503", "reset in body", "silent before answer"))
+def test_a_command_over_a_store_that_fails(cell: Cell, small: Stored, target: Path) -> None:
     """The bytes of a chunk are kept for another try, since a command's output comes only once."""
-    assert row.put is not None
     command = ["cat", str(small.path)]
-    with faulty(row, method, every=bool(place)) as server:
+    with faulty(cell) as server:
         message = {"type": "UPLOAD_START", "command": command, "store": server.url}
         run = run_worker({**message, "settings": SETTINGS})
-        check_end(run, row.put[place], server, method)
-        check_outcome(run, server, method, small, target)
+        check_end(run, cell.end, server, cell.method)
+        check_outcome(run, server, cell.method, small, target)
     if run.status:
         assert run.terminal["retryable"] is True, "a command can be run again"
     else:
@@ -324,21 +376,19 @@ def half_done(medium: Stored, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("row", "method", "place"),
-    telling("GET", "503", "reset in body", "silent in body", "flips a bit"),
+    "cell", telling("GET", "503", "reset in body", "silent in body", "flips a bit")
 )
 def test_a_resumed_download_over_a_store_that_fails(
-    row: Row, method: str, place: int, medium: Stored, half_done: Path, target: Path
+    cell: Cell, medium: Stored, half_done: Path, target: Path
 ) -> None:
     """It keeps what it has, and does not fetch it again."""
-    assert row.get is not None
     shutil.copytree(half_done, target.parent, dirs_exist_ok=True)
     target.write_bytes(b"the old one")
-    with faulty(row, method, every=bool(place)) as server:
+    with faulty(cell) as server:
         server.chunks.update(medium.chunks)
         message = download(target, server.url, medium.hashes, resume=True, settings=SETTINGS)
         run = run_worker(message)
-        check_end(run, row.get[place], server, method)
+        check_end(run, cell.end, server, cell.method)
         if run.status:
             assert target.read_bytes() == b"the old one"
             assert list(target.parent.glob("*.part"))
@@ -346,34 +396,32 @@ def test_a_resumed_download_over_a_store_that_fails(
             run = run_worker(message)
         assert run.status == 0, run
         assert server.tries("GET", medium.hashes[0]) == 0, "it was there"
-        check_outcome(run, server, method, medium, target)
+        check_outcome(run, server, cell.method, medium, target)
 
 
-@pytest.mark.parametrize("method", ["PUT", "GET"])
-@pytest.mark.parametrize("status", [429, 503])
 @pytest.mark.parametrize("asked", ["seconds", "date", "long past", "nonsense"])
-def test_the_pause_that_a_store_asks_for_is_made(
-    method: str, status: int, asked: str, small: Stored, target: Path
-) -> None:
+def test_the_pause_that_a_store_asks_for_is_made(asked: str, small: Stored, target: Path) -> None:
     wish = {
         "seconds": "60",
         "date": in_a_while(),
         "long past": formatdate(1, usegmt=True),
         "nonsense": "soon, \x80",
     }[asked]
-    rule = Rule(faults.status(status, retry_after=wish), method, tries=FIRST)
-    with FaultyServer(rule) as server:
-        run = run_against(server, method, small, target)
-        check_end(run, RECOVERED, server, method)
-        check_outcome(run, server, method, small, target)
-        first, second, *_ = server.requests(method, small.hashes[0])
-    pause = run.of("CHUNK_RETRY")[0]["delay_ms"]
-    if asked in {"seconds", "date"}:
-        # A minute is wished, the message's longest pause is what it gets.
-        assert pause == LONGEST_PAUSE * 1000
-        assert second.started - first.started >= LONGEST_PAUSE
-    else:
-        assert pause <= SETTINGS["retry_delay_ms"]
+    with Session(settings=SETTINGS) as one:
+        for method, status in (("PUT", 429), ("PUT", 503), ("GET", 429), ("GET", 503)):
+            rule = Rule(faults.status(status, retry_after=wish), method, tries=FIRST)
+            with FaultyServer(rule) as server:
+                run = one.run(message_to(server, method, small, target))
+                check_end(run, RECOVERED, server, method)
+                check_outcome(run, server, method, small, target)
+                first, second, *_ = server.requests(method, small.hashes[0])
+            pause = run.of("CHUNK_RETRY")[0]["delay_ms"]
+            if asked in {"seconds", "date"}:
+                # A minute is wished, the message's longest pause is what it gets.
+                assert pause == LONGEST_PAUSE * 1000
+                assert second.started - first.started >= LONGEST_PAUSE
+            else:
+                assert pause <= SETTINGS["retry_delay_ms"]
 
 
 @pytest.mark.parametrize("method", ["PUT", "GET"])
@@ -521,17 +569,20 @@ HEAD_ROWS = [
 ]
 
 
-@pytest.mark.parametrize("place", [0, 1], ids=["first", "every"])
 @pytest.mark.parametrize(
     ("fault", "ends"), [row[1:] for row in HEAD_ROWS], ids=[row[0] for row in HEAD_ROWS]
 )
-def test_asking_fails(
-    fault: Callable[[], Fault], ends: Ends, place: int, small: Stored, target: Path
-) -> None:
-    with FaultyServer(Rule(fault(), "HEAD", tries=EVERY if place else FIRST)) as server:
-        run = run_against(server, "PUT", small, target)
-        check_end(run, ends[place], server, "HEAD")
-        check_outcome(run, server, "PUT", small, target)
+def test_asking_fails(fault: Callable[[], Fault], ends: Ends, small: Stored, target: Path) -> None:
+    with (
+        FaultyServer(Rule(fault(), "HEAD", tries=FIRST)) as once,
+        FaultyServer(Rule(fault(), "HEAD", tries=EVERY)) as always,
+    ):
+        messages = [upload(small.path, server.url, id=server.url) for server in (once, always)]
+        whole = run_worker(session(None, *messages, settings=SETTINGS))
+        for server, end in zip((once, always), ends, strict=True):
+            run = whole.part(server.url)
+            check_end(run, end, server, "HEAD")
+            check_outcome(run, server, "PUT", small, target)
 
 
 def test_a_store_that_lies_about_what_it_keeps_is_found_out_on_the_way_back(

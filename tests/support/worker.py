@@ -15,7 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tests.support.contract import Event, check_run, parse_events
+from tests.support.contract import TERMINAL, Event, check_run, parse_events
+from tests.support.schema import check_accepted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -88,6 +89,12 @@ class Run:
     def of(self, kind: str) -> list[Event]:
         """Return the events of one type, in the order they came."""
         return [event for event in self.events if event["type"] == kind]
+
+    def part(self, id: str) -> Run:
+        """Return what one message of a session emitted, as if it had run alone."""
+        (message,) = (m for m in self.message if isinstance(m, dict) and m.get("id") == id)
+        events = [event for event in self.events if event.get("id") == id]
+        return part_of(message, events, self.duration)
 
     def __str__(self) -> str:
         lines = self.stdout.decode(errors="replace").splitlines()
@@ -182,9 +189,20 @@ class Worker:
             return [json.loads(line) for line in self._lines if line.endswith(b"\n")]
 
     def wait_for(
-        self, wanted: str | Callable[[Event], bool], *, count: int = 1, timeout: float = 30
+        self,
+        wanted: str | Callable[[Event], bool],
+        *,
+        count: int = 1,
+        timeout: float = 30,
+        after: int = 0,
     ) -> Event:
         """Return the first event (the ``count``-th) of a type, or that a function accepts.
+
+        Args:
+            wanted: the type, or the function.
+            count: which of them.
+            timeout: seconds to wait.
+            after: how many lines to pass over.
 
         Raises:
             TimeoutError: it did not come in time, or the worker ended without it.
@@ -193,12 +211,20 @@ class Worker:
         deadline = time.monotonic() + timeout
         with self._news:
             while True:
-                found = [e for e in map(json.loads, self._lines) if accepts(e)]
-                if len(found) >= count:
-                    return dict(found[count - 1])
+                for line in self._lines[after:]:
+                    after += 1
+                    event = json.loads(line)
+                    count -= accepts(event)
+                    if not count:
+                        return dict(event)
                 left = deadline - time.monotonic()
                 if left <= 0 or self._said_all or not self._news.wait(left):
                     raise TimeoutError(f"no {wanted}; last: {self._lines[-3:]} {self._stderr}")
+
+    def lines(self) -> int:
+        """Return how many lines were said so far."""
+        with self._news:
+            return len(self._lines)
 
     def signal(self, number: int) -> None:
         """Send a signal to the worker alone."""
@@ -292,6 +318,66 @@ class Worker:
                 return
             self._peak_rss = max(self._peak_rss, int(marks[0].split()[1]) * 1024)
             time.sleep(0.01)
+
+
+class Session:
+    """A session under way, for messages one after the other: each costs no start of a process.
+
+    Leaving the ``with`` block ends it, and holds all of it to the contract.
+
+    Args:
+        store: that of all messages which name none of their own.
+        how: arguments of `Worker`.
+        fields: further fields of SESSION_START.
+    """
+
+    def __init__(
+        self,
+        store: Path | str | None = None,
+        /,
+        *,
+        how: Mapping[str, Any] | None = None,
+        **fields: Any,
+    ) -> None:
+        self._worker = Worker(session(store, **fields), close_stdin=False, **(how or {}))
+        self._count = 0
+
+    def run(self, message: Message, timeout: float = 60) -> Run:
+        """Send a message and wait for its end; return what it emitted, as if it had run alone."""
+        self._count += 1
+        id = f"message {self._count}"
+        began, lines = time.monotonic(), self._worker.lines()
+        self._worker.send({**message, "id": id})
+        self._worker.wait_for(
+            lambda e: e.get("id") == id and e["type"] in TERMINAL, timeout=timeout, after=lines
+        )
+        events = [event for event in self._worker.events()[lines:] if event.get("id") == id]
+        return part_of(message, events, time.monotonic() - began)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if error is None:
+            self._worker.stdin.close()
+            self._worker.finish()
+        self._worker.close()
+
+
+def part_of(message: Message, events: Sequence[Event], duration: float) -> Run:
+    """Return the events of one message of a session as a run of its own."""
+    code = events[-1].get("code")
+    if code != "BAD_MESSAGE":
+        check_accepted(message)
+    status = 0 if code is None else 2 if code == "BAD_MESSAGE" else 1
+    plain = [{name: value for name, value in e.items() if name != "id"} for e in events]
+    stdout = b"".join(map(as_line, plain))
+    return Run(message, status, stdout, b"", duration, 0, events=plain)
 
 
 def run_worker(
