@@ -50,8 +50,8 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Stored:
 
 @pytest.fixture(scope="session")
 def medium(tmp_path_factory: pytest.TempPathFactory) -> Stored:
-    """A file of some forty chunks."""
-    return stored_form(tmp_path_factory.mktemp("medium"), noise(20 * MIB + 12345))
+    """A file of some thirty chunks."""
+    return stored_form(tmp_path_factory.mktemp("medium"), noise(14 * MIB + 12345))
 
 
 @pytest.fixture

@@ -116,7 +116,7 @@ def test_killed_uploads_to_nginx(count: int, medium: Stored, tmp_path: Path) -> 
 @pytest.mark.parametrize("count", [pytest.param(FEW // 2, id="few"), MANY])
 def test_killed_sessions(count: int, store: str, tmp_path: Path) -> None:
     """Among many files: what was told is stored, and the same session again sends only the rest."""
-    paths = [tmp_path / f"file-{number}" for number in range(60)]
+    paths = [tmp_path / f"file-{number}" for number in range(40)]
     for number, path in enumerate(paths):
         path.write_bytes(noise(10_240 if number % 9 else 3 * MIB, seed=number))
     messages = [upload(path, None, id=path.name) for path in paths]
@@ -265,7 +265,7 @@ def test_a_killed_download_fetches_nothing_twice_but_what_was_in_flight(
     assert len(fetched) - len(medium.hashes) <= CONCURRENCY + 1, (before, len(fetched))
 
 
-@pytest.mark.parametrize("seen", range(0, 12, 2))
+@pytest.mark.parametrize("seen", [0, 1, 4, 9])
 def test_a_kill_right_behind_a_chunks_line(seen: int, medium: Stored, tmp_path: Path) -> None:
     """Reported chunks are present, and the next run does not send them."""
     with FaultyServer() as server:
@@ -367,7 +367,7 @@ def test_a_temporary_file_that_another_run_removed_is_written_again(
     """A clock that jumps a day ahead lets another worker remove temporary files in use."""
     store = tmp_path / "store"
     path = tmp_path / "file"
-    content = noise(12 * MIB)
+    content = noise(8 * MIB)
     path.write_bytes(content)
     with Worker(upload(path, store, settings={"retry_delay_ms": 5, "max_attempts": 50})) as worker:
         wait_until_listening(worker.pid)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.support.data import KIB, MIB
-from tests.support.worker import Worker, download, run_worker, upload
+from tests.support.worker import Session, Worker, download, run_worker, upload
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -76,39 +76,49 @@ def test_a_message_that_is_too_long_is_refused_before_it_ends() -> None:
     assert run.terminal["code"] == "BAD_MESSAGE", run
 
 
+NAMES = [
+    b"\xff\xfe no UTF-8",
+    "naïve 文件 \N{PILE OF POO}".encode(),
+    b"two\nlines\r and a \x1b[31m colour",
+    b'"quotes" \\ and spaces ',
+    b"-rf",
+    b"n" * 255,
+]
+
+
 @pytest.mark.parametrize("environ", [{}, {"LC_ALL": "C"}, {"LC_ALL": "POSIX", "PYTHONUTF8": "0"}])
-@pytest.mark.parametrize(
-    "name",
-    [
-        b"\xff\xfe no UTF-8",
-        "naïve 文件 \N{PILE OF POO}".encode(),
-        b"two\nlines\r and a \x1b[31m colour",
-        b'"quotes" \\ and spaces ',
-        b"-rf",
-        b"n" * 255,
-    ],
-)
 def test_names_come_back_as_they_went_in(
-    name: bytes, environ: dict[str, str | None], small: Stored, tmp_path: Path
+    environ: dict[str, str | None], small: Stored, tmp_path: Path
 ) -> None:
     folder = os.fsencode(tmp_path)
-    path = os.path.join(folder, name)
+    with Session(how={"env": {"LANG": None, **environ}}) as one:
+        for name in NAMES:
+            path = os.path.join(folder, name)
+            with open(path, "wb") as file:
+                file.write(small.content)
+            store = os.path.join(folder, b"store " + name[:200])
+            spelled, place = (each.decode("utf-8", "surrogateescape") for each in (path, store))
+            run = one.run(upload(spelled, place))
+            assert run.status == 0, run
+            assert run.terminal["path"] == spelled
+            os.unlink(path)
+            run = one.run(download(spelled, place, small.hashes))
+            assert run.status == 0, run
+            assert run.terminal["path"] == spelled
+            with open(path, "rb") as file:
+                assert file.read() == small.content
+            missing = one.run(upload(f"{spelled[:-1]}?", place))
+            assert missing.terminal["code"] == "FILE_NOT_FOUND", missing
+            assert "\n" not in missing.terminal["message"]
+
+
+def test_a_name_of_a_run_of_its_own_comes_back(small: Stored, tmp_path: Path) -> None:
+    path = os.path.join(os.fsencode(tmp_path), NAMES[0])
     with open(path, "wb") as file:
         file.write(small.content)
-    store = os.path.join(folder, b"store " + name[:200])
-    spelled, place = (each.decode("utf-8", "surrogateescape") for each in (path, store))
-    run = run_worker(upload(spelled, place), env={"LANG": None, **environ})
-    assert run.status == 0, run
+    spelled = path.decode("utf-8", "surrogateescape")
+    run = run_worker(upload(spelled, tmp_path / "store"), env={"LANG": None, "LC_ALL": "C"})
     assert run.terminal["path"] == spelled
-    os.unlink(path)
-    run = run_worker(download(spelled, place, small.hashes), env={"LANG": None, **environ})
-    assert run.status == 0, run
-    assert run.terminal["path"] == spelled
-    with open(path, "rb") as file:
-        assert file.read() == small.content
-    missing = run_worker(upload(f"{spelled[:-1]}?", place), env={"LANG": None, **environ})
-    assert missing.terminal["code"] == "FILE_NOT_FOUND", missing
-    assert "\n" not in missing.terminal["message"]
 
 
 def test_an_answer_does_not_wait_for_the_pipe_to_close() -> None:

@@ -17,12 +17,20 @@ if TYPE_CHECKING:
     from tests.support.stores import Store
 
 
+def test_file_comes_back_and_is_sent_once(store: Store, inputs: Inputs, tmp_path: Path) -> None:
+    """None, one and many chunks; what a stream is cut into is the same for every store."""
+    for name in ("0 bytes", "600 KiB", "15 MiB mixed"):
+        check_round_trip(store, inputs.path(name), tmp_path / "target")
+
+
 @pytest.mark.parametrize("name", INPUTS)
-def test_file_comes_back_and_is_sent_once(
-    name: str, store: Store, inputs: Inputs, tmp_path: Path
-) -> None:
-    source = inputs.path(name)
+def test_any_file_comes_back(name: str, directory: Store, inputs: Inputs, tmp_path: Path) -> None:
+    check_round_trip(directory, inputs.path(name), tmp_path / "target")
+
+
+def check_round_trip(store: Store, source: Path, target: Path) -> None:
     content = source.read_bytes()
+    before = store.files()
 
     first = run_worker(upload(source, store.url, id="first", sha256=True))
     told = first.terminal
@@ -30,7 +38,7 @@ def test_file_comes_back_and_is_sent_once(
     assert (told["path"], told["size"], told["changed"]) == (str(source), len(content), False)
     assert told["sha256"] == digest(content)
     hashes = told["hashes"]
-    assert store.files() == set(hashes)
+    assert store.files() - before == set(hashes)
     check_stored(store.read, hashes, content)
     assert told["new_chunks"] == len(set(hashes))
 
@@ -39,9 +47,8 @@ def test_file_comes_back_and_is_sent_once(
     assert (again.terminal["new_chunks"], again.terminal["new_bytes"]) == (0, 0)
     if store.server:
         puts = Counter(request.key for request in store.server.requests("PUT"))
-        assert puts == Counter(set(hashes)), "each distinct chunk has to be put exactly once"
+        assert {key: puts[key] for key in hashes} == dict.fromkeys(hashes, 1), "not exactly once"
 
-    target = tmp_path / "target"
     whole = {"size": len(content), "sha256": digest(content)}
     back = run_worker(download(target, store.url, hashes, id="back", **whole))
     assert back.terminal["type"] == "FILE_DOWNLOADED", back

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.support.data import MIB, noise
-from tests.support.worker import run_worker, upload, verify
+from tests.support.worker import Session, run_worker, upload, verify
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,11 +21,12 @@ ONCE = {"max_attempts": 1}
 def test_damage_is_found_and_repaired(store: Store, tmp_path: Path, by: str) -> None:
     source = tmp_path / "file"
     source.write_bytes(noise(4 * MIB))
-    up = run_worker(upload(source, store.url, manifest=by == "manifest")).terminal
-    hashes = run_worker(upload(source, store.url)).terminal["hashes"]
-    sound = run_worker(verify(store.url, up[by], id="v")).terminal
-    assert (sound["type"], sound["chunks"]) == ("FILE_VERIFIED", len(hashes))
-    assert (sound["size"], sound["compressed_size"]) == (4 * MIB, up["compressed_size"])
+    with Session(store.url) as one:
+        up = one.run(upload(source, None, manifest=by == "manifest")).terminal
+        hashes = one.run(upload(source, None)).terminal["hashes"]
+        sound = one.run(verify(None, up[by])).terminal
+        assert (sound["type"], sound["chunks"]) == ("FILE_VERIFIED", len(hashes))
+        assert (sound["size"], sound["compressed_size"]) == (4 * MIB, up["compressed_size"])
 
     store.path(hashes[2]).write_bytes(bytes(512 * 1024))
     store.path(hashes[5]).unlink()
@@ -40,5 +41,6 @@ def test_damage_is_found_and_repaired(store: Store, tmp_path: Path, by: str) -> 
         asked = [r for r in store.server.requests("GET") if r.key == hashes[0]]
         assert len(asked) == 2, "presence alone fetches nothing"
 
-    run_worker(upload(source, store.url, settings={"overwrite": True}))
-    assert run_worker(verify(store.url, up[by])).status == 0
+    with Session(store.url) as one:
+        one.run(upload(source, None, settings={"overwrite": True}))
+        assert one.run(verify(None, up[by])).status == 0
