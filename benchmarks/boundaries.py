@@ -45,6 +45,9 @@ SHAPES = [
 ]
 """KiB of the shortest span, the center and the longest, and the normalization."""
 
+OWN = (256, 768, 4096, 1)
+"""Those of the worker."""
+
 DELETIONS = 40
 LOOK_AHEAD = 40 * MIB
 RESYNC = "until the old boundaries are found again"
@@ -259,6 +262,7 @@ def table(kind: str, data: bytes) -> str:
     for shape in SHAPES:
         use(shape)
         label = "{} / {} / {} KiB, {}".format(*shape)
+        label = f"**{label}**" if shape == OWN else label
         cells, own, own_seconds = row(label, data, by_content=True)
         ratios = {"size": f"{own / size:.3f}", "time": f"{own_seconds / seconds:.2f}"}
         lines.append(f"| {cells.format(**ratios)} |")
@@ -266,16 +270,20 @@ def table(kind: str, data: bytes) -> str:
     return f"## {kind}, {len(data) // MIB} MiB\n\n" + "\n".join(lines) + "\n"
 
 
-HEAD = """# Spans that the content marks off
+HEAD = """# Content-defined boundaries
 
 Parameters of FastCDC (shortest span / center / longest, normalization) against fixed spans, at \
 level 3, in chunks of 512 KiB: spans and chunks per GiB, what is stored and the processor time as \
 ratios to fixed, and for each edit the MiB that are sent again. Last: 1 MiB is deleted at 40 \
-places; how many MiB of the content lie in other spans than before (median / nine of ten / most).
+places; the MiB of content in changed spans (median / 90th percentile / maximum).
 
-The worker's own are 256 / 768 / 4096 KiB, 1: with a higher normalization spans are more alike, \
-and an insertion costs less; but then two rows of boundaries that have lost each other can run \
-side by side for long. Written by `benchmarks/boundaries.py`.
+The worker uses 256 / 768 / 4096 KiB, 1. With a higher normalization, the lengths of spans vary \
+less, and an insertion costs less; but after a deletion it can take long until the old boundaries \
+are found again. Smaller spans find them sooner, and cost up to three times as many requests as \
+fixed ones. "Stored" is below 1 where the data holds the same files twice. A single measurement \
+of the processor time: on a busy machine, its error is up to 20 %.
+
+Written by `benchmarks/boundaries.py --results benchmarks/results`.
 
 """
 

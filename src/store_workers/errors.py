@@ -36,7 +36,7 @@ class ErrorCode(str, Enum):
     CHUNK_NOT_FOUND = "CHUNK_NOT_FOUND"
     """The store does not have the chunk."""
     CHUNK_CORRUPT = "CHUNK_CORRUPT"
-    """The bytes of the chunk did not match its hash in any try."""
+    """The bytes of the chunk did not match its hash in any try, or cannot be read."""
     STREAM_CORRUPT = "STREAM_CORRUPT"
     """Every chunk is genuine, but together they are not one complete stream."""
     FILE_MISMATCH = "FILE_MISMATCH"

@@ -6,6 +6,7 @@ import ctypes
 import errno
 import hashlib
 import os
+import socket
 import stat
 import threading
 import time
@@ -76,14 +77,28 @@ def test_a_get_from_a_store_that_does_not_exist(tmp_path: Path) -> None:
     assert not (tmp_path / "missing").exists()
 
 
-def test_a_file_where_the_store_should_be(tmp_path: Path) -> None:
+@pytest.mark.parametrize("place", ["file", "file/below", "store"])
+def test_a_file_where_a_directory_should_be(tmp_path: Path, place: str) -> None:
     (tmp_path / "file").write_bytes(b"")
-    store = opened(tmp_path / "file")
-    assert failing(lambda: store.get(HASH)).code is ErrorCode.STORE_UNAVAILABLE
-    assert failing(lambda: store.put(chunk())).code is ErrorCode.STORE_UNAVAILABLE
+    (tmp_path / "store").mkdir()
+    (tmp_path / "store" / HASH[:2]).write_bytes(b"")
+    store = opened(tmp_path / place)
+    read, written = failing(lambda: store.get(HASH)), failing(lambda: store.put(chunk()))
+    absent = ErrorCode.CHUNK_NOT_FOUND if place == "store" else ErrorCode.STORE_UNAVAILABLE
+    assert (read.code, read.transient) == (absent, False)
+    assert (written.code, written.transient) == (ErrorCode.STORE_UNAVAILABLE, False)
 
 
-@pytest.mark.parametrize("planted", ["directory", "fifo", "dangling link", "loop"])
+def plant_socket(path: Path) -> None:
+    """A socket, whose path may be longer than the system's limit for their names."""
+    parent = os.open(path.parent, os.O_RDONLY)
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(f"/proc/self/fd/{parent}/s")
+    os.close(parent)
+    (path.parent / "s").rename(path)
+
+
+@pytest.mark.parametrize("planted", ["directory", "fifo", "socket", "dangling link", "loop"])
 def test_what_is_no_file_under_a_hash(tmp_path: Path, planted: str) -> None:
     path = tmp_path / HASH[:2] / HASH
     path.parent.mkdir()
@@ -91,18 +106,16 @@ def test_what_is_no_file_under_a_hash(tmp_path: Path, planted: str) -> None:
         path.mkdir()
     elif planted == "fifo":
         os.mkfifo(path)
+    elif planted == "socket":
+        plant_socket(path)
     else:
         path.symlink_to("nowhere" if planted == "dangling link" else path.name)
     store = opened(tmp_path)
-    assert failing(lambda: store.get(HASH)).code in {
-        ErrorCode.CHUNK_CORRUPT,
-        ErrorCode.CHUNK_NOT_FOUND,
-        ErrorCode.STORE_REJECTED,
-    }
-    if planted == "loop":
-        assert failing(lambda: store.has(HASH, len(DATA))).code is ErrorCode.STORE_REJECTED
-    else:
-        assert store.has(HASH, len(DATA)) is False
+    missing = planted == "dangling link"
+    expected = ErrorCode.CHUNK_NOT_FOUND if missing else ErrorCode.CHUNK_CORRUPT
+    assert failing(lambda: store.get(HASH)).code is expected
+    assert failing(lambda: store.length(HASH)).code is expected
+    assert store.has(HASH, len(DATA)) is False
     if planted == "directory":
         assert failing(lambda: store.put(chunk())).code is ErrorCode.STORE_REJECTED
         assert [entry.name for entry in tmp_path.iterdir()] == [HASH[:2]]
@@ -153,6 +166,25 @@ def test_errors_of_the_system(
     if step != "sync_directory":
         assert list((tmp_path / HASH[:2]).iterdir()) == []
     assert [entry.name for entry in tmp_path.iterdir()] == [HASH[:2]], "something is left over"
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.EBADMSG])
+def test_a_chunk_on_a_damaged_place_of_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    store = opened(tmp_path)
+    store.put(chunk())
+
+    def fail(*_arguments: object) -> bytes:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "read", fail)
+    failure = failing(lambda: store.get(HASH))
+    assert (failure.code, failure.most_tries) == (ErrorCode.CHUNK_CORRUPT, 3)
+    assert os.strerror(number) in failure.message
+    monkeypatch.setattr(os, "listdir", fail)  # the whole disk cannot be read
+    failure = failing(lambda: store.get(HASH))
+    assert failure.code is not ErrorCode.CHUNK_CORRUPT
 
 
 def as_nobody(call: Callable[[], object]) -> list[StoreFailure]:

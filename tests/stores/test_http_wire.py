@@ -472,6 +472,19 @@ def test_a_folder_that_cannot_be_made_is_named(plain: Opener) -> None:
         assert "no parent" in raised.value.message
 
 
+@pytest.mark.parametrize("number", [423, 429, 503])
+def test_a_folder_that_cannot_be_made_just_now(plain: Opener, number: int) -> None:
+    refused = Rule(status(409, body=b"no parent"), "PUT", nth=range(1, 3))
+    busy = Rule(status(number, retry_after="7"), "MKCOL", nth=[1])
+    with FaultyServer(refused, busy, Rule(status(201, body=b""), "MKCOL")) as server:
+        store = plain(server)
+        with pytest.raises(StoreFailure) as raised:
+            store.put(chunk())
+        assert (raised.value.http_status, raised.value.transient) == (number, True)
+        assert raised.value.retry_after == 7
+        assert store.put(chunk())
+
+
 # Headers of the message, and redirects.
 
 

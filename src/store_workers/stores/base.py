@@ -73,6 +73,10 @@ LONGEST_ANSWER = LARGEST_CHUNK + 1
 """Bytes of an answer that are read: one more than the largest chunk shows that it is too large."""
 
 
+TRIES_OF_LASTING_DAMAGE = 3
+"""Reads of a damaged chunk from a medium that will hardly return other bytes."""
+
+
 class Properties:
     """What a kind of store can do: a field for each fact that the workers act on.
 

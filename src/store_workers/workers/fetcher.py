@@ -6,6 +6,7 @@ from functools import partial
 from hashlib import sha256
 
 from store_workers.errors import ChunkFailure, ErrorCode, StoreFailure
+from store_workers.stores.base import TRIES_OF_LASTING_DAMAGE
 from store_workers.stream.chunking import LARGEST_CHUNK
 from store_workers.transfer.stragglers import Stragglers
 
@@ -34,9 +35,6 @@ Two threads suffice for a near store, and leave the cores to the decompressor. A
 all that the limiter allows within a few round trips.
 """
 
-
-TRIES_OF_LASTING_DAMAGE = 3
-"""How often a damaged chunk is read from a medium that will hardly return other bytes."""
 
 FEW = 8
 """A list of at most that many chunks of a fast store is fetched on the calling thread."""

@@ -20,7 +20,7 @@ from store_workers.files.atomic_file import (
     write_all,
 )
 from store_workers.files.syncing import sync_if_possible
-from store_workers.stores.base import LONGEST_ANSWER, Properties
+from store_workers.stores.base import LONGEST_ANSWER, TRIES_OF_LASTING_DAMAGE, Properties
 from store_workers.stores.directory.syncing import GroupSync, sync_names
 
 TYPE_CHECKING = False
@@ -34,6 +34,12 @@ _PASSING = frozenset({errno.EIO, errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno
 _PASSING_NAMES = ("ESTALE", "ETIMEDOUT", "EBUSY", "EINTR")
 _TRANSIENT = _PASSING | {getattr(errno, name) for name in _PASSING_NAMES if hasattr(errno, name)}
 
+_NO_FILE = frozenset({errno.ELOOP, errno.ENXIO})
+"""Errors of opening something other than a file: a link to itself, a socket."""
+
+_UNREADABLE_NAMES = ("EIO", "EUCLEAN", "EBADMSG")
+_UNREADABLE = {getattr(errno, name) for name in _UNREADABLE_NAMES if hasattr(errno, name)}
+"""Errors of reading damaged places of a disk: bad sectors, checksums of the file system."""
 
 READ_ON = 64 * 1024
 """Bytes that are read at once after the expected end of a chunk's file."""
@@ -74,7 +80,7 @@ class DirectoryStore:
             self._look_at_root()
             self._sync_once(hash[:2])
         except OSError as error:
-            if error.errno in MISSING:
+            if error.errno in MISSING or error.errno in _NO_FILE:
                 return False
             raise self._failure(error) from None
         self._told = hash
@@ -84,7 +90,7 @@ class DirectoryStore:
         try:
             found = os.stat(self._path(hash))
         except OSError as error:
-            raise self._absent(error) from None
+            raise self._unread(error) from None
         if not stat.S_ISREG(found.st_mode):
             raise _no_file()
         return found.st_size
@@ -119,14 +125,14 @@ class DirectoryStore:
             flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
             descriptor = os.open(self._path(hash), flags)
         except OSError as error:
-            raise self._absent(error) from None
+            raise self._unread(error) from None
         try:
             found = os.fstat(descriptor)
             if not stat.S_ISREG(found.st_mode):
                 raise _no_file()
             yield descriptor, found.st_size
         except OSError as error:
-            raise self._failure(error) from None
+            raise self._unread(error) from None
         finally:
             with suppress(OSError):  # nothing was written that could be lost
                 os.close(descriptor)
@@ -247,15 +253,38 @@ class DirectoryStore:
             self._syncing.sync(self._below + prefix)
             self._synced.add(prefix)
 
-    def _absent(self, error: OSError) -> StoreFailure:
-        if error.errno not in MISSING:
+    def _unread(self, error: OSError) -> StoreFailure:
+        """Return the failure for an error of opening or reading a chunk's file."""
+        if error.errno in MISSING:
+            return self._absent()
+        if error.errno in _NO_FILE:
+            return _no_file()
+        if error.errno not in _UNREADABLE or self._is_unreadable():
             return self._failure(error)
-        if not os.path.isdir(self._root):
-            return StoreFailure(
-                ErrorCode.STORE_UNAVAILABLE,
-                f"the store directory {shown(self._root)} does not exist",
-            )
-        return StoreFailure(ErrorCode.CHUNK_NOT_FOUND, "the store does not have this chunk")
+        return StoreFailure(
+            ErrorCode.CHUNK_CORRUPT,
+            f"its file cannot be read: {reason(error)}",
+            transient=True,
+            most_tries=TRIES_OF_LASTING_DAMAGE,
+        )
+
+    def _absent(self) -> StoreFailure:
+        if os.path.isdir(self._root):
+            return StoreFailure(ErrorCode.CHUNK_NOT_FOUND, "the store does not have this chunk")
+        if os.path.exists(self._root):
+            return self._failure(NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR)))
+        return StoreFailure(
+            ErrorCode.STORE_UNAVAILABLE,
+            f"the store directory {shown(self._root)} does not exist",
+        )
+
+    def _is_unreadable(self) -> bool:
+        """Return whether nothing of the store can be read: then no single chunk is damaged."""
+        try:
+            os.listdir(self._root)
+        except OSError as error:
+            return error.errno not in DENIED
+        return False
 
     def _failure(self, error: OSError) -> StoreFailure:
         message = f"the store directory {shown(self._root)}: {reason(error)}"
@@ -265,8 +294,9 @@ class DirectoryStore:
             return StoreFailure(ErrorCode.STORE_UNAVAILABLE, message, transient=True)
         if error.errno not in MISSING:
             return StoreFailure(ErrorCode.STORE_REJECTED, message)
-        # It existed a moment ago: a mount that disappeared can return.
-        return StoreFailure(ErrorCode.STORE_UNAVAILABLE, message, transient=True)
+        # It existed a moment ago: a mount that disappeared can return. A file in its place stays.
+        returns = error.errno == errno.ENOENT
+        return StoreFailure(ErrorCode.STORE_UNAVAILABLE, message, transient=returns)
 
 
 def _no_file() -> StoreFailure:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from store_workers.errors import ErrorCode, StoreFailure
 from store_workers.stores.base import LONGEST_ANSWER, Properties
 from store_workers.stores.http.folders import Folders
-from store_workers.stores.http.refusals import REDIRECTS, refusal
+from store_workers.stores.http.refusals import REDIRECTS, is_passing, refusal
 from store_workers.stores.http.route import LONGEST_REFUSAL
 from store_workers.stores.http.template import Template
 from store_workers.stores.length_check import LengthCheck
@@ -30,6 +30,10 @@ CANNOT_SAY = frozenset({401, 403, 405, 501}) | REDIRECTS
 
 MAY_BE_THERE = frozenset({403, 405, 409, 412})
 """Refusals of a PUT by stores that never overwrite."""
+
+_NOT_REPLACED = (
+    "it already has {} bytes under this name: remove them, or permit that they are replaced"
+)
 
 UNCACHED = {"Cache-Control": "no-cache, no-transform"}
 """Makes caches pass the request on (RFC 9111, 5.2.1)."""
@@ -73,21 +77,19 @@ class HttpStore:
 
     def length(self, hash: str) -> int | None:
         answer = self._head(hash)
-        if answer.status == OK:
-            length = answer.content_length()
-            return self._length_by_range(hash, thorough=False) if length is None else length
-        if answer.status in CANNOT_SAY:
-            return None
-        raise self._no_chunk(answer)
+        if answer.status in ABSENT:
+            raise self._no_chunk(answer)
+        return self._length_in(answer, hash)
 
     def put(self, chunk: Chunk, *, overwrite: bool = False) -> bool:
         answer = self._put(chunk)
-        # A chunk that could not be overwritten may be damaged: its presence is not sufficient.
-        may_be_there = not overwrite and answer.status in MAY_BE_THERE
-        if may_be_there and self._length(chunk.hash) == chunk.size:
-            return False
         advice = ""
-        if answer.status in (404, 409):  # WebDAV's answers if a directory is missing
+        if answer.status in MAY_BE_THERE and (found := self._length(chunk.hash)) is not None:
+            # A chunk that could not be overwritten may be damaged: its presence is not sufficient.
+            if found == chunk.size and not overwrite:
+                return False
+            advice = _NOT_REPLACED.format(found)
+        elif answer.status in (404, 409):  # WebDAV's answers if a directory is missing
             folder = self._path(chunk.hash).partition("?")[0].rpartition("/")[0]
             advice = self._folders.make(folder)
             if not advice:
@@ -117,12 +119,16 @@ class HttpStore:
         `thorough`: use all ways to find it out.
         """
         answer = self._head(hash)
-        if answer.status == OK:
-            length = answer.content_length()
+        return None if answer.status in ABSENT else self._length_in(answer, hash, thorough=thorough)
+
+    def _length_in(self, head: Response, hash: str, *, thorough: bool = False) -> int | None:
+        """Return the length in an answer to HEAD; None if that does not report it."""
+        if head.status == OK:
+            length = head.content_length()
             return self._length_by_range(hash, thorough=thorough) if length is None else length
-        if answer.status in ABSENT or answer.status in CANNOT_SAY:
+        if head.status < 300 or head.status in CANNOT_SAY:
             return None
-        raise self._refusal(answer)
+        raise self._refusal(head)
 
     def _length_by_range(self, hash: str, *, thorough: bool) -> int | None:
         """Return the length from a GET of one byte, if HEAD does not report it.
@@ -162,9 +168,15 @@ class HttpStore:
         return self._redirects.get(self._path(hash), self._headers, {**UNCACHED, **more}, longest)
 
     def _mkcol(self, path: str) -> int:
-        """Create one directory (RFC 4918, 9.3). Return the answer's status."""
+        """Create one directory (RFC 4918, 9.3). Return the answer's status.
+
+        Raises `StoreFailure` if that can change.
+        """
         headers = {**self._headers, "Content-Length": "0"}
-        return self._transport.request("MKCOL", f"{path}/{self._query}", headers).status
+        answer = self._transport.request("MKCOL", f"{path}/{self._query}", headers)
+        if is_passing(answer.status):
+            raise self._refusal(answer)
+        return answer.status
 
     def _no_chunk(self, answer: Response) -> StoreFailure:
         if answer.status not in ABSENT:

@@ -107,11 +107,9 @@ class S3Store:
 
     def length(self, hash: str) -> int | None:
         answer, error = self._request("HEAD", hash)
-        if answer.status == OK:
-            return answer.content_length()
-        if answer.status in HEAD_CANNOT_SAY:
-            return None
-        raise self._no_chunk(answer, error)
+        if answer.status in ABSENT:
+            raise self._no_chunk(answer, error)
+        return self._length_in(answer)
 
     def put(self, chunk: Chunk, *, overwrite: bool = False) -> bool:
         known_wrong = self._length_check.doubts(chunk.hash)
@@ -166,11 +164,15 @@ class S3Store:
     def _length(self, hash: str) -> int | None:
         """Return the length of the object of a hash; None if it is missing or not reported."""
         answer, _ = self._request("HEAD", hash)
-        if answer.status == OK:
-            return answer.content_length()
-        if answer.status in ABSENT or answer.status in HEAD_CANNOT_SAY:
+        return None if answer.status in ABSENT else self._length_in(answer)
+
+    def _length_in(self, head: Response) -> int | None:
+        """Return the length in an answer to HEAD; None if that does not report it."""
+        if head.status == OK:
+            return head.content_length()
+        if head.status < 300 or head.status in HEAD_CANNOT_SAY:
             return None
-        raise refusal(answer, self._shown, self._transport.redactor)
+        raise refusal(head, self._shown, self._transport.redactor)
 
     def get(self, hash: str) -> bytes:
         answer, error = self._request("GET", hash)
@@ -238,7 +240,7 @@ class S3Store:
         return self._transport.request(method, path, headers, body=chunk.pieces)
 
     def _no_chunk(self, answer: Response, error: S3Error) -> StoreFailure:
-        if answer.status != 404 or error.code not in ("NoSuchKey", ""):
+        if answer.status not in ABSENT or error.code not in ("NoSuchKey", ""):
             return self._failure(answer, error)
         return StoreFailure(
             ErrorCode.CHUNK_NOT_FOUND,
