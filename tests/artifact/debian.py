@@ -53,6 +53,7 @@ def download(folder: Path, suite: str, architecture: str, packages: Sequence[str
         f"Dir::Cache={folder}/cache",
         f"Dir::Etc::sourcelist={folder}/sources.list",
         f"Dir::Etc::sourceparts={folder}/parts",
+        "Acquire::Languages=none",
     ]
     apt = ["apt-get", "-qq", *(part for option in options for part in ("-o", option))]
     subprocess.run([*apt, "update"], check=True)

@@ -102,15 +102,20 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> Project:
     return Project(folder, oldest_and_newest()[1], 0o002, None)
 
 
+@pytest.fixture(scope="module")
+def made(one: Project, two: Project) -> list[Path]:
+    """What both make of the sources alone; a first build downloads what is missing."""
+    folders = [each.folder / "sources" for each in (one, two)]
+    for each, folder in zip((one, two), folders, strict=True):
+        assert "compiled  none" in each.build("--sources-only", "--dist", str(folder))
+    return folders
+
+
 @pytest.mark.timeout(300)
 def test_sources_alone_are_the_same_whatever_compiles(
-    one: Project, two: Project, trip: RoundTrip, hashes: list[str]
+    made: list[Path], trip: RoundTrip, hashes: list[str]
 ) -> None:
     """And every Python runs them: the way of one that nobody compiled for."""
-    for each in (one, two):
-        told = each.build("--sources-only", "--dist", str(each.folder / "sources"))
-        assert "compiled  none" in told
-    made = [each.folder / "sources" for each in (one, two)]
     for name in PRODUCTS:
         assert (made[0] / name).read_bytes() == (made[1] / name).read_bytes(), name
     for name in supported_pythons():
@@ -119,11 +124,10 @@ def test_sources_alone_are_the_same_whatever_compiles(
 
 @pytest.mark.timeout(300)
 def test_the_same_bytes_from_anywhere_two_at_once_and_offline(
-    one: Project, two: Project, tmp_path: Path
+    one: Project, two: Project, made: list[Path], tmp_path: Path
 ) -> None:
     """From another folder, by another Python, under another umask; downloaded is nothing twice."""
     told = one.build()
-    two.build("--sources-only", "--dist", str(tmp_path / "sources"))  # downloads what is missing
     offline = {**os.environ, "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(tmp_path)}
     dist = tmp_path / "dist"
     command = [two.python, str(two.folder / "tools/build.py"), "--dist", str(dist)]

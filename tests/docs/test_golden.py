@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import time
 from contextlib import ExitStack
@@ -69,16 +70,29 @@ NOT_REPLAYED = {
 }
 
 
-def prepare(name: str, folder: Path) -> None:
-    """Make what an example finds in its folder."""
+@pytest.fixture(scope="module")
+def uploads(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with what examples find in theirs: stores, each with one file."""
+    folder = tmp_path_factory.mktemp("uploads")
     (folder / "hello.txt").write_text("Hello, world!\n")
     (folder / "data.bin").write_bytes(noise(600 * 1024))
-    if name != "upload":
-        run_worker(upload("hello.txt", "chunks"), cwd=folder)
+    run_worker(upload("hello.txt", "hello"), cwd=folder)
+    run_worker(upload("data.bin", "data"), cwd=folder)
+    run_worker(upload("data.bin", "manifest", manifest=True), cwd=folder)
+    return folder
+
+
+def prepare(name: str, folder: Path, uploads: Path) -> None:
+    """Make what an example finds in its folder."""
+    stores = set() if name == "upload" else {"hello"}
     if name in {"download-manifest", "download-range-of", "verify", "verify-bad"}:
-        run_worker(upload("data.bin", "chunks", manifest=True), cwd=folder)
+        stores.add("manifest")
     if name in {"stream-corrupt", "download-range"}:
-        run_worker(upload("data.bin", "chunks"), cwd=folder)
+        stores.add("data")
+    for file in ("hello.txt", "data.bin"):
+        shutil.copy(uploads / file, folder)
+    for store in stores:
+        shutil.copytree(uploads / store, folder / "chunks", dirs_exist_ok=True)
     if name == "verify-bad":
         first = "01ef7c9912909c34a48940ada44d2adf10794e23d4132a2ab2771e44a9f11260"
         (folder / "chunks" / first[:2] / first).unlink()
@@ -92,7 +106,6 @@ def prepare(name: str, folder: Path) -> None:
 
 
 def replay(name: str, message: dict[str, Any], folder: Path, *more: dict[str, Any]) -> Run:
-    prepare(name, folder)
     with ExitStack() as stack:
         if message.get("store") == URL:
             server = stack.enter_context(FaultyServer(*RULES.get(name, [])))
@@ -143,10 +156,11 @@ EXAMPLES = [example for path in DOCUMENTS for example in examples(path)]
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: example.name)
-def test_example(example: Any, tmp_path: Path) -> None:
+def test_example(example: Any, uploads: Path, tmp_path: Path) -> None:
     message, *more = map(json.loads, example.message.lines())
     if example.name in NOT_REPLAYED:
         return
+    prepare(example.name, tmp_path, uploads)
     run = replay(example.name, message, tmp_path, *more)
     expected = example.events.lines()
     said = run.stdout.decode().splitlines()

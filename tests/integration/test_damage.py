@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tests.support.data import MIB, mixed, noise
 from tests.support.stores import STORES, Store
-from tests.support.worker import download, run_worker, upload
+from tests.support.worker import Session, download, run_worker, upload
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from tests.support.worker import Run
+    from tests.support.worker import Message, Run
 
 # Each kind of store is filled once.
 pytestmark = pytest.mark.xdist_group("damage")
@@ -39,9 +40,13 @@ class Uploaded:
         self._bodies = {name: store.read(name) for name in self.hashes}
 
     def fetch(self, hashes: list[str] | None = None, /, **more: Any) -> Run:
-        """Download over the old target."""
+        """Download over the old target, in a run of its own."""
+        return run_worker(self.message(hashes, **more))
+
+    def message(self, hashes: list[str] | None = None, /, **more: Any) -> Message:
+        """Return the message that downloads over the old target."""
         wanted = self.hashes if hashes is None else hashes
-        return run_worker(download(self.target, self.store.url, wanted, settings=QUICK, **more))
+        return download(self.target, self.store.url, wanted, settings=QUICK, **more)
 
     def replace(self, name: str, body: bytes | None) -> None:
         """Replace a chunk's bytes, or remove it."""
@@ -89,14 +94,23 @@ def listed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Uploaded]:
         yield Uploaded(store, folder, noise(9 * MIB))
 
 
-@pytest.mark.parametrize("place", [0, 3, -1])
-def test_missing_chunk(uploaded: Uploaded, place: int) -> None:
-    missing = uploaded.hashes[place]
-    uploaded.replace(missing, None)
-    run = uploaded.fetch()
+def test_missing_chunk(uploaded: Uploaded) -> None:
+    with Session() as one:
+        for place in (0, 3, -1):
+            uploaded.mend()
+            uploaded.replace(uploaded.hashes[place], None)
+            check_missing(one.run(uploaded.message()), uploaded, place)
+
+
+def test_missing_chunk_in_a_run_of_its_own(uploaded: Uploaded) -> None:
+    uploaded.replace(uploaded.hashes[0], None)
+    check_missing(uploaded.fetch(), uploaded, 0)
+
+
+def check_missing(run: Run, uploaded: Uploaded, place: int) -> None:
     uploaded.assert_refused(run, "CHUNK_NOT_FOUND")
     index = place % len(uploaded.hashes)
-    assert (run.terminal["index"], run.terminal["hash"]) == (index, missing)
+    assert (run.terminal["index"], run.terminal["hash"]) == (index, uploaded.hashes[place])
     assert run.terminal["retryable"] is False
     assert not run.of("CHUNK_RETRY"), "what is not there is not there: no second try"
 
@@ -106,21 +120,32 @@ def flip(body: bytes) -> bytes:
     return body[:middle] + bytes([body[middle] ^ 0x10]) + body[middle + 1 :]
 
 
-@pytest.mark.parametrize(
-    "damage",
-    [
-        pytest.param(flip, id="flipped"),
-        pytest.param(lambda body: body[:-1], id="a byte short"),
-        pytest.param(lambda body: body + b"\0", id="a byte long"),
-        pytest.param(lambda _: b"", id="empty"),
-        pytest.param(lambda body: body * 3, id="thrice"),
-    ],
-)
-@pytest.mark.parametrize("place", [0, -1])
-def test_damaged_chunk(uploaded: Uploaded, place: int, damage: Callable[[bytes], bytes]) -> None:
-    damaged = uploaded.hashes[place]
-    uploaded.replace(damaged, damage(uploaded.store.read(damaged)))
-    run = uploaded.fetch()
+DAMAGES: list[Callable[[bytes], bytes]] = [
+    flip,
+    lambda body: body[:-1],
+    lambda body: body + b"\0",
+    lambda _: b"",
+    lambda body: body * 3,
+]
+
+
+def test_damaged_chunk(uploaded: Uploaded) -> None:
+    """Flipped, a byte short, a byte long, empty, and thrice as long."""
+    with Session() as one:
+        for place, damage in itertools.product((0, -1), DAMAGES):
+            uploaded.mend()
+            damaged = uploaded.hashes[place]
+            uploaded.replace(damaged, damage(uploaded.store.read(damaged)))
+            check_damaged(one.run(uploaded.message()), uploaded, damaged)
+
+
+def test_damaged_chunk_in_a_run_of_its_own(uploaded: Uploaded) -> None:
+    damaged = uploaded.hashes[-1]
+    uploaded.replace(damaged, flip(uploaded.store.read(damaged)))
+    check_damaged(uploaded.fetch(), uploaded, damaged)
+
+
+def check_damaged(run: Run, uploaded: Uploaded, damaged: str) -> None:
     uploaded.assert_refused(run, "CHUNK_CORRUPT")
     assert run.terminal["hash"] == damaged
     assert run.terminal["attempts"] == QUICK["max_attempts"]
@@ -144,21 +169,26 @@ EDITS: dict[str, Callable[[list[str]], list[str]]] = {
 }
 
 
-@pytest.mark.parametrize("edit", EDITS.values(), ids=EDITS.keys())
-def test_list_out_of_order(listed: Uploaded, edit: Callable[[list[str]], list[str]]) -> None:
-    run = listed.fetch(edit(listed.hashes))
-    listed.assert_refused(run, "STREAM_CORRUPT")
-    assert run.terminal["retryable"] is False
+def test_list_out_of_order(listed: Uploaded) -> None:
+    with Session() as one:
+        for name, edit in EDITS.items():
+            run = one.run(listed.message(edit(listed.hashes)))
+            listed.assert_refused(run, "STREAM_CORRUPT")
+            assert run.terminal["retryable"] is False, name
 
 
-@pytest.mark.parametrize("count", [1, 2, 3])
-def test_every_list_of_a_file_of_equal_frames(tmp_path: Path, count: int) -> None:
+@pytest.mark.parametrize("name", ["one in the middle left out", "last left out"])
+def test_list_out_of_order_in_a_run_of_its_own(listed: Uploaded, name: str) -> None:
+    listed.assert_refused(listed.fetch(EDITS[name](listed.hashes)), "STREAM_CORRUPT")
+
+
+def test_every_list_of_a_file_of_equal_frames(tmp_path: Path) -> None:
     """Complete frames, left out or repeated, are valid zstd: only the table detects this."""
-    with STORES["directory"](tmp_path) as store:
+    with STORES["directory"](tmp_path) as store, Session() as one:
         uploaded = Uploaded(store, tmp_path, noise(4 * MIB) * 3)
-        wrong = uploaded.hashes[: len(uploaded.hashes) * count // 4]
-        run = uploaded.fetch(wrong)
-        uploaded.assert_refused(run, "STREAM_CORRUPT")
+        for count in (1, 2, 3):
+            wrong = uploaded.hashes[: len(uploaded.hashes) * count // 4]
+            uploaded.assert_refused(one.run(uploaded.message(wrong)), "STREAM_CORRUPT")
 
 
 @pytest.mark.parametrize(

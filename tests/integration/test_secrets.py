@@ -15,6 +15,7 @@ import pytest
 
 from tests.stores.scripted_server import Reply, ScriptedServer
 from tests.support.certificates import Authority
+from tests.support.contract import TERMINAL
 from tests.support.faulty_server import FaultyServer, Rule, not_http, status
 from tests.support.forward_proxy import ForwardProxy
 from tests.support.nginx import Nginx
@@ -75,6 +76,11 @@ def source(inputs: Inputs) -> Path:
 
 def run(message: Any, env: dict[str, str], secret: Secrets) -> dict[str, Any]:
     """Run a worker, and search all its output and its arguments for the secrets."""
+    return run_all(message, env, secret)[-1]
+
+
+def run_all(message: Any, env: dict[str, str], secret: Secrets) -> list[dict[str, Any]]:
+    """Run a worker as `run` does; return all events."""
     with Worker(message, env={**LOUD, **env}, stderr_wanted=True) as worker:
         arguments = Path(f"/proc/{worker.pid}/cmdline").read_bytes()
         # Traces are switched on, so the contract's rule against them does not hold.
@@ -82,7 +88,20 @@ def run(message: Any, env: dict[str, str], secret: Secrets) -> dict[str, Any]:
     assert done.stdout.endswith(b"\n"), done
     secret.check(done.stdout, done.stderr, arguments)
     assert b"level=" in done.stderr, "the log should have been on"
-    return dict(json.loads(done.stdout.splitlines()[-1]))
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def run_both(
+    source: Path, folder: Path, fields: dict[str, Any], env: dict[str, str], secret: Secrets
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Upload and download in one session with these fields; return how the two end."""
+    up, down = messages(source, folder, {})
+    rest = {name: value for name, value in fields.items() if name != "store"}
+    both = ({**up, "id": "up"}, {**down, "id": "down"})
+    lines = session(fields.get("store"), *both, **rest)
+    events = run_all(lines, env, secret)
+    ends = {e["id"]: e for e in events if e["type"] in TERMINAL and "id" in e}
+    return ends["up"], ends["down"]
 
 
 def http_ways(secret: Secrets, url: str) -> list[tuple[dict[str, Any], dict[str, str]]]:
@@ -123,11 +142,18 @@ def test_http(kind: str, secret: Secrets, source: Path, tmp_path: Path) -> None:
         ways = http_ways(secret, base)
         # What is answered is read alike whatever was sent: once in all ways, else one of each kind.
         for fields, env in ways if kind in {"success", "403"} else (ways[0], ways[3]):
-            for message in messages(source, tmp_path, fields):
-                told = run(message, env, secret)
-                succeeds = kind == "success" and message["type"] == "UPLOAD_START"
-                assert (told["type"] == "FILE_UPLOADED") is succeeds, told
+            up, down = run_both(source, tmp_path, fields, env, secret)
+            assert (up["type"] == "FILE_UPLOADED") is (kind == "success"), up
+            assert down["type"] == "ERROR"
+            for told in (up, down):
                 assert told.get("code") not in ("INTERNAL", "BAD_MESSAGE"), told
+
+
+def test_http_in_runs_of_their_own(secret: Secrets, source: Path, tmp_path: Path) -> None:
+    with FaultyServer(Rule(status(403, body=b"no"), "GET")) as server:
+        fields, env = http_ways(secret, server.url.rpartition("/")[0])[2]
+        up, down = (run(each, env, secret) for each in messages(source, tmp_path, fields))
+    assert (up["type"], down.get("code")) == ("FILE_UPLOADED", "STORE_ACCESS_DENIED")
 
 
 @pytest.mark.parametrize(
@@ -135,8 +161,8 @@ def test_http(kind: str, secret: Secrets, source: Path, tmp_path: Path) -> None:
 )
 def test_unreachable(url: str, secret: Secrets, source: Path, tmp_path: Path) -> None:
     for fields, env in http_ways(secret, url)[2:4]:
-        for message in messages(source, tmp_path, fields):
-            assert run(message, env, secret)["code"] == "STORE_UNAVAILABLE"
+        for told in run_both(source, tmp_path, fields, env, secret):
+            assert told["code"] == "STORE_UNAVAILABLE"
 
 
 def test_an_echo_of_the_request_is_not_shown(secret: Secrets, source: Path, tmp_path: Path) -> None:
@@ -162,16 +188,19 @@ def test_proxy(
     tls = authority.tls() if secure else None
     with Nginx(tmp_path / "nginx", tls=tls) as server, ForwardProxy(user, refusal=refusal) as proxy:
         env = {"all_proxy": proxy.url(user), "SSL_CERT_FILE": str(authority.file)}
-        for message in messages(source, tmp_path, {"store": server.url}):
-            told = run(message, env, secret)
-            assert (told["type"] == "FILE_UPLOADED") is (
-                refusal is None and message["type"] == "UPLOAD_START"
-            )
-        away = {**env, "all_proxy": f"http://{user}@127.0.0.1:1"}
-        assert run(upload(source, server.url, settings=QUICK), away, secret)["type"] == "ERROR"
-        bad = {**env, "all_proxy": f"socks5://{user}@127.0.0.1:1"}
-        assert run_refused(upload(source, server.url), bad, secret)
-        assert run_refused(upload(source, server.url), {"all_proxy": f"http://{user}@:"}, secret)
+        up, down = run_both(source, tmp_path, {"store": server.url}, env, secret)
+        assert (up["type"] == "FILE_UPLOADED") is (refusal is None)
+        assert down["type"] == "ERROR"
+        if refusal is None:
+            away = {**env, "all_proxy": f"http://{user}@127.0.0.1:1"}
+            assert run(upload(source, server.url, settings=QUICK), away, secret)["type"] == "ERROR"
+
+
+def test_proxies_that_are_refused(secret: Secrets, source: Path) -> None:
+    user = f"{secret('proxyuser')}:{secret('proxypass')}"
+    for url in ("http://127.0.0.1:1", "https://127.0.0.1:1"):
+        for proxy in (f"socks5://{user}@127.0.0.1:1", f"http://{user}@:"):
+            assert run_refused(upload(source, url), {"all_proxy": proxy}, secret)
 
 
 def run_refused(message: Any, env: dict[str, str], secret: Secrets) -> bool:
@@ -253,11 +282,9 @@ def s3_ways(
 def test_s3(right: bool, secret: Secrets, source: Path, tmp_path: Path) -> None:
     with RcloneS3Secret(tmp_path / "rclone", secret) as server:
         for fields, env in s3_ways(secret, server, tmp_path / "home", right):
-            both = messages(source, tmp_path, {"store": server.store(), **fields})
-            # Where the keys come from, and what goes wrong with them, is the same both ways.
-            for message in both if right and "AWS_PROFILE" not in env else both[:1]:
-                told = run(message, env, secret)
-                succeeds = right and message["type"] == "UPLOAD_START"
+            both = {"store": server.store(), **fields}
+            for told in run_both(source, tmp_path, both, env, secret):
+                succeeds = right and told["id"] == "up"
                 assert (told["type"] == "FILE_UPLOADED") is succeeds, told
                 assert told.get("code") not in ("INTERNAL", "BAD_MESSAGE"), told
 
