@@ -16,6 +16,7 @@ from store_workers.stores.directory.location import DirectoryLocation, default_d
 from store_workers.stores.http.location import HttpLocation
 from store_workers.stores.http.template import Template
 from store_workers.stores.location import locate
+from store_workers.stores.redaction import HIDDEN
 from store_workers.wire.messages import Settings, decode_message
 
 if TYPE_CHECKING:
@@ -323,3 +324,27 @@ def test_headers_of_the_message() -> None:
 def test_headers_that_fit_no_store(field: str, fields: dict[str, Any]) -> None:
     with pytest.raises(BadMessage, match=f"^{field}: "):
         place(**fields)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "session=hunter2-long; path=/",
+        "Token token=hunter2-long",
+        'OAuth realm="x", oauth_token="hunter2-long"',
+        "Basic " + base64.b64encode(b"user:hunter2-long").decode(),
+        "hunter2-long",
+    ],
+)
+def test_a_part_of_a_header_is_a_secret_too(value: str) -> None:
+    """A server can repeat only the token of a cookie or a parameter."""
+    store: Any = place("http://h", headers={"X-Key": value, "X-Mode": "a b"}).open(Settings())
+    store.close()
+    clean = store._transport.redactor.clean
+    assert clean("a token: hunter2-long") == f"a token: {HIDDEN}"
+
+
+def test_a_query_without_names_is_a_secret() -> None:
+    store: Any = place("http://h/box?hunter2-long&x=").open(Settings())
+    store.close()
+    assert store._transport.redactor.clean("/box?hunter2-long&x=") == f"/box?{HIDDEN}&x="

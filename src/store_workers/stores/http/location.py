@@ -14,7 +14,7 @@ from store_workers.stores.http.url_parts import ascii_host, basic, is_host
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from store_workers.stores.base import Store
     from store_workers.stores.http.transport import Transport
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 AZURE_HOSTS = ".blob.core.windows.net"
 AZURE_HEADER = "x-ms-blob-type"
+_SHORTEST_PART = 8
+"""Characters of a part of a header's value that is a secret of its own: not `max-age` or `text`."""
+
 TOKEN_VARIABLE = "STORE_WORKERS_TOKEN"  # noqa: S105 - a name, not a token
 
 
@@ -76,10 +79,28 @@ class HttpLocation:
         redactor = Redactor(*self._secrets, *query_values(f"?{self.query}"))
         # Azure's automatic header is not a secret.
         given = [value for name, value in self._headers.items() if name != AZURE_HEADER]
-        redactor.learn(*given)
         for value in (self.authorization or "", *given):
-            redactor.learn(value.partition(" ")[2])  # the part after `Bearer` and similar
+            redactor.learn(value, *_secret_parts(value))
         return redactor
+
+
+def _secret_parts(value: str) -> Iterator[str]:
+    """Yield the parts of a header's value that a server can repeat alone.
+
+    What follows the scheme (`Bearer` and similar), a password in Basic authentication, and the long
+    words of the rest: the value of a cookie, or of a scheme's parameter.
+    """
+    import re
+
+    from store_workers.stores.http.url_parts import password_in
+
+    _, _, rest = value.partition(" ")
+    yield rest
+    yield password_in(value)
+    for word in re.split(r"""[\s,;"']+""", value):
+        for part in (word, word.partition("=")[2]):
+            if len(part) >= _SHORTEST_PART:
+                yield part
 
 
 def read_http_url(

@@ -103,6 +103,6 @@ class Redirects:
 
 
 def query_values(target: str) -> list[str]:
-    """Return the values in a target's query, not decoded."""
+    """Return the values in a target's query, not decoded; a name without a value is one, too."""
     _, _, query = target.partition("?")
-    return [pair.partition("=")[2] for pair in query.split("&")]
+    return [pair.partition("=")[2] if "=" in pair else pair for pair in query.split("&")]

@@ -21,6 +21,19 @@ def ascii_host(host: str) -> str:
         return host
 
 
+def password_in(authorization: str) -> str:
+    """Return the password in the header value of HTTP basic authentication; "" for another."""
+    from binascii import a2b_base64
+
+    scheme, _, pair = authorization.partition(" ")
+    if scheme.lower() != "basic":
+        return ""
+    try:
+        return a2b_base64(pair).partition(b":")[2].decode("utf-8", "surrogateescape")
+    except ValueError:
+        return ""
+
+
 def basic(username: str, password: str) -> str:
     """Return the header value of HTTP basic authentication (RFC 7617), in UTF-8."""
     from binascii import b2a_base64

@@ -10,7 +10,7 @@ from binascii import b2a_base64
 
 from store_workers.errors import ErrorCode, StoreFailure
 from store_workers.stores.base import LONGEST_ANSWER, Properties
-from store_workers.stores.http.refusals import REDIRECTS, refusal
+from store_workers.stores.http.refusals import REDIRECTS
 from store_workers.stores.http.route import LONGEST_REFUSAL
 from store_workers.stores.length_check import LengthCheck
 from store_workers.stores.s3.errors import EXPIRED, S3Error, read_error, s3_failure
@@ -172,7 +172,7 @@ class S3Store:
             return head.content_length()
         if head.status < 300 or head.status in HEAD_CANNOT_SAY:
             return None
-        raise refusal(head, self._shown, self._transport.redactor)
+        raise self._failure(head, _NO_ERROR)
 
     def get(self, hash: str) -> bytes:
         answer, error = self._request("GET", hash)
