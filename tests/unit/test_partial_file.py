@@ -141,6 +141,7 @@ def test_what_others_may_have_planted_is_refused(tmp_path: Path, kind: str) -> N
     with pytest.raises(WorkerError) as raised:
         opened(tmp_path / "file")
     assert raised.value.code is ErrorCode.FILE_WRITE_FAILED
+    assert "remove it" in raised.value.message
 
 
 def test_a_long_name_is_cut(tmp_path: Path) -> None:

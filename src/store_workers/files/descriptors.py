@@ -90,7 +90,9 @@ def _spelt_descriptor(path: str) -> int | None:
     # The last one is the target of /proc/thread-self: /proc/<pid>/task/<thread>/fd
     thread = folder.removeprefix(f"{own}task/").removesuffix("/fd")
     if folder + slash in (*_FOLDERS, f"{own}fd/") or folder == f"{own}task/{thread}/fd":
-        return int(number[:9]) if number.isascii() and number.isdigit() else None
+        # The system knows no other spelling: `/dev/fd/01` is nothing.
+        usual = number.isascii() and number.isdigit() and (number == "0" or number[0] != "0")
+        return int(number[:9]) if usual else None
     return None
 
 

@@ -323,15 +323,30 @@ def _open_own(path: str) -> int:
     """
     with suppress(FileExistsError):
         return os.open(path, _FLAGS | os.O_CREAT | os.O_EXCL, 0o600)
-    descriptor = os.open(path, _FLAGS)
+    try:
+        descriptor = os.open(path, _FLAGS)
+    except OSError as error:
+        if error.errno not in _NO_FILE:
+            raise
+        raise _not_own(path) from None
     found = os.fstat(descriptor)
     own = not hasattr(os, "geteuid") or found.st_uid == os.geteuid()
     closed = not found.st_mode & 0o077 or path.endswith(PART)
     if not stat.S_ISREG(found.st_mode) or found.st_nlink > 1 or not own or not closed:
         os.close(descriptor)
-        name = shown(os.path.basename(path))
-        raise OSError(errno.EEXIST, f"{name} beside it is not a partial file of this user alone")
+        raise _not_own(path)
     return descriptor
+
+
+_NO_FILE = frozenset({errno.ELOOP, errno.ENXIO, errno.EISDIR})
+"""Errors of opening a link, a socket or a directory."""
+
+
+def _not_own(path: str) -> OSError:
+    name = shown(os.path.basename(path))
+    return OSError(
+        errno.EEXIST, f"{name} beside it is not a partial file of this user alone: remove it"
+    )
 
 
 def _is_named(descriptor: int, path: str) -> bool:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import os
 
-from store_workers.errors import ErrorCode, WorkerError
+from store_workers.errors import ErrorCode, WorkerError, reason
 
 DEBUG_VARIABLE = "STORE_WORKERS_DEBUG"
+
+
+_EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
+"""Errors that any call can raise, also the import of a module."""
 
 
 def as_worker_error(failure: BaseException) -> WorkerError:
@@ -21,6 +26,8 @@ def as_worker_error(failure: BaseException) -> WorkerError:
         return WorkerError(ErrorCode.HOST_UNSUPPORTED, "out of memory")
     if isinstance(failure, ImportError):
         return WorkerError(ErrorCode.HOST_UNSUPPORTED, _not_importable(failure))
+    if isinstance(failure, OSError) and failure.errno in _EXHAUSTED:
+        return WorkerError(ErrorCode.HOST_UNSUPPORTED, f"a limit of this host: {reason(failure)}")
     return WorkerError(
         ErrorCode.INTERNAL, f"a bug in the worker: {type(failure).__name__}{_place(failure)}"
     )
