@@ -79,8 +79,9 @@ class HttpLocation:
         redactor = Redactor(*self._secrets, *query_values(f"?{self.query}"))
         # Azure's automatic header is not a secret.
         given = [value for name, value in self._headers.items() if name != AZURE_HEADER]
+        redactor.learn(*given)
         for value in (self.authorization or "", *given):
-            redactor.learn(value, *_secret_parts(value))
+            redactor.learn(*_secret_parts(value))
         return redactor
 
 
