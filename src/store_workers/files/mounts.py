@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from contextlib import suppress
 
 _TABLE = "/proc/self/mountinfo"
@@ -21,5 +20,7 @@ def is_mount_point(path: str) -> bool:
 
 def _place(line: bytes) -> bytes:
     """Return the mount point of a line, in which spaces and similar are octal numbers."""
+    import re
+
     fields = line.split(b" ", _PLACE + 1)
     return re.sub(rb"\\(\d{3})", lambda found: bytes([int(found[1], 8)]), fields[_PLACE])

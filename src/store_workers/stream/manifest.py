@@ -8,7 +8,6 @@ the manifest. Several pieces are listed in a manifest `"of": "manifest"`, until 
 from __future__ import annotations
 
 from enum import Enum
-from json import dumps
 
 from store_workers.stream.chunk_list import ChunkList
 from store_workers.stream.chunking import LARGEST_CHUNK
@@ -16,6 +15,7 @@ from store_workers.stream.codec_threads import CodecThreads
 from store_workers.stream.compression import frame_maker
 from store_workers.stream.seek_table import SeekTable
 from store_workers.stream.spans import FRAME_SPAN
+from store_workers.wire.json_text import encode
 from store_workers.wire.records import COUNT, Choice, Digest, Integer, Record, String, field
 
 TYPE_CHECKING = False
@@ -53,7 +53,7 @@ class Header(Record):
 
     def line(self) -> bytes:
         """Return the header as the first line of the text."""
-        return dumps(self.encode(), separators=(",", ":")).encode("ascii") + b"\n"
+        return encode(self.encode()) + b"\n"
 
 
 def write_manifest(header: Header, chunks: ChunkList, store: Callable[[bytes], bytes]) -> str:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import os
 
 from store_workers.errors import BadMessage
 from store_workers.polling import wait_until_ready
+from store_workers.wire.json_text import Decoder
 from store_workers.wire.records import printable
 
 TYPE_CHECKING = False
@@ -146,14 +146,20 @@ def decode_json(text: str) -> Any:
     """Decode strict JSON (RFC 8259): no NaN, no field twice. Raises `BadMessage`."""
     try:
         return _DECODER.decode(text)
-    except json.JSONDecodeError as error:
-        unfinished = error.pos >= len(text.rstrip())
-        problem = f"invalid JSON: {error.msg} at character {error.pos}"
-        raise (_Unfinished if unfinished else BadMessage)("", problem) from None
     except RecursionError:
         raise BadMessage("", "invalid JSON: nested too deeply") from None
-    except ValueError:
-        raise BadMessage("", "invalid JSON: a number has too many digits") from None
+    except ValueError as error:
+        raise _invalid(text, error) from None
+
+
+def _invalid(text: str, error: ValueError) -> BadMessage:
+    from json import JSONDecodeError
+
+    if not isinstance(error, JSONDecodeError):
+        return BadMessage("", "invalid JSON: a number has too many digits")
+    unfinished = error.pos >= len(text.rstrip())
+    problem = f"invalid JSON: {error.msg} at character {error.pos}"
+    return (_Unfinished if unfinished else BadMessage)("", problem)
 
 
 def _no_constant(word: str) -> Any:
@@ -171,4 +177,4 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-_DECODER = json.JSONDecoder(parse_constant=_no_constant, object_pairs_hook=_once)
+_DECODER = Decoder(_once, _no_constant)

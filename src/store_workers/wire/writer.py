@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import threading
 import time
-from json import JSONEncoder
 
 from store_workers.polling import ATOMIC_WRITE, LONGEST_WAIT, Writable, is_hung_up
+from store_workers.wire import json_text
 from store_workers.wire.events import TERMINAL
 
 TYPE_CHECKING = False
@@ -168,13 +168,10 @@ class EventWriter:
         return True
 
 
-_to_json = JSONEncoder(separators=(",", ":")).encode
-
-
 def encode(event: Event, id: str | None) -> memoryview:
-    """Return the line of an event, in ASCII, so that it does not depend on the locale."""
+    """Return the line of an event."""
     fields: dict[str, Any] = {"type": event.type}
     if id is not None:
         fields["id"] = id
     fields.update(event.encode())
-    return memoryview(_to_json(fields).encode("ascii") + b"\n")
+    return memoryview(json_text.encode(fields) + b"\n")
