@@ -2,9 +2,9 @@
 # ruff: noqa: F821, PTH
 """Refuse a host, cut loose from the surroundings, hand over to the importer.
 
-Parses on Python 2.7 and later. Compiled anew at every start, so it is short; the archive's
-``__main__.py``, in whose namespace this runs, has seen that not a bit of it is flipped.
-``DIRECTORY``, from there, is the CRC-32 of the zip's directory, by which the importer checks it.
+Parses on Python 2.7 and later. The archive's ``__main__.py``, in whose namespace this runs, has
+seen that not a bit of it is flipped. ``DIRECTORY``, from there, is the CRC-32 of the zip's
+directory, by which the importer checks it.
 """
 
 import os

@@ -36,11 +36,14 @@ OWN_CODEC = (3, 14)
 
 
 class Finder:
-    """Finds the native libraries of one kind of host; stands in ``sys.meta_path``."""
+    """Finds the native libraries of one kind of host; stands in ``sys.meta_path``.
 
-    def __init__(self, archive: Archive, host: str) -> None:
+    ``entries`` are those libraries in the archive, by the name of their module.
+    """
+
+    def __init__(self, archive: Archive, entries: dict[str, str]) -> None:
         self._archive = archive
-        self._entries = libraries(archive.entries, host)
+        self._entries = entries
 
     def find_spec(
         self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
@@ -128,19 +131,16 @@ def libc() -> str:
         return "musl"
 
 
-def missing_library(entries: Iterable[str], host: str) -> str | None:
-    """Return what this host lacks, or None where it has a codec: nothing works without one."""
-    if sys.version_info >= OWN_CODEC or CODEC in libraries(entries, host):
-        return None
-    parts = (entry.split(os.sep) for entry in entries)
-    hosts = sorted({folders[1] for folders in parts if folders[0] == FOLDER})
-    return f"no native library for {host}; there are: {', '.join(hosts)}"
-
-
 def install(archive: Archive) -> str | None:
-    """Make native libraries importable. Return None, or what this host lacks."""
+    """Make native libraries importable. Return None, or what this host lacks.
+
+    Nothing works without a codec.
+    """
     host = host_key()
-    missing = missing_library(archive.entries, host)
-    if missing is None:
-        sys.meta_path.append(Finder(archive, host))
-    return missing
+    found = libraries(archive.entries, host)
+    if CODEC not in found and sys.version_info < OWN_CODEC:
+        parts = (entry.split(os.sep) for entry in archive.entries)
+        hosts = sorted({folders[1] for folders in parts if folders[0] == FOLDER})
+        return f"no native library for {host}; there are: {', '.join(hosts)}"
+    sys.meta_path.append(Finder(archive, found))
+    return None

@@ -67,9 +67,6 @@ def places(first: int, last: int, count: int) -> list[tuple[int, int]]:
     return [(chosen.randrange(first, last), chosen.randrange(8)) for _ in range(count)]
 
 
-BOOT = "store_workers_bootstrap/boot.py"
-
-
 def part(name: str) -> tuple[int, int]:
     """Return where what is stored of an entry of the zip begins and ends."""
     with zipfile.ZipFile(ARTIFACT) as archive:
@@ -107,7 +104,7 @@ def test_bits_in_what_is_used(
         library = next(name for name in names if "/zstandard/" in name)
     chosen = []
     for name in (
-        BOOT,
+        running("store_workers_bootstrap/boot.pyc"),
         running("store_workers_bootstrap/importer.pyc"),
         running("store_workers/__main__.pyc"),
         running("store_workers/workers/upload.pyc"),

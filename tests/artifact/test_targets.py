@@ -70,6 +70,7 @@ def fake(
 
     version = types.SimpleNamespace(
         platform=name,
+        meta_path=[],
         maxsize=2 ** (bits - 1) - 1,
         version_info=(*map(int, python.split(".")), 1, "final", 0),
     )
@@ -81,6 +82,11 @@ def fake(
     monkeypatch.setattr(native, "EXTENSION_SUFFIXES", [suffix])
 
 
+def archive() -> Any:
+    """An archive with the libraries of every host."""
+    return types.SimpleNamespace(entries=ENTRIES)
+
+
 @pytest.mark.parametrize("target", ALL, ids=lambda target: target.key)
 def test_a_host_is_given_its_own_libraries(
     target: wheels.Target, monkeypatch: pytest.MonkeyPatch
@@ -88,7 +94,7 @@ def test_a_host_is_given_its_own_libraries(
     fake(monkeypatch, target.python, target.platform)
     host = native.host_key()
     found = native.libraries(ENTRIES, host)
-    missing = native.missing_library(ENTRIES, host)
+    missing = native.install(archive())
     monkeypatch.undo()
     assert host == target.key
     wanted = [entry for entry in ENTRIES if entry.startswith(f"native/{target.key}/")]
@@ -115,9 +121,9 @@ def test_a_host_without_a_library(
     """It is told so, up to CPython 3.13; from 3.14 on Python has a codec of its own."""
     fake(monkeypatch, "3.13", platform, **how)
     assert native.host_key() == key
-    told = native.missing_library(ENTRIES, key)
+    told = native.install(archive())
     fake(monkeypatch, "3.14", platform, **how)
-    later = native.missing_library(ENTRIES, native.host_key())
+    later = native.install(archive())
     monkeypatch.undo()
     assert told is not None
     assert told.startswith(f"no native library for {key}; there are: ")

@@ -50,7 +50,7 @@ def __getattr__(name):
 
 # What is carried compiled, too. Python reads the whole directory of the zip at each start: 5 to 9
 # microseconds an entry. So of what few runs import, only what takes long to compile is.
-COMPILED = ("store_workers/*", "store_workers_bootstrap/[inp_]*", "zstandard/__init__.py")
+COMPILED = ("store_workers/*", "store_workers_bootstrap/[binp_]*", "zstandard/__init__.py")
 NOT_COMPILED = ("store_workers/people/*", "store_workers_bootstrap/__main__.py")
 COMPILED_FROM_BYTES = 40_000
 # Not deflated: what every start reads, and what a Python reads that can't inflate.

@@ -84,10 +84,11 @@ def packed(entries: list[Entry]) -> tuple[bytes, list[bytes]]:
 def assemble(files: dict[str, bytes]) -> bytes:
     """Return the artifact: the same bytes for the same files.
 
-    The first entry, which Python runs, knows the checksum of the directory's other lines, and they
-    know that of everything else.
+    The first entry, which Python runs, knows the sums of what it runs next, and the checksum of the
+    directory's other lines, which know that of everything else.
     """
-    first = filled(files[FIRST], rb"!= 0x0{8}", b"!= 0x%08x" % sum(files[BOOT]))
+    boots = {name.partition(BOOT)[0]: sum(files[name]) for name in sorted(files) if BOOT in name}
+    first = files[FIRST].replace(b"SUMS = {}", f"SUMS = {boots}".encode())
     names = sorted(set(files) - {FIRST})
     entries = [entry(name, files[name], stored=matches(name, NOT_DEFLATED)) for name in names]
     _, lines = packed([entry("__main__.py", first, stored=True), *entries])
