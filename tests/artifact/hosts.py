@@ -23,7 +23,7 @@ TOO_OLD = ("2.7", "3.6", "3.7", "3.8", "3.9")
 # What the artifact's first lines do, given ``__loader__``, but for their word on a damaged copy.
 FIRST_LINES = """
 exec(__loader__.get_data("__main__.py").partition(b"if not bad")[0])
-exec(s)
+exec(code)
 """
 # Before the artifact's own main: runs its first lines and stops short of the worker, so that a
 # test can look at what is importable then. sys.argv[1] is the artifact.

@@ -49,10 +49,17 @@ def __getattr__(name):
 '''
 
 # What is carried compiled, too. Python reads the whole directory of the zip at each start: 5 to 9
-# microseconds an entry. So of what few runs import, only what takes long to compile is.
-COMPILED = ("store_workers/*", "store_workers_bootstrap/[binp_]*", "zstandard/__init__.py")
-NOT_COMPILED = ("store_workers/people/*", "store_workers_bootstrap/__main__.py")
-COMPILED_FROM_BYTES = 40_000
+# microseconds an entry, and a line takes 10 to compile. So of the project's own modules those that
+# few runs import, and those of a few lines, are not compiled; of others only those that are long.
+COMPILED = ("store_workers/*", "store_workers_bootstrap/[binp]*")
+COMPILED_FROM_BYTES = 200
+NOT_COMPILED = tuple(
+    """
+    store_workers/people/* store_workers/wire/schema.py store_workers/stream/codec_stdlib.py
+    store_workers/files/command.py store_workers/stores/s3/key_process.py
+    """.split()  # noqa: SIM905 - a table is read more easily so
+)
+OTHERS_COMPILED_FROM_BYTES = 40_000
 # Not deflated: what every start reads, and what a Python reads that can't inflate.
 STORED = (
     "store_workers_bootstrap/boot.py",
@@ -71,10 +78,11 @@ NOT_CARRIED = tuple(
     *.dist-info/RECORD *.dist-info/WHEEL *.dist-info/zip-safe *.dist-info/top_level.txt
     *.dist-info/entry_points.txt
     botocore/cacert.pem botocore/crt/auth.py botocore/stub.py
-    dateutil/zoneinfo/* dateutil/easter.py dateutil/rrule.py dateutil/utils.py
+    dateutil/zoneinfo/* dateutil/easter.py dateutil/rrule.py dateutil/tzwin.py dateutil/utils.py
     pyfastcdc/py/* zstandard/backend_cffi.py
     tqdm/completion.sh tqdm/tqdm.1 tqdm/contrib/* tqdm/*notebook.py tqdm/asyncio.py tqdm/auto.py
-    tqdm/dask.py tqdm/keras.py tqdm/rich.py tqdm/tk.py
+    tqdm/dask.py tqdm/keras.py tqdm/rich.py tqdm/tk.py tqdm/*main*.py tqdm/_tqdm.py
+    tqdm/_tqdm_gui.py
     urllib3/contrib/*/* urllib3/contrib/[ps]*.py urllib3/http2/connection.py
     """.split()  # noqa: SIM905 - a table is read more easily so
 )
@@ -88,6 +96,9 @@ BOTOCORE_DATA = tuple(
 )
 
 
+BOTOCORE_EXTRAS = ("*/examples-1.json", "*/paginators-1.json")
+
+
 def matches(path: str, patterns: tuple[str, ...]) -> bool:
     """Return whether one of the patterns fits."""
     return any(fnmatchcase(path, each) for each in patterns)
@@ -96,11 +107,13 @@ def matches(path: str, patterns: tuple[str, ...]) -> bool:
 def is_carried(path: str) -> bool:
     """Return whether a file of a wheel goes into the artifact as it is."""
     if path.startswith("botocore/data/"):
-        return matches(path, BOTOCORE_DATA) and not path.endswith("/examples-1.json")
+        return matches(path, BOTOCORE_DATA) and not matches(path, BOTOCORE_EXTRAS)
     return not matches(path, NOT_CARRIED)
 
 
 def is_compiled(path: str, source: bytes) -> bool:
     """Return whether a source is carried compiled, too."""
-    wanted = matches(path, COMPILED) and not matches(path, NOT_COMPILED)
-    return path.endswith(".py") and (wanted or len(source) >= COMPILED_FROM_BYTES)
+    if not path.endswith(".py") or matches(path, NOT_COMPILED):
+        return False
+    is_own = matches(path, COMPILED)
+    return len(source) >= (COMPILED_FROM_BYTES if is_own else OTHERS_COMPILED_FROM_BYTES)
