@@ -50,6 +50,9 @@ def main(arguments: Sequence[str]) -> int:
     run("lint", python, "-m", "ruff", "check", "--quiet")
     run("format", python, "-m", "ruff", "format", "--check", "--quiet")
     run("types", python, "-m", "mypy", "--strict", "--no-error-summary")
+    if not list(ROOT.glob("tests/unit/__pycache__/*pytest*")):
+        # Otherwise each process of a first run would compile all tests, at the same time.
+        run("compile", python, "-m", "pytest", "--collect-only", "-q", quiet=True)
     run("tests", python, "-m", *PYTEST, *arguments)
     say("everything passed")
     return 0
