@@ -55,8 +55,9 @@ def pythons() -> dict[str, str]:
 
 
 def supported_pythons() -> list[str]:
-    """Return the names of those that the artifact must run on."""
-    return [name for name in pythons() if version(name) in SUPPORTED]
+    """Return the names of those that the artifact must run on, each once."""
+    found = {os.path.realpath(path): name for name, path in reversed(pythons().items())}
+    return [name for name in pythons() if name in found.values() and version(name) in SUPPORTED]
 
 
 def too_old_pythons() -> list[str]:

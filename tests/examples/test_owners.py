@@ -125,7 +125,7 @@ def promptly(seconds: float) -> Iterator[None]:
 def test_round_trip_with_progress_and_a_manifest_that_another_owner_reads(
     name: str, owner: Owner, tmp_path: Path
 ) -> None:
-    content = mixed(20 * MIB)
+    content = mixed(8 * MIB)
     path = tmp_path / 'a "file" of $HOME'
     path.write_bytes(content)
     with FaultyServer(Rule(honest_after(0.5), "PUT GET")) as server:

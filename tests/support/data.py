@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import random
 from typing import TYPE_CHECKING
 
@@ -20,14 +21,20 @@ def noise(size: int, seed: int = 1) -> bytes:
 
 def text(size: int, seed: int = 2) -> bytes:
     """Return words in lines: bytes that compress about as source code does."""
+    chance = random.Random(-1 - seed)
+    picked = chance.choices(lines(seed), k=size // 60 + 1)
+    return "\n".join(picked).encode().ljust(size, b"\n")[:size]
+
+
+@functools.cache
+def lines(seed: int) -> list[str]:
+    """Return lines of a text, made once in a process."""
     chance = random.Random(seed)
     letters = "etaoinshrdlucmfwypvbgkjqxz"
     lengths = chance.choices(range(2, 13), k=4000)
     words = ["".join(chance.choices(letters[: 2 * n + 2], k=n)) for n in lengths]
     words += ["\n", ", ", "def ", "return "]
-    lines = [" ".join(chance.choices(words, k=12)) for _ in range(20000)]
-    picked = chance.choices(lines, k=size // 60 + 1)
-    return "\n".join(picked).encode().ljust(size, b"\n")[:size]
+    return [" ".join(chance.choices(words, k=12)) for _ in range(20000)]
 
 
 def mixed(size: int, seed: int = 3) -> bytes:
