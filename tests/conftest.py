@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import signal
 from pathlib import Path
+from typing import Any
 
 # Before Hypothesis is imported by any test: its examples belong under build/.
 os.environ.setdefault(
@@ -23,6 +24,19 @@ for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
         usual = signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL
         signal.signal(number, usual)
 signal.pthread_sigmask(signal.SIG_SETMASK, [])
+
+TOGETHER = {
+    "tests/artifact/test_build.py",
+    "tests/artifact/test_pythons.py",
+    "tests/integration/test_ceph.py",
+    "tests/integration/test_damage.py",
+    "tests/integration/test_real_stores.py",
+    "tests/stores/test_contract.py",
+}
+"""Files whose tests share a server or a folder that is dear to make: one process runs them all.
+
+(pytest-xdist's own groups have no effect with pytest 9.2, which lets no plugin rename a test.)
+"""
 
 IN_CI = os.environ.get("CI", "").lower() in {"1", "true", "yes"}
 
@@ -53,6 +67,28 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if left_out:
         config.hook.pytest_deselected(items=left_out)
         items[:] = chosen
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Distribute single tests, and the files of `TOGETHER` as a whole: these first."""
+    from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
+
+    class Scheduling(LoadScopeScheduling):  # type: ignore[misc]
+        def _split_scope(self, nodeid: str) -> str:
+            path = nodeid.partition("::")[0]
+            return path if path in TOGETHER else nodeid
+
+    return Scheduling(config, log)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_process(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Fail where several processes run the tests of one of those files."""
+    path = request.node.nodeid
+    if path in TOGETHER and "PYTEST_XDIST_WORKER" in os.environ:
+        of_all = tmp_path_factory.getbasetemp().parent
+        (of_all / path.replace("/", "-")).mkdir()  # there already: another process made it
 
 
 class NoSkips:

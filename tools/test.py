@@ -33,9 +33,9 @@ BUNDLED = ("runtime.txt", "zstandard.txt", "pyfastcdc.txt")
 REQUIREMENTS = [PINS / name for name in ("dev.txt", *BUNDLED)]
 OLDEST = (3, 10)
 # Two tests at a time for each processor: half of a test's time is spent waiting for a process or a
-# server. Groups, which one process runs from end to end, start first.
+# server. tests/conftest.py names the files that one process runs from end to end, and first.
 AT_ONCE = min(8, 2 * (os.cpu_count() or 1))
-PYTEST = ("pytest", f"--numprocesses={AT_ONCE}", "--dist=loadgroup", "-q")
+PYTEST = ("pytest", f"--numprocesses={AT_ONCE}", "-q")
 
 
 def main(arguments: Sequence[str]) -> int:

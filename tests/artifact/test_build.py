@@ -30,8 +30,6 @@ LARGEST = 7 * MIB
 LARGEST_UNIVERSAL = 25 * MIB
 PINS = ("runtime", "zstandard", "pyfastcdc")
 PRODUCTS = ("store-workers.pyz", "store-workers.pyz.sha256", "store-workers.cdx.json")
-# Builds share two copies of the project: one worker of the tests runs them all.
-pytestmark = pytest.mark.xdist_group("build")
 
 
 def build(

@@ -151,7 +151,6 @@ def need_debian(*programs: str) -> None:
             pytest.skip(f"{program} is not installed")
 
 
-@pytest.mark.xdist_group("debian")
 @pytest.mark.timeout(300)
 def test_arm64(trip: RoundTrip, tmp_path: Path, hashes: list[str]) -> None:
     need_debian("qemu-aarch64-static")
@@ -189,7 +188,6 @@ def python_3_15() -> DebianPython:
     return debian_python("3.15")
 
 
-@pytest.mark.xdist_group("debian")
 @pytest.mark.timeout(300)
 def test_python_3_14(trip: RoundTrip, hashes: list[str], python_3_14: DebianPython) -> None:
     command = [*python_3_14.command, str(ARTIFACT)]
@@ -198,14 +196,12 @@ def test_python_3_14(trip: RoundTrip, hashes: list[str], python_3_14: DebianPyth
     assert "zstandard 0.25.0 (libzstd 1.5.7)\n" in version.stdout
 
 
-@pytest.mark.xdist_group("debian")
 @pytest.mark.timeout(300)
 def test_python_3_15(trip: RoundTrip, hashes: list[str], python_3_15: DebianPython) -> None:
     """There is no library for it: Python's own codec makes the same chunks."""
     check_own_codec([*python_3_15.command, str(ARTIFACT)], python_3_15, trip, hashes)
 
 
-@pytest.mark.xdist_group("debian")
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("other_version", [False, True])
 def test_python_3_14_where_no_library_matches(

@@ -26,8 +26,7 @@ if TYPE_CHECKING:
     from tests.support.data import Inputs
     from tests.support.worker import Message
 
-# One cluster serves all tests of this file.
-pytestmark = [pytest.mark.xdist_group("ceph"), pytest.mark.timeout(180)]
+pytestmark = pytest.mark.timeout(180)
 
 
 @pytest.fixture(scope="module")

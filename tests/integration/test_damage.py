@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
     from tests.support.worker import Message, Run
 
-# Each kind of store is filled once.
-pytestmark = pytest.mark.xdist_group("damage")
 
 OLD = b"what stood here before\n"
 QUICK = {"max_attempts": 2, "retry_delay_ms": 1}
