@@ -145,7 +145,7 @@ class StoreFailure(WorkerError):
     store asked to wait, where it did. `slow_down`: are fewer requests at once the answer?
     `most_tries`: how many tries are worth it, where it is fewer than usual. `unanswered`: did not
     one byte of an answer come? Such a try may have failed only because the store serves fewer
-    connections than it is asked for.
+    connections than it is asked for. `one_chunk`: does it concern this chunk alone?
     """
 
     def __init__(
@@ -158,6 +158,7 @@ class StoreFailure(WorkerError):
         slow_down: bool = False,
         unanswered: bool = False,
         most_tries: int | None = None,
+        one_chunk: bool = False,
         http_status: int | None = None,
     ) -> None:
         super().__init__(code, message, http_status=http_status)
@@ -166,6 +167,7 @@ class StoreFailure(WorkerError):
         self.retry_after = retry_after
         self.slow_down = slow_down
         self.most_tries = most_tries
+        self.one_chunk = one_chunk
 
 
 class ChunkFailure(WorkerError):

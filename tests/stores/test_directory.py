@@ -225,6 +225,16 @@ def test_a_directory_without_permission(tmp_path: Path, call: str) -> None:
     assert not failure.transient
 
 
+def test_a_chunk_without_permission_is_a_bad_chunk(tmp_path: Path) -> None:
+    store = opened(tmp_path / "store")
+    store.put(chunk())
+    (tmp_path / "store" / HASH[:2] / HASH).chmod(0)
+    for parent in [tmp_path, *list(tmp_path.parents)[:2]]:
+        parent.chmod(parent.stat().st_mode | 0o111)
+    (failure,) = as_nobody(lambda: store.get(HASH))
+    assert (failure.code, failure.one_chunk) == (ErrorCode.STORE_ACCESS_DENIED, True)
+
+
 def test_the_order_of_the_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     steps: list[str] = []
     fsync, replace = os.fsync, os.replace

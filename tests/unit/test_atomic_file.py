@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from store_workers.files import atomic_file, mounts
+from store_workers.files import atomic_file, replaceable
 from store_workers.files.atomic_file import (
     TEMPORARY_PREFIX,
     TEMPORARY_SUFFIX,
@@ -23,8 +23,8 @@ from store_workers.files.atomic_file import (
     temporary_name,
     write_all,
 )
-from store_workers.files.mounts import is_mount_point
 from store_workers.files.permissions import kept_mode
+from store_workers.files.replaceable import check_replaceable, is_mount_point
 from store_workers.files.syncing import sync_directory
 from store_workers.threads import Abandoned
 from tests.unit.in_process import TIMEOUT, beside
@@ -444,11 +444,30 @@ def test_what_is_mounted_by_itself_cannot_be_replaced(
     place = str(target).replace(" ", "\\040")
     table.write_text(f"36 35 98:0 / {place} rw,noatime - ext3 /dev/root rw\n")
     assert not is_mount_point(str(target))
-    monkeypatch.setattr(mounts, "_TABLE", str(table))
+    monkeypatch.setattr(replaceable, "_TABLE", str(table))
     assert is_mount_point(str(target))
     assert not is_mount_point(str(tmp_path / "the"))
     with pytest.raises(OSError, match="is a mount point"):
         AtomicFile(str(target), TemporaryFiles())
+
+
+def test_a_file_of_others_in_a_directory_with_the_sticky_bit_cannot_be_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = tmp_path / "file"
+    target.write_bytes(b"old")
+    status = tmp_path / "status"
+    monkeypatch.setattr(replaceable, "_STATUS", str(status))
+    monkeypatch.setattr(os, "geteuid", lambda: target.stat().st_uid + 1)
+    status.write_text("Name:\tx\nCapEff:\t00000000a80425f3\n")
+    check_replaceable(str(target))
+    tmp_path.chmod(0o1777)
+    with pytest.raises(PermissionError, match="belongs to another user"):
+        AtomicFile(str(target), TemporaryFiles())
+    status.write_text("Name:\tx\nCapEff:\t00000000a80425fb\n")
+    check_replaceable(str(target))
+    status.unlink()  # not known: the rename decides
+    check_replaceable(str(target))
 
 
 @pytest.mark.parametrize("gathers", [True, False], ids=["writev", "write"])

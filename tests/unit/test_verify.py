@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import tempfile
-from functools import cache
+from functools import cache, partial
 from random import Random
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from store_workers.errors import ErrorCode, WorkerError
+from store_workers.errors import ErrorCode, StoreFailure, WorkerError
 from store_workers.wire.events import ChunkBad, FileVerified, VerifyProgress
 from tests.stores.flaky_store import FlakyStore
 from tests.stores.memory_store import MemoryStore
@@ -143,6 +143,17 @@ def test_a_store_that_fails_ends_it(kept: Kept, content: bool) -> None:
     assert (failure.code, failure.index) == (ErrorCode.STORE_UNAVAILABLE, 3)
     assert failure.bad_chunks is None
     assert bad(run) == []
+
+
+@pytest.mark.parametrize("content", [True, False])
+def test_it_goes_on_after_a_failure_of_one_chunk(kept: Kept, content: bool) -> None:
+    denied = partial(StoreFailure, ErrorCode.STORE_ACCESS_DENIED, "its file", one_chunk=True)
+    store = FlakyStore(kept.store, 100, denied, only=[kept.hashes[3]])
+    del kept.store.chunks[kept.hashes[4]]
+    run = start(store, kept.hashes, content=content, settings=ONCE)
+    failure = failed(run)
+    assert (failure.code, failure.index) == (ErrorCode.STORE_ACCESS_DENIED, 3)
+    assert bad(run) == [(3, ErrorCode.STORE_ACCESS_DENIED), (4, ErrorCode.CHUNK_NOT_FOUND)]
 
 
 @pytest.mark.parametrize("content", [True, False])

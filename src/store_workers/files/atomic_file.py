@@ -13,8 +13,8 @@ import threading
 import time
 from contextlib import suppress
 
-from store_workers.files.mounts import is_mount_point
 from store_workers.files.permissions import keep_permissions
+from store_workers.files.replaceable import check_replaceable
 from store_workers.files.syncing import OWN_DESCRIPTORS, SyncedDirectory, sync_file
 from store_workers.threads import Abandoned
 
@@ -174,8 +174,8 @@ class AtomicFile:
         self._path: str | None = None
         self.descriptor = -1
         replaced = replaced_file(target)
-        if replaced is not None and is_mount_point(target):
-            raise OSError(errno.EBUSY, "is a mount point and cannot be replaced")
+        if replaced is not None:
+            check_replaceable(target)
         self._names = SyncedDirectory(self._directory)
         try:
             self._create(OPEN if replaced is None else CLOSED)

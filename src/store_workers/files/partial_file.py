@@ -27,9 +27,9 @@ from store_workers.files.atomic_file import (
     write_all_at,
 )
 from store_workers.files.kept_chunks import KeptChunks
-from store_workers.files.mounts import is_mount_point
 from store_workers.files.paths import system_path
 from store_workers.files.permissions import keep_permissions
+from store_workers.files.replaceable import check_replaceable
 from store_workers.files.sparse import stretches
 from store_workers.files.syncing import SyncedDirectory, sync_file
 
@@ -311,8 +311,7 @@ def _check_target(target: str) -> None:
         raise IsADirectoryError(errno.EISDIR, "is a directory")
     if not stat.S_ISREG(mode):
         raise OSError(errno.EINVAL, "is not a regular file: writing to it cannot be resumed")
-    if is_mount_point(target):
-        raise OSError(errno.EBUSY, "is a mount point and cannot be replaced")
+    check_replaceable(target)
 
 
 def _open_own(path: str) -> int:

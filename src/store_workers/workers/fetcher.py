@@ -27,6 +27,12 @@ if TYPE_CHECKING:
 BAD = frozenset({ErrorCode.CHUNK_NOT_FOUND, ErrorCode.CHUNK_CORRUPT})
 """The codes of failures of a chunk, not of its store."""
 
+
+def is_bad(failure: ChunkFailure) -> bool:
+    """Return whether a chunk failed, and not its store."""
+    return failure.code in BAD or failure.cause.one_chunk
+
+
 FIRST_THREADS = 2
 MORE_THREADS_AFTER = 0.005
 """The number of fetching threads doubles after the consumer waited that many seconds.
@@ -170,7 +176,7 @@ class Fetcher:
             with self._arrived:
                 if index not in self._under_way:
                     return None
-            if self._on_bad is not None and failure.code in BAD:
+            if self._on_bad is not None and is_bad(failure):
                 self._on_bad(failure)
                 return b""
             if self._of_manifest:

@@ -6,7 +6,7 @@ from functools import partial
 
 from store_workers.errors import ChunkFailure, ErrorCode, StoreFailure
 from store_workers.stream.chunking import LARGEST_CHUNK
-from store_workers.workers.fetcher import BAD
+from store_workers.workers.fetcher import is_bad
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ class Lookup:
         try:
             length, _ = self._context.retrier.run(index, hash, partial(self._look, hash, expected))
         except ChunkFailure as failure:
-            if failure.code not in BAD:
+            if not is_bad(failure):
                 raise
             self._on_bad(failure)
             return 0

@@ -90,7 +90,7 @@ class DirectoryStore:
         try:
             found = os.stat(self._path(hash))
         except OSError as error:
-            raise self._unread(error) from None
+            raise self._unread(hash, error) from None
         if not stat.S_ISREG(found.st_mode):
             raise _no_file()
         return found.st_size
@@ -125,14 +125,14 @@ class DirectoryStore:
             flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
             descriptor = os.open(self._path(hash), flags)
         except OSError as error:
-            raise self._unread(error) from None
+            raise self._unread(hash, error) from None
         try:
             found = os.fstat(descriptor)
             if not stat.S_ISREG(found.st_mode):
                 raise _no_file()
             yield descriptor, found.st_size
         except OSError as error:
-            raise self._unread(error) from None
+            raise self._unread(hash, error) from None
         finally:
             with suppress(OSError):  # nothing was written that could be lost
                 os.close(descriptor)
@@ -253,12 +253,16 @@ class DirectoryStore:
             self._syncing.sync(self._below + prefix)
             self._synced.add(prefix)
 
-    def _unread(self, error: OSError) -> StoreFailure:
+    def _unread(self, hash: str, error: OSError) -> StoreFailure:
         """Return the failure for an error of opening or reading a chunk's file."""
         if error.errno in MISSING:
             return self._absent()
         if error.errno in _NO_FILE:
             return _no_file()
+        if error.errno in DENIED and os.path.isfile(self._path(hash)):
+            return StoreFailure(
+                ErrorCode.STORE_ACCESS_DENIED, f"its file: {reason(error)}", one_chunk=True
+            )
         if error.errno not in _UNREADABLE or self._is_unreadable():
             return self._failure(error)
         return StoreFailure(
