@@ -189,7 +189,8 @@ def test_damage_is_found_as_the_document_says(copy: Path) -> None:
 
     assert run(script).returncode == 0
     (chunk, *_) = sorted(path for path in (copy / "chunks").glob("*/*") if path.is_file())
-    chunk.write_bytes(chunk.read_bytes()[:-1] + b"?")
+    *rest, last = chunk.read_bytes()
+    chunk.write_bytes(bytes([*rest, last ^ 1]))
     found = run(block.text)
     assert found.returncode == 1
     assert f"{chunk.name}: FAILED" in found.stdout

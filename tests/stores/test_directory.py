@@ -205,15 +205,21 @@ def as_nobody(call: Callable[[], object]) -> list[StoreFailure]:
     return failures
 
 
+def open_to_all(folder: Path) -> None:
+    """Let other users pass through it and the folders of pytest above it."""
+    for place in (folder, *folder.parents):
+        mode = place.stat().st_mode
+        if not mode & 0o001:
+            place.chmod(mode | 0o111)
+
+
 @pytest.mark.parametrize("call", ["has", "put", "get"])
 def test_a_directory_without_permission(tmp_path: Path, call: str) -> None:
     root = tmp_path / "store"
     store = opened(root)
     store.put(chunk())
     root.chmod(0o000)
-    tmp_path.chmod(0o755)
-    for parent in list(tmp_path.parents)[:2]:
-        parent.chmod(parent.stat().st_mode | 0o111)
+    open_to_all(tmp_path)
     calls: dict[str, Callable[[], object]] = {
         "has": lambda: store.has(HASH, len(DATA)),
         "put": lambda: store.put(chunk()),
@@ -229,8 +235,7 @@ def test_a_chunk_without_permission_is_a_bad_chunk(tmp_path: Path) -> None:
     store = opened(tmp_path / "store")
     store.put(chunk())
     (tmp_path / "store" / HASH[:2] / HASH).chmod(0)
-    for parent in [tmp_path, *list(tmp_path.parents)[:2]]:
-        parent.chmod(parent.stat().st_mode | 0o111)
+    open_to_all(tmp_path)
     (failure,) = as_nobody(lambda: store.get(HASH))
     assert (failure.code, failure.one_chunk) == (ErrorCode.STORE_ACCESS_DENIED, True)
 

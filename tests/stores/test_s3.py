@@ -141,6 +141,25 @@ def test_a_store_that_knows_no_checksum_is_asked_once_a_run() -> None:
     assert sent == [True, True, False, False, False]
 
 
+def test_a_refused_checksum_is_left_out_also_if_another_thread_knows(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The request that was refused decides, not what was found out since."""
+    unknown = error(400, "InvalidArgument")
+    with ScriptedServer(unknown, unknown, Reply(200), WHOLE) as server:
+        store = store_at(server)
+        put = store._put
+
+        def put_beside_another_thread(*arguments: Any) -> Any:
+            answer = put(*arguments)
+            store._checksums_work = False
+            return answer
+
+        monkeypatch.setattr(store, "_put", put_beside_another_thread)
+        assert store.put(CHUNK)
+    assert server.methods() == ["PUT*", "PUT", "PUT", "HEAD"]
+
+
 @pytest.mark.parametrize(
     ("code", "expected", "transient"),
     [

@@ -137,3 +137,15 @@ def test_any_body_is_read_without_a_crash(body: bytes) -> None:
 def test_a_code_is_one_word() -> None:
     assert read_error(document("Access Denied\n{}")).code == ""
     assert read_error(document("A" * 100)).code == ""
+
+
+@pytest.mark.parametrize("before", [0, 150, 3500])
+def test_a_long_token_is_hidden_also_where_the_text_is_cut(before: int) -> None:
+    token = "".join(f"t0kEn{number}" for number in range(200))
+    body = document("InvalidRequest", f"{'.' * before} no: {token * 3}")
+    assert "t0kEn" not in failure(400, body, (token,)).message
+
+
+@pytest.mark.parametrize("code", ["RequestTimeTooSkewed", "InvalidObjectState", "UserSuspended"])
+def test_the_remedy_is_that_of_the_code(code: str) -> None:
+    assert "s3:PutObject" not in failure(403, document(code)).message

@@ -69,19 +69,23 @@ _ADVICE = {
 
 _LONGEST_CODE = 64
 _LONGEST_TEXT = 200
+_LONGEST_KEPT = 4000
+"""Characters of a text before its secrets are removed: more than the longest session token has."""
+
 _DEEPEST = 8
 
 
 class S3Error:
-    """An error document; a missing field is ""."""
+    """An error document; a missing field is "". `text_is_cut`: the text was longer."""
 
-    __slots__ = ("code", "is_one", "region", "text")
+    __slots__ = ("code", "is_one", "region", "text", "text_is_cut")
 
     def __init__(self, fields: dict[str, str]) -> None:
         code = fields.get("Code", "")
         plain = code.isascii() and code.replace(".", "").isalnum() and len(code) <= _LONGEST_CODE
         self.code = code if plain else ""
         self.text = fields.get("Message", "")
+        self.text_is_cut = len(self.text) >= _LONGEST_KEPT
         self.is_one = bool(fields)
         self.region = fields.get("Region", "")
 
@@ -139,7 +143,7 @@ class _Reader:
     def _text(self, data: str) -> None:
         if len(self._path) == 2 and self._path[0] == "Error":
             name = self._path[1]
-            self.fields[name] = (self.fields.get(name, "") + data)[: 2 * _LONGEST_TEXT]
+            self.fields[name] = (self.fields.get(name, "") + data)[:_LONGEST_KEPT]
 
 
 def s3_failure(
@@ -149,7 +153,7 @@ def s3_failure(
     code = error.code
     detail = _detail(answer, error, bucket, redactor)
     advice = _ADVICE.get(code, "")
-    if answer.status == 403 and not advice:
+    if answer.status == 403 and not advice and code not in _WORDS and code != SKEWED:
         advice = _ADVICE["AccessDenied"]
     if code not in _PASSING and _known(code) is None and answer.status >= 300:
         return refusal(answer, shown, redactor, detail, advice)
@@ -190,7 +194,9 @@ def _detail(answer: Response, error: S3Error, bucket: str, redactor: Redactor) -
             f"{error.code or 'Redirect'}: the bucket is in the region {region}: append"
             f" ?region={region} to the store's URL"
         )
-    words = _WORDS.get(error.code) or redactor.clean(error.text, _LONGEST_TEXT)
+    words = _WORDS.get(error.code) or redactor.clean(
+        error.text, _LONGEST_TEXT, cut=error.text_is_cut
+    )
     return f"{error.code}: {words}" if error.code and words else error.code or words
 
 

@@ -114,7 +114,8 @@ class S3Store:
     def put(self, chunk: Chunk, *, overwrite: bool = False) -> bool:
         known_wrong = self._length_check.doubts(chunk.hash)
         conditional = self._conditions_work and not overwrite and not known_wrong
-        answer, error = self._put(chunk, conditional)
+        checksum = self._checksums_work
+        answer, error = self._put(chunk, conditional, checksum)
         if _is_stored(answer, error):
             self._length_check.after_put(chunk)
             return True
@@ -126,40 +127,43 @@ class S3Store:
             return False
         if answer.status == PRECONDITION_FAILED and conditional:
             # The object is not a complete chunk, or this is not known: it is replaced.
-            answer, error = self._put(chunk, False)
+            answer, error = self._put(chunk, False, checksum)
         elif answer.status in MAY_BE_UNKNOWN:
-            answer, error = self._put_with_less(chunk, conditional, (answer, error))
+            answer, error = self._put_with_less(chunk, conditional, checksum, (answer, error))
         if not _is_stored(answer, error):
             raise self._failure(answer, error)
         self._length_check.after_put(chunk)
         return True
 
     def _put_with_less(
-        self, chunk: Chunk, conditional: bool, refused: tuple[Response, S3Error]
+        self,
+        chunk: Chunk,
+        conditional: bool,
+        checksum: bool,
+        refused: tuple[Response, S3Error],
     ) -> tuple[Response, S3Error]:
         """PUT without the headers that older servers and some policies refuse.
 
-        The result applies to the rest of the run. Return the answer that counts.
+        `conditional` and `checksum`: which of them the refused request had; meanwhile other threads
+        may have found out. The result applies to the rest of the run. Return the answer that
+        counts.
         """
         if conditional:
-            answer, error = self._put(chunk, False)
+            answer, error = self._put(chunk, False, checksum)
             if _is_stored(answer, error):
                 self._conditions_work = False
                 return answer, error
-        if self._checksums_work and refused[0].status != 403:
-            answer, error = self._put(chunk, False, checksum=False)
+        if checksum and refused[0].status != 403:
+            answer, error = self._put(chunk, False, False)
             if _is_stored(answer, error):
                 # With the condition, the PUT was refused because of this header or both.
                 self._checksums_work = False
                 return answer, error
         return refused
 
-    def _put(
-        self, chunk: Chunk, conditional: bool, *, checksum: bool = True
-    ) -> tuple[Response, S3Error]:
-        return self._request(
-            "PUT", chunk.hash, chunk, "*" if conditional else None, checksum=checksum
-        )
+    def _put(self, chunk: Chunk, conditional: bool, checksum: bool) -> tuple[Response, S3Error]:
+        condition = "*" if conditional else None
+        return self._request("PUT", chunk.hash, chunk, condition, checksum=checksum)
 
     def _length(self, hash: str) -> int | None:
         """Return the length of the object of a hash; None if it is missing or not reported."""
@@ -206,10 +210,9 @@ class S3Store:
         chunk: Chunk | None = None,
         condition: str | None = None,
         *,
-        checksum: bool = True,
+        checksum: bool = False,
     ) -> tuple[Response, S3Error]:
         """Send a signed request; if the keys have expired, once more with renewed keys."""
-        checksum = checksum and self._checksums_work
         keys = self._keyring.current()
         answer = self._send(method, hash, keys, chunk, condition, checksum)
         error = _error_in(method, answer)
