@@ -94,9 +94,9 @@ def decoded(chunks: list[bytes], *, vouched_only: bool = False) -> bytes | None:
         chunks: the chunks, in order.
         vouched_only: refuse too what no seek table vouches for, as a run without size does.
     """
-    written: list[bytes] = []
+    written = bytearray()
     group = ThreadGroup()
-    output = Output(written.append, LONGEST_CONTENT)
+    output = Output(written.extend, LONGEST_CONTENT)
     try:
         verified = decompress_stream(ChunkStream(chunks), output, CodecThreads(2), group) is None
     except (WorkerError, Abandoned) as failure:
@@ -104,7 +104,7 @@ def decoded(chunks: list[bytes], *, vouched_only: bool = False) -> bytes | None:
         return None
     finally:
         group.fail(Abandoned())
-    content = b"".join(written)
+    content = bytes(written)
     assert len(content) == output.size <= LONGEST_CONTENT
     return content if verified or not vouched_only else None
 

@@ -75,9 +75,9 @@ def decode(
     chunks: Iterable[bytes], *, threads: int = 2, expected: int | None = None
 ) -> tuple[bytes, bool]:
     """Decompress chunks. Return the content, and whether seek tables confirm it."""
-    content: list[bytes] = []
-    verified = decode_to(Output(content.append, expected), chunks, threads=threads)
-    return b"".join(content), verified
+    content = bytearray()
+    verified = decode_to(Output(content.extend, expected), chunks, threads=threads)
+    return bytes(content), verified
 
 
 def decode_to(output: Output, chunks: Iterable[bytes], *, threads: int = 2) -> bool:

@@ -366,10 +366,10 @@ def test_a_pipe_in_which_nothing_moves_does_not_hold_up_the_end(
         return
     target = PassedThrough(f"/dev/fd/{pipe.writer}", pipe.writer, lambda: None)
     fcntl.fcntl(pipe.writer, fcntl.F_SETPIPE_SZ, 4096)
-    target.write(bytes(4096))
+    target.write(memoryview(bytes(4096)))
     target._check = over
     with pytest.raises(Over):
-        target.write(b"more than it holds")
+        target.write(memoryview(b"more than it holds"))
     target.close()
 
 
@@ -439,7 +439,7 @@ def written(path: str, *pieces: bytes) -> None:
     """Write a file as a download does."""
     target = open_target(path, TemporaryFiles())
     for piece in pieces:
-        target.write(piece)
+        target.write(memoryview(piece))
     target.commit()
 
 
@@ -455,7 +455,7 @@ def test_a_file_of_any_name_is_written_aside(tmp_path: Path, name: str) -> None:
     path = tmp_path / os.fsdecode(name.encode("utf-8", "surrogateescape"))
     target = open_target(f"{tmp_path}/{name}", TemporaryFiles())
     assert isinstance(target, ReplacedFile)
-    target.write(b"abc")
+    target.write(memoryview(b"abc"))
     assert not path.exists()
     target.commit()
     assert path.read_bytes() == b"abc"
@@ -521,8 +521,8 @@ def test_what_cannot_be_written_again_is_spent(tmp_path: Path) -> None:
     device = open_target("/dev/null", TemporaryFiles())
     file = open_target(f"{tmp_path}/file", TemporaryFiles())
     assert not device.spent
-    device.write(b"x")
-    file.write(b"x")
+    device.write(memoryview(b"x"))
+    file.write(memoryview(b"x"))
     assert (device.spent, file.spent) == (True, False)
     device.close()
     file.close()
@@ -536,7 +536,7 @@ def test_a_device_that_can_be_synced_is_and_its_error_counts(
     number: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     target = open_target("/dev/null", TemporaryFiles())
-    target.write(b"x")
+    target.write(memoryview(b"x"))
     synced = []
 
     def fsync(descriptor: int) -> None:
@@ -573,10 +573,10 @@ def test_long_runs_of_zeros_are_left_out(tmp_path: Path, pieces: list[bytes], pl
         assert target.write_at
         ends = list(accumulate(map(len, pieces)))
         for piece, end in reversed(list(zip(pieces, ends, strict=True))):
-            target.write_at(piece, end - len(piece))
+            target.write_at(memoryview(piece), end - len(piece))
     else:
         for piece in pieces:
-            target.write(piece)
+            target.write(memoryview(piece))
     target.commit()
     assert path.read_bytes() == b"".join(pieces)
 
@@ -601,7 +601,7 @@ def test_what_is_left_out_is_zeros(pieces: list[bytes], offset: int) -> None:
         patch.setattr(sparse, "_BLOCK_OF_ZEROS", bytes(4))
         patch.setattr(sparse, "SHORTEST_HOLE", 16)
         patch.setattr(sparse, "_ZEROS", bytes(16))
-        for begin, end in sparse.stretches(data, offset):
+        for begin, end in sparse.stretches(memoryview(data), offset):
             assert last < begin < end
             found[begin:end] = data[begin:end]
             last = end
@@ -621,5 +621,5 @@ def test_holes_are_for_new_files_alone(tmp_path: Path) -> None:
 def test_a_device_is_written_straight_through() -> None:
     target = open_target("/dev/null", TemporaryFiles())
     assert isinstance(target, PassedThrough)
-    target.write(b"x")
+    target.write(memoryview(b"x"))
     target.commit()

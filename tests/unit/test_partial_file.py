@@ -57,7 +57,7 @@ def written(path: Path, sizes: list[int]) -> list[bytes]:
     file.go_on_behind(0, 0)
     contents = []
     for piece, content in pieces(sizes):
-        file.append(piece, content)
+        file.append(piece, memoryview(content))
         contents.append(content)
     file.close()
     return contents
@@ -186,7 +186,7 @@ def test_end_that_fails_leaves_no_large_file_but_the_partial_one(tmp_path: Path)
     file = opened(tmp_path / "file")
     file.go_on_behind(0, 0)
     ((piece, content),) = pieces([10])
-    file.append(piece, content)
+    file.append(piece, memoryview(content))
     file.kept.put(hashlib.sha256(content).hexdigest(), content)
     (tmp_path / "file").mkdir()  # nothing can take its place
     with pytest.raises(WorkerError):
@@ -217,7 +217,7 @@ def test_kept_chunks_make_room_for_what_was_written(
         os.pwrite(descriptor, data, place)
 
     monkeypatch.setattr(partial_file, "write_all_at", write)
-    file.append(piece, content)
+    file.append(piece, memoryview(content))
     assert ring.stat().st_size == 0
     file.close()
     assert found(tmp_path / "file") == [content]

@@ -164,7 +164,7 @@ class PartialFile:
         except OSError as error:
             raise self._failure(error) from None
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: memoryview) -> None:
         """Append bytes without a record: a later run does not use them."""
         self._make_room_for(lambda: self._write_at_end(data))
         self._position += len(data)
@@ -179,13 +179,12 @@ class PartialFile:
                 raise self._failure(error) from None
             self._make_room_for(write)
 
-    def _write_at_end(self, data: bytes) -> None:
+    def _write_at_end(self, data: memoryview) -> None:
         # The file was truncated here, so zeros need not be written.
         for begin, end in stretches(data, self._position):
-            part = memoryview(data)[begin:end]
-            write_all_at(self._descriptor, part, self._position + begin)
+            write_all_at(self._descriptor, data[begin:end], self._position + begin)
 
-    def append(self, piece: Piece, content: bytes) -> None:
+    def append(self, piece: Piece, content: memoryview) -> None:
         """Append the content of the next piece, and its record."""
         self.write(content)
         body = _BODY.pack(

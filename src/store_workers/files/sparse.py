@@ -16,18 +16,19 @@ _ZEROS = bytes(SHORTEST_HOLE)
 _BLOCK_OF_ZEROS = bytes(BLOCK)
 
 
-def stretches(data: bytes, offset: int) -> Iterator[tuple[int, int]]:
+def stretches(data: memoryview, offset: int) -> Iterator[tuple[int, int]]:
     """Yield (begin, end) of the parts of `data` to write at `offset` of a new file."""
     begin = 0
     block = -offset % BLOCK
     while block + SHORTEST_HOLE <= len(data):
-        if not data.startswith(_ZEROS, block):
+        # Most blocks differ in their first byte. Views are compared byte by byte, so bytes are.
+        if data[block] or bytes(data[block : block + SHORTEST_HOLE]) != _ZEROS:
             block += BLOCK
             continue
         if begin < block:
             yield begin, block
         block += SHORTEST_HOLE
-        while data.startswith(_BLOCK_OF_ZEROS, block):
+        while bytes(data[block : block + BLOCK]) == _BLOCK_OF_ZEROS:
             block += BLOCK
         begin = block
     if begin < len(data):

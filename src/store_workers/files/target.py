@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Protocol
 
-    WriteAt = Callable[[bytes, int], None]
+    WriteAt = Callable[[memoryview, int], None]
 
     class Target(Protocol):
         """Receives the file's bytes in order; in any order if there is a `write_at`.
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
         def write_at(self) -> WriteAt | None: ...
         @property
         def spent(self) -> bool: ...
-        def write(self, data: bytes) -> None: ...
+        def write(self, data: memoryview) -> None: ...
         def commit(self) -> None: ...
         def close(self) -> None: ...
 
@@ -81,22 +81,22 @@ class ReplacedFile:
         """Remove old temporary files of killed workers beside the file."""
         remove_stale_files(self.directory)
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: memoryview) -> None:
         """Append bytes. Raises `WorkerError`."""
         if hasattr(os, "pwrite"):
             self._write_at(data, self._position)
             self._position += len(data)
             return
         try:
-            write_all(self._file.descriptor, [memoryview(data)])
+            write_all(self._file.descriptor, [data])
         except OSError as error:
             raise failure(error, self._path) from None
 
-    def _write_at(self, data: bytes, offset: int) -> None:
+    def _write_at(self, data: memoryview, offset: int) -> None:
         end = 0
         try:
             for begin, end in stretches(data, offset):
-                write_all_at(self._file.descriptor, memoryview(data)[begin:end], offset + begin)
+                write_all_at(self._file.descriptor, data[begin:end], offset + begin)
         except OSError as error:
             raise failure(error, self._path) from None
         if end < len(data):
@@ -136,9 +136,9 @@ class PassedThrough:
         # A longer write could block, although the descriptor is ready, and could not be ended.
         self._most = ATOMIC_WRITE if self._waits and blocking(self._descriptor) else None
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: memoryview) -> None:
         """Append bytes, waiting for their reader. Raises `WorkerError`."""
-        rest = memoryview(data)
+        rest = data
         try:
             while rest:
                 rest = rest[self._write_some(rest) :]

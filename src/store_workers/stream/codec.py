@@ -63,11 +63,11 @@ def frame_compressor(level: int) -> Callable[[memoryview], bytes]:
     return found
 
 
-def frame_decompressor() -> Callable[[bytes, int], bytes]:
+def frame_decompressor() -> Callable[[bytes, memoryview], None]:
     """See `codec_zstandard.frame_decompressor`; for the calling thread only."""
     if not hasattr(_own, "decompressor"):
         _own.decompressor = binding.frame_decompressor()
-    found: Callable[[bytes, int], bytes] = _own.decompressor
+    found: Callable[[bytes, memoryview], None] = _own.decompressor
     return found
 
 

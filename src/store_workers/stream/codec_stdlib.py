@@ -38,18 +38,18 @@ def _window_limit() -> dict[int, int]:
     return {zstd.DecompressionParameter.window_log_max: limit}
 
 
-def frame_decompressor() -> Callable[[bytes, int], bytes]:
+def frame_decompressor() -> Callable[[bytes, memoryview], None]:
     """See `codec_zstandard.frame_decompressor`."""
 
-    def whole(frame: bytes, size: int) -> bytes:
+    def whole(frame: bytes, buffer: memoryview) -> None:
         decompressor = zstd.ZstdDecompressor(options=_window_limit())
         try:
-            data = bytes(decompressor.decompress(frame, size + 1))
+            data = decompressor.decompress(frame, len(buffer) + 1)
         except zstd.ZstdError as error:
             raise CodecError(str(error)) from None
-        if len(data) != size or not decompressor.eof or decompressor.unused_data:
+        if len(data) != len(buffer) or not decompressor.eof or decompressor.unused_data:
             raise CodecError("the length of a frame differs from its declared length")
-        return data
+        buffer[:] = data
 
     return whole
 

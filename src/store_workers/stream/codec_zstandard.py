@@ -43,27 +43,32 @@ def frame_compressor(level: int) -> Callable[[memoryview], bytes]:
     return whole
 
 
-def frame_decompressor() -> Callable[[bytes, int], bytes]:
-    """Return a function of (frame, size) that decompresses one complete frame of `size` bytes.
+def frame_decompressor() -> Callable[[bytes, memoryview], None]:
+    """Return a function of (frame, buffer) that decompresses one frame into the buffer.
 
-    It verifies the checksum of the content, and raises `CodecError`. It must not be shared between
-    threads.
+    The content must fill the buffer exactly. The function verifies the content's checksum, and
+    raises `CodecError`. It must not be shared between threads. The caller must know that the frame
+    is complete (`frames.py`): the binding does not notice that only the checksum is missing.
     """
     decompressor = zstandard.ZstdDecompressor(max_window_size=LARGEST_WINDOW)
-    decompress = decompressor.decompress
 
-    def whole(frame: bytes, size: int) -> bytes:
+    def into(frame: bytes, buffer: memoryview) -> bool:
+        """Fill the buffer. Return whether the content ended there."""
+        reader = decompressor.stream_reader(frame)
+        return reader.readinto(buffer) == len(buffer) and not reader.read(1)
+
+    def is_empty(frame: bytes) -> bool:
+        # The other function does not check a frame without content.
+        stream = decompressor.decompressobj()
+        return not stream.decompress(frame) and stream.eof and not stream.unused_data
+
+    def whole(frame: bytes, buffer: memoryview) -> None:
         try:
-            if size:
-                return decompress(frame, max_output_size=size, allow_extra_data=False)
-            # The binding does not check a frame that declares no content.
-            stream = decompressor.decompressobj()
-            content = stream.decompress(frame)
+            fits = into(frame, buffer) if buffer else is_empty(frame)
         except zstandard.ZstdError as error:
             raise CodecError(str(error)) from None
-        if content or not stream.eof or stream.unused_data:
+        if not fits:
             raise CodecError("the length of a frame differs from its declared length")
-        return content
 
     return whole
 

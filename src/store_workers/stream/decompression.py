@@ -15,11 +15,14 @@ from store_workers.stream.frames import FrameReader
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import TypeVar
 
     from store_workers.stream.chunk_stream import ChunkStream
     from store_workers.stream.codec_threads import CodecThreads
     from store_workers.stream.frames import Frame
     from store_workers.threads import ThreadGroup
+
+    T = TypeVar("T")
 
 
 class Output:
@@ -33,9 +36,9 @@ class Output:
 
     def __init__(
         self,
-        write: Callable[[bytes], None],
+        write: Callable[[memoryview], None],
         expected: int | None,
-        write_at: Callable[[bytes, int], None] | None = None,
+        write_at: Callable[[memoryview, int], None] | None = None,
         path: str | None = None,
     ) -> None:
         self._path = path
@@ -53,8 +56,11 @@ class Output:
                 path=self._path,
             )
 
-    def write(self, data: bytes, offset: int) -> None:
-        """Write announced bytes at their offset; only one thread at a time may call this."""
+    def write(self, data: memoryview, offset: int) -> None:
+        """Write announced bytes at their offset; only one thread at a time may call this.
+
+        Their memory is used again afterwards.
+        """
         if self.write_at is not None:
             self.write_at(data, offset)
         else:
@@ -110,7 +116,8 @@ class ParallelDecoder:
             return
         self._output.announce(frame.content_offset + (frame.content_size or 0))
         if self._written == self._taken and (frame.content_size or 0) <= SHORT_FRAME:
-            content = self._decode_whole(frame)
+            content = memoryview(bytearray(frame.content_size or 0))
+            self._decode_whole(frame, content)
             self._output.write(content, frame.content_offset)
             return
         with self._changed:
@@ -138,29 +145,34 @@ class ParallelDecoder:
                 begin = frame.content_offset + size
                 size += len(content)
                 self._output.announce(begin + len(content))
-                self._output.write(content, begin)
+                self._output.write(memoryview(content), begin)
         if frame.content_size not in (None, size):
             raise StreamCorrupt("the length of a frame differs from its declared length")
         frame.content_size = size
 
     def _work(self) -> None:
+        # Used again for each frame: to map new memory takes a quarter of the time of decoding.
+        buffer = memoryview(b"")
         while True:
             with self._changed:
                 self._idle += 1
                 self._changed.wait_while(lambda: not self._waiting)
                 self._idle -= 1
                 number, frame = self._waiting.pop(0)
-            content = self._decode_whole(frame)
-            self._write(number, content, frame.content_offset)
+            size = frame.content_size or 0
+            if len(buffer) < size:
+                buffer = memoryview(bytearray(size))
+            self._decode_whole(frame, buffer[:size])
+            self._write(number, buffer[:size], frame.content_offset)
 
-    def _decode_whole(self, frame: Frame) -> bytes:
-        """Return the content of a complete frame, and release the frame."""
+    def _decode_whole(self, frame: Frame, buffer: memoryview) -> None:
+        """Fill a buffer with the content of a complete frame, and release the frame."""
         data = b"".join(frame.pieces or ())
         frame.pieces = None  # its chunks can be released
         with self._codec_threads:
-            return _decoded(partial(frame_decompressor(), data, frame.content_size or 0))
+            _decoded(partial(frame_decompressor(), data, buffer))
 
-    def _write(self, number: int, content: bytes, offset: int) -> None:
+    def _write(self, number: int, content: memoryview, offset: int) -> None:
         write_at = self._output.write_at
         if write_at is None:
             with self._changed:
@@ -176,7 +188,7 @@ class ParallelDecoder:
             self._changed.notify_all()
 
 
-def _decoded(work: Callable[[], bytes]) -> bytes:
+def _decoded(work: Callable[[], T]) -> T:
     try:
         return work()
     except CodecError as error:

@@ -98,12 +98,13 @@ def _read_text(chunks: Iterable[bytes]) -> _Text:
     for frame in reader:
         if frame.pieces is None:
             raise StreamCorrupt("a frame of its text is larger than any that a worker makes")
+        content = bytearray(frame.content_size or 0)
         try:
-            content = decompress(b"".join(frame.pieces), frame.content_size or 0)
+            decompress(b"".join(frame.pieces), memoryview(content))
         except CodecError as error:
             raise StreamCorrupt(f"a frame cannot be decoded: {error}") from None
         for start in range(0, len(content), PARSED_AT_ONCE):
-            text.feed(content[start : start + PARSED_AT_ONCE])
+            text.feed(bytes(content[start : start + PARSED_AT_ONCE]))
     if reader.doubt is not None:
         raise StreamCorrupt("its text does not end in a seek table")
     text.finish()

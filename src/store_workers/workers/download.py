@@ -128,7 +128,7 @@ class Download:
             # A digest needs the content in order, and so does a target that is not a file.
             return Output(target.write, size, target.write_at, path)
 
-        def write(data: bytes) -> None:
+        def write(data: memoryview) -> None:
             digest.update(data)
             target.write(data)
 

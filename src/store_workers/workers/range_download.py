@@ -215,25 +215,25 @@ class Window:
         """Set the offset in the file of the content that `write` gets next."""
         self._position = offset
 
-    def write(self, content: bytes) -> None:
+    def write(self, content: memoryview) -> None:
         """Write the content that follows."""
         piece = self._cut(content, self._position)
         self._position += len(content)
         self._target.write(piece)
         self._count(piece)
 
-    def _write_at(self, content: bytes, offset: int) -> None:
+    def _write_at(self, content: memoryview, offset: int) -> None:
         """Write content at `offset` of the file."""
         assert self._target.write_at is not None  # noqa: S101 - or this would not be called
         piece = self._cut(content, offset)
         self._target.write_at(piece, max(offset, self.begin) - self.begin)
         self._count(piece)
 
-    def _count(self, piece: bytes) -> None:
+    def _count(self, piece: memoryview) -> None:
         with self._counting:
             self.size += len(piece)
 
-    def _cut(self, content: bytes, offset: int) -> bytes:
+    def _cut(self, content: memoryview, offset: int) -> memoryview:
         if self.begin <= offset and offset + len(content) <= self.end:
             return content
         return content[max(0, self.begin - offset) : max(0, self.end - offset)]

@@ -108,7 +108,7 @@ class ResumedDownload(Download):
         self._partial.go_on_behind(len(passed), output.size)
         return passed, last
 
-    def _write_next(self, content: bytes) -> None:
+    def _write_next(self, content: memoryview) -> None:
         """Write the next content of the file, and record it if it is a complete frame."""
         if self._digest is not None:
             self._digest.update(content)

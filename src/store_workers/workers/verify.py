@@ -160,5 +160,5 @@ def mismatch(problem: str) -> WorkerError:
     return WorkerError(ErrorCode.FILE_MISMATCH, f"the decoded file: {problem}")
 
 
-def _drop(_content: bytes, _offset: int = 0) -> None:
+def _drop(_content: memoryview, _offset: int = 0) -> None:
     """Do nothing: nothing is written."""
