@@ -324,16 +324,16 @@ def test_web_identity_and_container(secret: Secrets, source: Path, tmp_path: Pat
     for body in (f"{echo}</Error></ErrorResponse>", secret("web")):
         with ScriptedServer(*[Reply(403, body.encode())] * 4) as server:
             url = "s3://bucket/x?endpoint=http://127.0.0.1:1&region=us-east-1"
-            for env in (
-                {
-                    "AWS_ENDPOINT_URL_STS": server.url,
-                    "AWS_ROLE_ARN": "arn:aws:iam::123456789012:role/backup",
-                    "AWS_WEB_IDENTITY_TOKEN_FILE": str(tmp_path / "token"),
-                },
-                {
-                    "AWS_CONTAINER_CREDENTIALS_FULL_URI": f"{server.url}/{secret('path')}",
-                    "AWS_CONTAINER_AUTHORIZATION_TOKEN": secret("container"),
-                },
-            ):
+            identity = {
+                "AWS_ENDPOINT_URL_STS": server.url,
+                "AWS_ROLE_ARN": "arn:aws:iam::123456789012:role/backup",
+                "AWS_WEB_IDENTITY_TOKEN_FILE": str(tmp_path / "token"),
+            }
+            container = {
+                "AWS_CONTAINER_CREDENTIALS_FULL_URI": f"{server.url}/{secret('path')}",
+                "AWS_CONTAINER_AUTHORIZATION_TOKEN": secret("container"),
+            }
+            # A container's server is asked again after seconds: once is enough.
+            for env in (identity,) if body.startswith("<") else (identity, container):
                 told = run(upload(source, url, settings=QUICK), env, secret)
                 assert told["code"] in ("STORE_ACCESS_DENIED", "STORE_UNAVAILABLE"), told
