@@ -71,13 +71,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Distribute single tests, and the files of `TOGETHER` as a whole: these first."""
+    """Distribute single tests, and whole files first: those of `TOGETHER`, and of short tests."""
     from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
 
     class Scheduling(LoadScopeScheduling):  # type: ignore[misc]
         def _split_scope(self, nodeid: str) -> str:
             path = nodeid.partition("::")[0]
-            return path if path in TOGETHER else nodeid
+            is_one = path in TOGETHER or path.startswith("tests/unit/")
+            return path if is_one else nodeid
 
     return Scheduling(config, log)
 
