@@ -64,6 +64,7 @@ OTHERS_COMPILED_FROM_BYTES = 40_000
 STORED = (
     "store_workers_bootstrap/boot.py",
     "store_workers_bootstrap/refuse.py",
+    "__main__.py",
     "cp*/store_workers_bootstrap/*",
     "cp*/store_workers/[_e]*",
     "cp*/store_workers/run/*",
