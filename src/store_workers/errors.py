@@ -7,14 +7,15 @@ depend on fields, never on text.
 from __future__ import annotations
 
 import errno
-from enum import Enum
+
+from store_workers.words import Words
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
 
-class ErrorCode(str, Enum):
+class ErrorCode(Words):
     """Every code that an `ERROR` or a `CHUNK_RETRY` can carry."""
 
     BAD_MESSAGE = "BAD_MESSAGE"
@@ -49,7 +50,7 @@ class ErrorCode(str, Enum):
     """A bug in the worker."""
 
 
-class WarningCode(str, Enum):
+class WarningCode(Words):
     """Every code that a `WARNING` can carry."""
 
     FILE_CHANGED = "FILE_CHANGED"

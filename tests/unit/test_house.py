@@ -27,7 +27,8 @@ ROWS = [
     ["transfer"],
     ["wire"],
     ["threads", "polling"],
-    ["errors", ""],
+    ["errors"],
+    ["words", ""],
 ]
 
 FOREIGN = {

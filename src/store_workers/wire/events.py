@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from enum import Enum
-
 from store_workers.errors import WORTH_SENDING_AGAIN, ErrorCode, WarningCode, WorkerError
 from store_workers.wire.messages import CHUNK_SIZES
 from store_workers.wire.records import (
@@ -18,6 +16,7 @@ from store_workers.wire.records import (
     String,
     field,
 )
+from store_workers.words import Words
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,7 +27,7 @@ SUCCESS, FAILURE, NOT_ACCEPTED = 0, 1, 2
 """The exit statuses. For a run that a signal stopped it is 128 and the signal's number."""
 
 
-class EventType(str, Enum):
+class EventType(Words):
     """Every type of event."""
 
     CHUNK = "CHUNK"

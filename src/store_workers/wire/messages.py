@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from enum import Enum
-
 from store_workers.errors import BadMessage
 from store_workers.wire.records import (
     Argument,
@@ -24,6 +22,7 @@ from store_workers.wire.records import (
     json_type,
     printable,
 )
+from store_workers.words import Words
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -39,7 +38,7 @@ CHUNK_SIZES = tuple(512 * 1024 << doubled for doubled in range(5))
 """The sizes in bytes that the largest chunk of an upload may have: 512 KiB to 8 MiB."""
 
 
-class MessageType(str, Enum):
+class MessageType(Words):
     """The types of messages."""
 
     SESSION_START = "SESSION_START"
@@ -49,7 +48,7 @@ class MessageType(str, Enum):
     CANCEL = "CANCEL"
 
 
-class Boundaries(str, Enum):
+class Boundaries(Words):
     """The kinds of boundaries of spans."""
 
     FIXED = "fixed"
