@@ -50,24 +50,16 @@ def prepare():
     if sys.version_info < (3, 10) or sys.implementation.name != "cpython":
         return entry(PACKAGE + "refuse.py"), None
     folder = "cp%d%d" % sys.version_info[:2]
+    name = folder + "/" + PACKAGE + "importer"
     try:
-        code = marshal_of(entry(folder + "/" + PACKAGE + "importer.pyc"))
+        entry(name + ".pyc")
+        code = __loader__.get_code(name.replace("/", os.sep))
     except (OSError, ImportError):  # nobody compiled for this Python
         folder, code = None, entry(PACKAGE + "importer.py")
     namespace = {"__name__": "store_workers_bootstrap.importer"}
     exec(code, namespace)
     missing = namespace["install"](__loader__.archive, DIRECTORY, folder)
     return missing and entry(PACKAGE + "refuse.py"), missing
-
-
-def marshal_of(content):
-    """Return the code in a ``.pyc``, or raise ImportError if it is another Python's."""
-    import marshal
-    from importlib.util import MAGIC_NUMBER
-
-    if not content.startswith(MAGIC_NUMBER):
-        raise ImportError("magic number")
-    return marshal.loads(content[16:])
 
 
 def give_up(code, message):

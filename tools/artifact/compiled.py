@@ -25,7 +25,7 @@ NAMES = ("python3.1[0-9]", "python3", "python.exe")
 PATIENCE = 60.0  # seconds: a probe that hangs is no interpreter for us
 PROBE = (
     "import json, sys; v = sys.version_info;"
-    "print(json.dumps([v[:3], sys.version, sys.executable, [sys.implementation.name, v[3]]]))"
+    "print(json.dumps([v[:3], sys.executable, [sys.implementation.name, v[3]]]))"
 )
 
 # Reads and writes the sources and their code by path, as ``marshal`` does in every version. Code is
@@ -47,10 +47,9 @@ SURROUNDINGS = {"PYTHONHASHSEED": "0", "PYTHONNODEBUGRANGES": "1", "PYTHONWARNIN
 
 
 class Interpreter(NamedTuple):
-    """A CPython that compiles: its version, ``sys.version``, which tells builds apart, its path."""
+    """A CPython that compiles: its version and its path."""
 
     release: tuple[int, int, int]
-    version: str
     path: str
 
     @property
@@ -87,10 +86,10 @@ def probe(path: str) -> Interpreter | None:
             stderr=subprocess.DEVNULL,
             timeout=PATIENCE,
         )
-        release, version, executable, kind = json.loads(said)
+        release, executable, kind = json.loads(said)
     except (OSError, subprocess.SubprocessError, ValueError):
         return None
-    found = Interpreter(tuple(release), version, executable)
+    found = Interpreter(tuple(release), executable)
     return found if found.python in PYTHONS and kind == ["cpython", "final"] else None
 
 
