@@ -17,6 +17,7 @@ import pytest
 from store_workers.errors import ErrorCode, StoreFailure
 from store_workers.stores.base import Chunk
 from store_workers.stores.http.dialing import Resolver, UnknownHost, alternating, connect
+from store_workers.stores.http.folders import Folders
 from tests.stores.kinds import open_store
 from tests.support.certificates import Authority
 from tests.support.faulty_server import (
@@ -483,6 +484,26 @@ def test_a_folder_that_cannot_be_made_just_now(plain: Opener, number: int) -> No
         assert (raised.value.http_status, raised.value.transient) == (number, True)
         assert raised.value.retry_after == 7
         assert store.put(chunk())
+
+
+def test_threads_that_waited_for_a_silent_server_do_not_ask_it_again() -> None:
+    times = iter([0.0, 30.0, 1.0, 31.0])  # the second thread began while the first one asked
+    silent = StoreFailure(ErrorCode.STORE_UNAVAILABLE, "silent", transient=True)
+    asked: list[str] = []
+
+    def mkcol(path: str) -> int:
+        asked.append(path)
+        if len(asked) == 1:
+            raise silent
+        return 201
+
+    folders = Folders(mkcol, lambda: next(times))
+    for _ in range(2):
+        with pytest.raises(StoreFailure, match="silent"):
+            folders.make("/box")
+    assert asked == ["/box"]
+    assert folders.make("/box") == ""
+    assert asked == ["/box", "/box"]
 
 
 # Headers of the message, and redirects.

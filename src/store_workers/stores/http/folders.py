@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import threading
+import time
+
+from store_workers.errors import StoreFailure
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -16,20 +19,37 @@ NO_PARENT = frozenset({404, 409})
 class Folders:
     """Creates missing directories, each once. Safe from many threads.
 
-    `mkcol` creates one, given its path without a final slash, and returns the answer's status.
+    `mkcol` creates one, given its path without a final slash, and returns the answer's status, or
+    raises `StoreFailure` if another try can succeed.
     """
 
-    def __init__(self, mkcol: Callable[[str], int]) -> None:
+    def __init__(
+        self, mkcol: Callable[[str], int], clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._mkcol = mkcol
+        self._clock = clock
         self._lock = threading.Lock()
         self._advice: dict[str, str] = {}
+        self._failed: tuple[float, StoreFailure] | None = None  # when, and how
 
     def make(self, path: str) -> str:
-        """Create a directory and its parents. Return "", or a remedy if this failed."""
+        """Create a directory and its parents. Return "", or a remedy if this failed.
+
+        Raises the `StoreFailure` of `mkcol`.
+        """
+        began = self._clock()
         with self._lock:
-            if path not in self._advice:
-                self._advice[path] = self._make(path)
-            return self._advice[path]
+            if path in self._advice:
+                return self._advice[path]
+            # Threads that waited must not wait for a silent server one after the other.
+            if self._failed is not None and self._failed[0] > began:
+                raise self._failed[1]
+            try:
+                advice = self._advice[path] = self._make(path)
+            except StoreFailure as failure:
+                self._failed = (self._clock(), failure)
+                raise
+            return advice
 
     def _make(self, path: str) -> str:
         if not path:
