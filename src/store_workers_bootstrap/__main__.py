@@ -3,13 +3,14 @@
 # fmt: off
 import os, sys  # damaged? copy the file again
 DIRECTORY = 0x00000000  # damaged? copy the file again
-SUMS = {}  # damaged? copy the file again
-for folder in "cp%d%d/" % sys.version_info[:2], "":  # damaged? copy the file again
+for compiled in 1, 0:  # damaged? copy the file again
     try:  # damaged? copy the file again
-        name = folder + "store_workers_bootstrap/boot.py" + "c" * bool(folder)  # damaged? copy the file again
+        sums = {}  # damaged? copy the file again
+        folder = "cp%d%d/" % sys.version_info[:2] if compiled else ""  # damaged? copy the file again
+        name = folder + "store_workers_bootstrap/boot.py" + "c" * compiled  # damaged? copy the file again
         code = __loader__.get_data(name)  # damaged? copy the file again
-        bad = sum(bytearray(code)) != SUMS[folder]  # damaged? copy the file again
-        if folder and not bad: code = __loader__.get_code(name[:-4].replace("/", os.sep))  # damaged? copy the file again
+        bad = sum(bytearray(code)) != sums[folder]  # damaged? copy the file again
+        if compiled and not bad: code = __loader__.get_code(name[:-4].replace("/", os.sep))  # damaged? copy the file again
         break  # damaged? copy the file again
     except Exception: bad = 1  # damaged? copy the file again
 if not bad: exec(code)  # damaged? copy the file again

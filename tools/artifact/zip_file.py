@@ -33,7 +33,7 @@ def assemble(files: dict[str, bytes]) -> bytes:
     directory's other lines, which know that of everything else.
     """
     boots = {name.partition(BOOT)[0]: sum(files[name]) for name in sorted(files) if BOOT in name}
-    first = files[FIRST].replace(b"SUMS = {}", f"SUMS = {boots}".encode())
+    first = files[FIRST].replace(b"sums = {}", f"sums = {boots}".encode())
     entries = [entry(name, files[name]) for name in sorted(set(files) - {FIRST})]
     unchecked = packed([entry("__main__.py", first), *entries])
     checksum = zlib.crc32(directory_after_the_first_line(unchecked))
