@@ -62,9 +62,12 @@ def wait_until_listening(pid: int, timeout: float = 60) -> None:
     wait_until(lambda: bool(caught_signals(pid) & SIGTERM_BIT), timeout)
 
 
+SMALL = 8192
+"""Bytes of a pipe that is soon full."""
+
+
 def fill_up(worker: Worker) -> None:
-    """Make a new worker's stdout small, and wait until it is full: nothing more comes in."""
-    fcntl.fcntl(worker.stdout, fcntl.F_SETPIPE_SZ, 8192)
+    """Wait until a worker's stdout, a `SMALL` pipe, is full: nothing more comes in."""
 
     def length() -> int:
         return int.from_bytes(fcntl.ioctl(worker.stdout, termios.FIONREAD, bytes(4)), "little")

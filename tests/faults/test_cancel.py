@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.faults.states import STATES, fill_up, reading_stdin, syncing_a_file
+from tests.faults.states import SMALL, STATES, fill_up, reading_stdin, syncing_a_file
 from tests.support.contract import check_run, parse_events
 from tests.support.data import MIB, noise
 from tests.support.worker import STALL, Worker, upload
@@ -66,7 +66,7 @@ def test_a_signal_while_nobody_reads_the_events(tmp_path: Path) -> None:
     """The pipe has no room for the last line: the exit status reports it."""
     path = tmp_path / "file"
     path.write_bytes(noise(20 * MIB))
-    with Worker(upload(path, tmp_path / "store"), read=False) as worker:
+    with Worker(upload(path, tmp_path / "store"), read=False, pipe_size=SMALL) as worker:
         fill_up(worker)
         worker.signal(signal.SIGTERM)
         started = time.monotonic()
@@ -81,7 +81,7 @@ def test_a_signal_in_the_middle_of_a_line_that_nobody_reads(tmp_path: Path) -> N
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)
     with (
-        Worker(upload(fifo, tmp_path / "store", **message), read=False) as worker,
+        Worker(upload(fifo, tmp_path / "store", **message), read=False, pipe_size=SMALL) as worker,
         fifo.open("wb", buffering=0),
     ):
         fill_up(worker)
@@ -95,7 +95,7 @@ def test_a_signal_in_the_middle_of_a_line_that_nobody_reads(tmp_path: Path) -> N
 def test_a_signal_while_the_events_are_read_late(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_bytes(noise(20 * MIB))
-    with Worker(upload(path, tmp_path / "store"), read=False) as worker:
+    with Worker(upload(path, tmp_path / "store"), read=False, pipe_size=SMALL) as worker:
         fill_up(worker)
         worker.signal(signal.SIGTERM)
         time.sleep(0.5)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.faults.states import STATES, fill_up, wait_until_listening
+from tests.faults.states import SMALL, STATES, fill_up, wait_until_listening
 from tests.support import faulty_server as faults
 from tests.support.data import MIB, noise
 from tests.support.faulty_server import FaultyServer, Rule
@@ -103,7 +103,9 @@ def test_events_that_nobody_reads_are_neither_lost_nor_kept(tmp_path: Path) -> N
     path.write_bytes(content)
     store = tmp_path / "store"
     settings = {"progress_interval_ms": 10, "concurrency": 4}
-    with Worker(upload(path, store, settings=settings), read=False, measure=True) as worker:
+    with Worker(
+        upload(path, store, settings=settings), read=False, pipe_size=SMALL, measure=True
+    ) as worker:
         fill_up(worker)
         stopped = len(list(store.rglob("*")))
         time.sleep(1)

@@ -120,6 +120,7 @@ class Worker:
         pass_fds: descriptors that the worker inherits under their numbers.
         cwd: its working directory.
         stderr_wanted: something is switched on that writes to stderr.
+        pipe_size: bytes that each pipe holds; by default what the system gives.
     """
 
     def __init__(
@@ -136,6 +137,7 @@ class Worker:
         pass_fds: Sequence[int] = (),
         cwd: Path | None = None,
         stderr_wanted: bool = False,
+        pipe_size: int = -1,
     ) -> None:
         self.message = message
         self.stderr_wanted = stderr_wanted
@@ -153,6 +155,7 @@ class Worker:
             env=clean_environ(env),
             pass_fds=tuple(pass_fds),
             cwd=cwd,
+            pipesize=pipe_size,
         )
         assert self._process.stdin
         assert self._process.stdout
