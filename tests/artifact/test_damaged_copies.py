@@ -150,7 +150,8 @@ def test_every_bit_of_the_first_lines(
     copy = copy_artifact(tmp_path)
     every = [(offset, bit) for offset in range(part("__main__.py")[1]) for bit in range(8)]
     counted = flip(copy, every, python, trip, hashes)
-    assert counted["said"] > counted["python"]
+    # Half of these bits are in comments. Most others make no Python: its error shows the line.
+    assert counted["right"] > counted["python"] > counted["said"] > 0
 
 
 @pytest.mark.parametrize("share", [0, 0.001, 0.3, 0.999])
