@@ -6,6 +6,7 @@ A kind is added by a function that yields an `Opened`, and its name in `KINDS`.
 from __future__ import annotations
 
 import contextlib
+import http.client
 from typing import TYPE_CHECKING, Any
 
 from store_workers.stores.location import locate
@@ -14,6 +15,7 @@ from tests.stores.memory_store import MemoryStore
 from tests.support.faulty_server import FaultyServer
 from tests.support.nginx import Nginx
 from tests.support.rclone import Rclone
+from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, MutableMapping
@@ -69,6 +71,25 @@ class FilesByHash(dict[str, bytes]):
         return self._root / hash[:2] / hash if self._in_folders else self._root / hash
 
 
+class FilesSeen(FilesByHash):
+    """The same behind a server that may read its folder late: written is what it has seen."""
+
+    def __init__(self, root: Path, url: str) -> None:
+        super().__init__(root)
+        self._address = url.partition("://")[2]
+
+    def __setitem__(self, hash: str, data: bytes) -> None:
+        super().__setitem__(hash, data)
+        wait_until(lambda: self._length(hash) == len(data))
+
+    def _length(self, hash: str) -> int | None:
+        connection = http.client.HTTPConnection(self._address, timeout=5)
+        with contextlib.closing(connection):
+            connection.request("HEAD", f"/{hash}")
+            answer = connection.getresponse()
+            return int(answer.headers["Content-Length"]) if answer.status == 200 else None
+
+
 def open_store(url: str, **fields: Any) -> Store:
     """Open the store of a message, as a run does."""
     settings = {"timeout_ms": 5000, **fields.pop("settings", {})}
@@ -111,7 +132,7 @@ def webdav(folder: Path) -> Iterator[Opened]:
     with Rclone(folder / "rclone", "webdav") as server:
         # WebDAV locks what is being written (RFC 4918, 9.10.6): the others may come later.
         busy = frozenset({423})
-        files = FilesByHash(server.data)
+        files = FilesSeen(server.data, server.url)
         yield Opened(open_store(server.url), files, server.stop, busy_statuses=busy)
 
 
