@@ -21,6 +21,7 @@ import itertools
 import json
 import re
 import sys
+from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,7 +30,6 @@ sys.path.insert(0, str(ROOT / "src"))
 
 from store_workers import errors  # noqa: E402
 from store_workers.wire import events, messages, records  # noqa: E402
-from store_workers.words import Words  # noqa: E402
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -105,7 +105,7 @@ def default_of(spec: records.Field) -> str:
         return "required"
     if spec.default is None or isinstance(spec.default, records.Record):
         return ""
-    value = spec.default.value if isinstance(spec.default, Words) else spec.default
+    value = spec.default.value if isinstance(spec.default, Enum) else spec.default
     return f"`{json.dumps(value)}`"
 
 

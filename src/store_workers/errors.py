@@ -7,15 +7,14 @@ depend on fields, never on text.
 from __future__ import annotations
 
 import errno
-
-from store_workers.words import Words
+from enum import Enum
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
 
-class ErrorCode(Words):
+class ErrorCode(str, Enum):
     """Every code that an `ERROR` or a `CHUNK_RETRY` can carry."""
 
     BAD_MESSAGE = "BAD_MESSAGE"
@@ -50,7 +49,7 @@ class ErrorCode(Words):
     """A bug in the worker."""
 
 
-class WarningCode(Words):
+class WarningCode(str, Enum):
     """Every code that a `WARNING` can carry."""
 
     FILE_CHANGED = "FILE_CHANGED"

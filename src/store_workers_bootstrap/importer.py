@@ -10,6 +10,7 @@ from __future__ import annotations
 import gc
 import marshal
 import os
+import signal
 import sys
 import zipimport
 import zlib
@@ -18,11 +19,8 @@ from importlib.util import MAGIC_NUMBER
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import signal
     from types import CodeType
     from typing import Any, BinaryIO, NoReturn
-else:
-    import _signal as signal  # the same functions, without the enums that `signal` makes of numbers
 
 DAMAGED = (
     b'{"type":"ERROR","code":"INTERNAL","message":"this copy of store-workers.pyz is damaged:'
@@ -152,7 +150,7 @@ def cut_loose() -> None:
     """Reset Python's options for warnings and compiled code, and report signals."""
     for name in ("SIGINT", "SIGTERM"):
         number = getattr(signal, name)
-        if signal.getsignal(number) != signal.SIG_IGN:  # as with `nohup` and in shells
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as with `nohup` and in shells
             signal.signal(number, stopped)
     sys.dont_write_bytecode = True
     sys.pycache_prefix = None

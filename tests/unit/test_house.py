@@ -27,8 +27,7 @@ ROWS = [
     ["transfer"],
     ["wire"],
     ["threads", "polling"],
-    ["errors"],
-    ["words", ""],
+    ["errors", ""],
 ]
 
 FOREIGN = {

@@ -7,6 +7,7 @@ whatever the other threads wait for.
 from __future__ import annotations
 
 import os
+import signal
 import threading
 import time
 from queue import Empty, SimpleQueue
@@ -17,7 +18,6 @@ from store_workers.wire.writer import OwnerGone
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import signal
     from collections.abc import Callable
     from types import FrameType
 
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 
     from store_workers.wire.events import Event
     from store_workers.wire.writer import EventWriter, OwnerPipe
-else:
-    import _signal as signal  # the same functions, without the enums that `signal` makes of numbers
 
 SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")
 
@@ -83,8 +81,7 @@ class Mailbox:
             self.signalled = number
             self._first = self._clock()
             self._on_stop()
-            name = next(name for name in SIGNALS if getattr(signal, name, None) == number)
-            self._queue.put(Cancelled(number, name))
+            self._queue.put(Cancelled(number, signal.Signals(number).name))
         elif self._clock() - self._first > ONE_WISH:
             os._exit(128 + number)
 

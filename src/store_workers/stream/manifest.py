@@ -7,6 +7,8 @@ the manifest. Several pieces are listed in a manifest `"of": "manifest"`, until 
 
 from __future__ import annotations
 
+from enum import Enum
+
 from store_workers.stream.chunk_list import ChunkList
 from store_workers.stream.chunking import LARGEST_CHUNK
 from store_workers.stream.codec_threads import CodecThreads
@@ -15,7 +17,6 @@ from store_workers.stream.seek_table import SeekTable
 from store_workers.stream.spans import FRAME_SPAN
 from store_workers.wire.json_text import encode
 from store_workers.wire.records import COUNT, Choice, Digest, Integer, Record, String, field
-from store_workers.words import Words
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ LARGEST_PIECE = 512 * 1024
 LINES_AT_ONCE = 4096
 
 
-class Listed(Words):
+class Listed(str, Enum):
     """What a manifest lists."""
 
     FILE = "file"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from enum import Enum
+
 from store_workers.errors import WORTH_SENDING_AGAIN, ErrorCode, WarningCode, WorkerError
 from store_workers.wire.messages import CHUNK_SIZES
 from store_workers.wire.records import (
@@ -16,7 +18,6 @@ from store_workers.wire.records import (
     String,
     field,
 )
-from store_workers.words import Words
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ SUCCESS, FAILURE, NOT_ACCEPTED = 0, 1, 2
 """The exit statuses. For a run that a signal stopped it is 128 and the signal's number."""
 
 
-class EventType(Words):
+class EventType(str, Enum):
     """Every type of event."""
 
     CHUNK = "CHUNK"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from enum import Enum
+
 from store_workers.errors import BadMessage
 from store_workers.wire.records import (
     Argument,
@@ -22,7 +24,6 @@ from store_workers.wire.records import (
     json_type,
     printable,
 )
-from store_workers.words import Words
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ CHUNK_SIZES = tuple(512 * 1024 << doubled for doubled in range(5))
 """The sizes in bytes that the largest chunk of an upload may have: 512 KiB to 8 MiB."""
 
 
-class MessageType(Words):
+class MessageType(str, Enum):
     """The types of messages."""
 
     SESSION_START = "SESSION_START"
@@ -48,7 +49,7 @@ class MessageType(Words):
     CANCEL = "CANCEL"
 
 
-class Boundaries(Words):
+class Boundaries(str, Enum):
     """The kinds of boundaries of spans."""
 
     FIXED = "fixed"
