@@ -7,6 +7,7 @@ import os
 import select
 import signal
 import threading
+import types
 from collections import Counter
 from contextlib import contextmanager
 from queue import SimpleQueue
@@ -598,3 +599,19 @@ def test_all_messages_share_the_compression_threads(
             owner.send(upload(path, str(number)))
         assert owner.finish()[0] == 0
     assert not second.is_set(), "two messages compressed at once"
+
+
+@pytest.mark.parametrize(("share", "moment"), [(0.1, session.SHORT_IF_IDLE), (0.95, session.SHORT)])
+def test_threads_join_sooner_while_the_processor_is_idle(
+    share: float, moment: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A session that waits for a server's answers leaves the processor to other threads."""
+    idle = object.__new__(session.Session)
+    idle._short, idle._measured = 0.0, (0.0, 0.0)
+    clock = types.SimpleNamespace(monotonic=lambda: 1.0, process_time=lambda: share)
+    monkeypatch.setattr(session, "time", clock)
+    idle._measure_load()
+    assert idle._short == moment
+    clock.process_time = lambda: 1 - share  # too soon to be measured again
+    idle._measure_load()
+    assert idle._short == moment

@@ -33,12 +33,19 @@ MOST_WAITING = 1000
 ROOM_AGAIN = MOST_WAITING // 2
 """Number of waiting messages at which reading continues, to read several lines at once."""
 
-SHORT = 0.01
-"""Seconds of work on a message after which another one is started in parallel.
+SHORT, SHORT_IF_IDLE = 0.01, 0.001
+"""Seconds of work on a message after which another one is started in parallel: usually, and while
+the process leaves the processor idle.
 
 Python runs one thread at a time, so threads that hardly wait slow each other down, and each then
 seems to be held up: with 2 ms here, 2000 small files to a directory took 2.6 s on eight threads,
-and 1.6 s on one.
+and 1.6 s on one. But one thread that waits 4 ms for each answer of a server leaves most of the time
+unused.
+"""
+
+BUSY, LOAD_SECONDS = 0.8, 0.05
+"""The share of time in which a process that is not idle uses a processor, and how long that is
+measured.
 """
 
 OF_THE_STORE = ("store", "auth", "headers", "tls")
@@ -105,6 +112,8 @@ class Session:
         self._free = 0
         self._watched = False  # true if an idle thread watches the waiting messages
         self._begun_at = 0.0  # the last start of a message
+        self._short = SHORT
+        self._measured = (time.monotonic(), time.process_time())
         self._stopped: BaseException | None = None
         self._concluding = 0  # messages whose failure is being reported
         self._files = 0
@@ -209,13 +218,13 @@ class Session:
             job.group.run(partial(self._do, job))
             self._end(job)
             del job  # otherwise it stays alive until the next one comes
-            took_long = time.monotonic() - began > SHORT
+            took_long = time.monotonic() - began > self._short
 
     def _next(self, *, at_once: bool) -> Job:
         """Return the next message when this thread should start it.
 
         With `at_once`, for a thread whose last message took long, that is as soon as there is one.
-        Otherwise no other thread may be busy, or the busy ones have started none for `SHORT`.
+        Otherwise no other thread may be busy, or the busy ones have started none for a moment.
         """
         with self._more:
             self._more.wait_while(lambda: not self._waiting)
@@ -225,22 +234,32 @@ class Session:
             job = self._waiting.popleft()
             self._free -= 1
             self._begun_at = time.monotonic()
+            self._measure_load()
             if self._waiting and not self._watched:
                 self._more.notify()
             if len(self._waiting) == ROOM_AGAIN:
                 self._room.notify()
             return job
 
+    def _measure_load(self) -> None:
+        """Set how soon another thread joins, from the processor time of the process."""
+        now, used = time.monotonic(), time.process_time()
+        since, used_before = self._measured
+        if now - since >= LOAD_SECONDS:
+            self._measured = now, used
+            busy = used - used_before > BUSY * (now - since)
+            self._short = SHORT if busy else SHORT_IF_IDLE
+
     def _is_held_up(self) -> bool:
-        return self._free == self._threads or time.monotonic() - self._begun_at > SHORT
+        return self._free == self._threads or time.monotonic() - self._begun_at > self._short
 
     def _look_after_the_waiting(self) -> None:
-        """Wait until others may be too slow: one thread for `SHORT`, the others until notified."""
+        """Wait until others may be too slow: one thread a moment, the others until notified."""
         if self._watched:
             self._more.wait()
         else:
             self._watched = True
-            self._more.wait(SHORT)
+            self._more.wait(self._short)
             self._watched = False
 
     def _do(self, job: Job) -> None:

@@ -92,8 +92,9 @@ frame is in progress: passing it to another thread would take longer."""
 class ParallelDecoder:
     """Threads that decompress complete frames and write them, in order if necessary.
 
-    Frames must be added in the order of their content. Memory: `2 * threads` frames with their
-    content. Raises `StreamCorrupt` if a frame cannot be decoded, on any thread.
+    Frames must be added in the order of their content. Memory: `2 * threads` frames, and the
+    content of `threads` of them. Raises `StreamCorrupt` if a frame cannot be decoded, on any
+    thread.
     """
 
     def __init__(self, output: Output, threads: CodecThreads, group: ThreadGroup) -> None:

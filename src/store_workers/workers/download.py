@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 class Download:
     """The download of one file.
 
-    Memory: what the fetcher holds, and `2 * threads` frames with their
-    content in the decompressor.
+    Memory: what the fetcher holds, and in the decompressor `2 * threads` frames and the content
+    of `threads` of them.
     """
 
     def __init__(self, message: DownloadStart, context: Context) -> None:
