@@ -6,9 +6,8 @@ again, and only the spans around the edit differ.
 
 from __future__ import annotations
 
-import sys
-
 from store_workers.errors import ErrorCode, WorkerError
+from store_workers.stream.spans import LONGEST_SPAN
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,7 +17,7 @@ SHORTEST = 256 * 1024
 CENTER = 768 * 1024
 """Bytes of a span after which boundaries become more likely."""
 
-LONGEST = 4 * 1024 * 1024
+LONGEST = LONGEST_SPAN
 NORMALIZATION = 1
 """How much more likely: one bit of the mask on either side of the center.
 
@@ -34,10 +33,6 @@ def boundary_finder() -> Callable[[memoryview], int]:
     Without a boundary, that is the length of the bytes, if they are not longer than `LONGEST`. It
     releases the GIL. Raises `HOST_UNSUPPORTED`.
     """
-    import typing
-
-    # The library takes two names from it that `typing` has, too; loading it takes 12 ms.
-    sys.modules.setdefault("typing_extensions", typing)
     try:
         from pyfastcdc.cy.fastcdc import FastCDC
     except ImportError:
