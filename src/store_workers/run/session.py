@@ -310,16 +310,16 @@ class Session:
 
     def _locate(self, message: Message, value: dict[str, Any]) -> tuple[Location, object]:
         """Return the location of a message's store, and the key that distinguishes it."""
-        from json import dumps
-
         from store_workers.stores.location import locate
 
-        settings = message.settings
+        settings = message.settings.timeout_ms, message.settings.create_store
         own = {name: value[name] for name in OF_THE_STORE if name in value}
-        named = dumps(own, sort_keys=True) if own else ""
-        key = (named, settings.timeout_ms, settings.create_store)
         if own:
+            from json import dumps
+
+            key = (dumps(own, sort_keys=True), *settings)
             return locate(message, self.shared.environment), key
+        key = ("", *settings)
         location = self._locations.get(key)
         if location is None:
             self._locations.clear()  # sessions have few stores, so this does not grow
