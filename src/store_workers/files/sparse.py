@@ -21,15 +21,21 @@ def stretches(data: memoryview, offset: int) -> Iterator[tuple[int, int]]:
     begin = 0
     block = -offset % BLOCK
     while block + SHORTEST_HOLE <= len(data):
-        # Most blocks differ in their first byte. Views are compared byte by byte, so bytes are.
-        if data[block] or bytes(data[block : block + SHORTEST_HOLE]) != _ZEROS:
+        if not (_is_zero(data, block) and bytes(data[block : block + SHORTEST_HOLE]) == _ZEROS):
             block += BLOCK
             continue
         if begin < block:
             yield begin, block
         block += SHORTEST_HOLE
-        while bytes(data[block : block + BLOCK]) == _BLOCK_OF_ZEROS:
+        while _is_zero(data, block):
             block += BLOCK
         begin = block
     if begin < len(data):
         yield begin, len(data)
+
+
+def _is_zero(data: memoryview, block: int) -> bool:
+    """Return whether a whole block is zeros."""
+    # Most blocks differ in their first byte. Views are compared byte by byte, so bytes are.
+    starts = block < len(data) and not data[block]
+    return starts and bytes(data[block : block + BLOCK]) == _BLOCK_OF_ZEROS
