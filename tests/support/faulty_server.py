@@ -27,7 +27,6 @@ from tests.support.processes import HOST
 if TYPE_CHECKING:
     import ssl
     from collections.abc import Callable, Container, Iterator
-    from types import TracebackType
 
     from typing_extensions import Self
 
@@ -334,12 +333,7 @@ class FaultyServer:
         self.come_back()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_error: object) -> None:
         self.closing.set()
         self.go_away()
         for thread in self._threads:

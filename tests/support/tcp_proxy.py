@@ -17,7 +17,6 @@ from tests.support.processes import HOST
 
 if TYPE_CHECKING:
     from collections.abc import Container
-    from types import TracebackType
 
     from typing_extensions import Self
 
@@ -76,12 +75,7 @@ class TcpProxy:
         self._run(self._accept)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_error: object) -> None:
         self.closing.set()
         shut(self._listener)
         self._listener.close()
