@@ -27,6 +27,7 @@ from tests.support.waiting import wait_until
 from tests.support.worker import STALL, Worker, download, run_worker, session, upload
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from tests.faults.conftest import Stored
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 
 CONCURRENCY = 4
 SETTINGS = {"concurrency": CONCURRENCY, "progress_interval_ms": 0, "retry_delay_ms": 10}
-FEW = 8
+FEW = 6
 MANY = pytest.param(200, marks=pytest.mark.by_command("kills"), id="200")
 DAY = 24 * 60 * 60
 
@@ -55,13 +56,21 @@ class Moments:
     def __init__(self, message: Message, seed: int) -> None:
         self._duration = run_worker(message).duration
         self._chance = random.Random(seed)
-        self.killed = 0
+        self._killed = 0
+
+    def until_killed(self, count: int) -> Iterator[int]:
+        """Number the rounds until ``count`` workers were killed; some end before their moment."""
+        for number in range(20 * count):
+            yield number
+            if self._killed == count:
+                return
+        pytest.fail(f"{self._killed} of {count} workers were killed in time")
 
     def kill(self, message: Message) -> bytes:
         """Start a worker and kill it at the next moment, if it still runs; return its output."""
         running, output = kill_at(message, self._chance.uniform(0.02, self._duration * 1.02))
         if running:
-            self.killed += 1
+            self._killed += 1
             self._duration *= 1.02
         else:
             self._duration *= 0.8
@@ -77,7 +86,7 @@ def check_directory(root: Path) -> None:
 @pytest.mark.parametrize("count", [pytest.param(FEW, id="few"), MANY])
 def test_killed_uploads_to_a_directory(count: int, medium: Stored, tmp_path: Path) -> None:
     moments = Moments(upload(medium.path, tmp_path / "first", settings=SETTINGS), seed=1)
-    for number in range(count):
+    for number in moments.until_killed(count):
         root = tmp_path / f"store-{number}"
         message = upload(medium.path, root, settings=SETTINGS)
         moments.kill(message)
@@ -88,7 +97,6 @@ def test_killed_uploads_to_a_directory(count: int, medium: Stored, tmp_path: Pat
         assert new == set(medium.hashes) - there, "sent what was there, or not what was missing"
         check_stored(in_folder(root), run.terminal["hashes"], medium.content)
         shutil.rmtree(root)
-    assert moments.killed > count // 4, "too few were killed in time"
 
 
 @pytest.mark.parametrize("count", [pytest.param(FEW, id="few"), MANY])
@@ -96,7 +104,7 @@ def test_killed_uploads_to_nginx(count: int, medium: Stored, tmp_path: Path) -> 
     """The server's own log and folder are the witnesses."""
     with Nginx(tmp_path / "nginx") as server:
         moments = Moments(upload(medium.path, f"{server.url}/first", settings=SETTINGS), seed=2)
-        for number in range(count):
+        for number in moments.until_killed(count):
             folder = server.chunks / f"{number}"
             message = upload(medium.path, f"{server.url}/{number}", settings=SETTINGS)
             moments.kill(message)
@@ -109,7 +117,6 @@ def test_killed_uploads_to_nginx(count: int, medium: Stored, tmp_path: Path) -> 
                 "sent what was there, or not what was missing"
             )
             check_stored(in_flat_folder(folder), run.terminal["hashes"], medium.content)
-        assert moments.killed > count // 4, "too few were killed in time"
 
 
 @pytest.mark.parametrize("store", ["directory", "http"])
@@ -126,12 +133,12 @@ def test_killed_sessions(count: int, store: str, tmp_path: Path) -> None:
 
     with FaultyServer() as server:
         moments = Moments(lines(str(tmp_path / "first")), seed=14)
-        for number in range(count):
+        for number in moments.until_killed(count):
             root = tmp_path / f"store-{number}"
             place = server.url if store == "http" else str(root)
             server.chunks.clear()
             told = told_in(moments.kill(lines(place)))
-            time.sleep(0.05)  # the server may still hold what came before the kill
+            server.settle()
             check_directory(root)
             there = set(server.chunks) | {path.name for path in root.glob("??/*")}
             assert told <= there, "a chunk was told that is not there"
@@ -142,7 +149,6 @@ def test_killed_sessions(count: int, store: str, tmp_path: Path) -> None:
             hashes = {hash for event in run.of("FILE_UPLOADED") for hash in event["hashes"]}
             assert hashes == new | there, "sent not all that was missing"
             shutil.rmtree(root, ignore_errors=True)
-    assert moments.killed > count // 4, "too few were killed in time"
 
 
 def told_in(output: bytes) -> set[str]:
@@ -182,12 +188,11 @@ def test_killed_downloads(
         place = str(medium.path.parent / "store") if store == "directory" else server.url
         message = download(target, place, medium.hashes, settings=SETTINGS)
         moments = Moments(message, seed=3)
-        for _ in range(count):
+        for _ in moments.until_killed(count):
             target.write_bytes(b"the old one")
             moments.kill(message)
             assert target.read_bytes() in {b"the old one", medium.content}, "half a file"
             assert os.listdir(target.parent) == [target.name], "something was left over"
-        assert moments.killed > count // 4, "too few were killed in time"
         assert run_worker(message).status == 0
         assert target.read_bytes() == medium.content
 
@@ -224,7 +229,7 @@ def test_killed_downloads_that_are_resumed(
         message = download(target, place, medium.hashes, settings=SETTINGS, resume=True)
         moments = Moments(message, seed=8)
         resumed = 0
-        for number in range(count):
+        for number in moments.until_killed(count):
             target.write_bytes(b"the old one")
             moments.kill(message)
             assert target.read_bytes() in {b"the old one", medium.content}, "half a file"
@@ -236,7 +241,6 @@ def test_killed_downloads_that_are_resumed(
                 assert target.read_bytes() == medium.content
                 assert os.listdir(target.parent) == [target.name], "something was left over"
                 resumed += run.terminal["resumed_bytes"] > 0
-        assert moments.killed > count // 4, "too few were killed in time"
         assert resumed or count == FEW, "nothing was ever gone on with"
 
 
@@ -274,7 +278,7 @@ def test_a_kill_right_behind_a_chunks_line(seen: int, medium: Stored, tmp_path: 
             worker.wait_for("CHUNK", count=seen + 1)
             worker.signal(signal.SIGKILL)
             told = {e["hash"] for e in worker.finish(whole=False).of("CHUNK")}
-        time.sleep(0.1)
+        server.settle()
         there = set(server.chunks)
         assert told <= there
         before = len(server.records)
@@ -322,7 +326,7 @@ def test_chunks_that_are_stuck_do_not_make_the_others_go_twice(medium: Stored) -
                 time.sleep(0.02)
             worker.signal(signal.SIGKILL)
             worker.finish(whole=False)
-        time.sleep(0.1)
+        server.settle()
         there = set(server.chunks)
         server.rules.clear()
         before = len(server.records)

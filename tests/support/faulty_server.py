@@ -14,6 +14,7 @@ function of the `Exchange` at hand; the factories below make all that the tests 
 from __future__ import annotations
 
 import contextlib
+import select
 import socket
 import struct
 import threading
@@ -23,6 +24,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Protocol
 
 from tests.support.processes import HOST
+from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     import ssl
@@ -294,6 +296,13 @@ class FaultyServer:
             level += step
             peak = max(peak, level)
         return peak
+
+    def settle(self) -> None:
+        """Wait until no connection is open: what a killed client had sent is dealt with."""
+        wait_until(lambda: not (self._open or self._pending()))
+
+    def _pending(self) -> bool:
+        return bool(self._listener and select.select([self._listener], [], [], 0)[0])
 
     def come_back(self) -> None:
         """Listen, on the port of before if there was one."""
