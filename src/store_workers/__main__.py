@@ -7,7 +7,7 @@ import sys
 
 from store_workers.errors import BadMessage
 from store_workers.run.process_run import ProcessRun
-from store_workers.run.supervisor import Signals
+from store_workers.run.supervisor import Mailbox, Signals, hold_signals
 from store_workers.wire.events import FAILURE, NOT_ACCEPTED, error_event
 from store_workers.wire.writer import EventWriter, OwnerGone, OwnerPipe
 
@@ -29,10 +29,12 @@ def run(arguments: list[str]) -> int:
         return run_verb(arguments) if arguments[0] in VERBS else answer(arguments)
     if sys.stdout is None:  # closed: the result could not be reported
         return FAILURE
+    hold_signals()
     pipe = OwnerPipe(take_standard_output())
     problem = no_message()
     if problem:
-        return refuse(pipe, problem)
+        with Signals(Mailbox(pipe.hurry)):
+            return refuse(pipe, problem)
     pipe.observer = find_observer(os.environ, pipe)
     return run_messages(sys.stdin.fileno(), pipe)
 
@@ -52,6 +54,7 @@ def run_verb(arguments: list[str]) -> int:
     from store_workers.people.standard_error import StandardError
     from store_workers.people.verbs import prepare
 
+    hold_signals()
     invocation = prepare(arguments, StandardError())
     if isinstance(invocation, int):
         return invocation

@@ -141,8 +141,9 @@ class Importer(zipimport.zipimporter):
 
 
 def stopped(number: int, _frame: object) -> None:
-    """End at once with a message: nothing is open yet. The worker later replaces this handler."""
-    os.write(1, STOPPED)
+    """End at once, an owner with a message: nothing is open yet. The worker replaces this."""
+    if len(sys.argv) == 1:
+        os.write(1, STOPPED)
     os._exit(128 + number)
 
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from store_workers.errors import ErrorCode
+from store_workers.errors import Cancelled, ErrorCode
 from store_workers.run.supervisor import (
     ONE_WISH,
     Heartbeat,
@@ -24,6 +24,7 @@ from store_workers.run.supervisor import (
     Mailbox,
     Signals,
     Supervisor,
+    hold_signals,
 )
 from store_workers.wire.events import ErrorEvent, UploadProgress
 from store_workers.wire.writer import EventWriter, OwnerGone, OwnerPipe
@@ -236,6 +237,27 @@ def test_signals_that_come_together_are_one_wish(monkeypatch: pytest.MonkeyPatch
     now[0] += 0.1
     mailbox.on_signal(signal.SIGHUP, None)
     assert ended == [128 + signal.SIGHUP]
+
+
+def test_held_signals_wait_for_a_handler() -> None:
+    """Before and after the context nobody could report them."""
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, [])
+    early: list[int] = []
+    before = signal.signal(signal.SIGTERM, lambda number, _frame: early.append(number))
+    mailbox = Mailbox()
+    try:
+        hold_signals()
+        signal.raise_signal(signal.SIGTERM)
+        with pytest.raises(Empty):
+            mailbox.next(0)
+        with Signals(mailbox):
+            assert isinstance(mailbox.next(0), Cancelled)
+        signal.raise_signal(signal.SIGTERM)
+        assert early == []
+        signal.sigwait([signal.SIGTERM])
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        signal.signal(signal.SIGTERM, before)
 
 
 def test_signals_are_left_as_they_were() -> None:

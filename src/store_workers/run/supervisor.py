@@ -86,6 +86,20 @@ class Mailbox:
             os._exit(128 + number)
 
 
+def hold_signals() -> None:
+    """Make signals wait until `Signals` handles them.
+
+    While standard output is being moved, and after the last line, nobody could report them.
+    """
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_BLOCK, signal_numbers())
+
+
+def signal_numbers() -> list[signal.Signals]:
+    """Return the signals of this system that ask to stop."""
+    return [getattr(signal, name) for name in SIGNALS if hasattr(signal, name)]
+
+
 class Signals:
     """A context in which signals that ask to stop are put into a mailbox.
 
@@ -99,7 +113,7 @@ class Signals:
         self._before: dict[int, object] = {}
 
     def __enter__(self) -> Self:
-        numbers = [getattr(signal, name) for name in SIGNALS if hasattr(signal, name)]
+        numbers = signal_numbers()
         for number in numbers:
             if signal.getsignal(number) != signal.SIG_IGN:
                 self._before[number] = signal.signal(number, self._mailbox.on_signal)
@@ -111,10 +125,10 @@ class Signals:
         return self
 
     def __exit__(self, *_error: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)  # type: ignore[arg-type]  # as it was got
         if hasattr(signal, "pthread_sigmask"):
             signal.pthread_sigmask(signal.SIG_SETMASK, self._blocked)
+        for number, handler in self._before.items():
+            signal.signal(number, handler)  # type: ignore[arg-type]  # as it was got
 
 
 class Heartbeat:
