@@ -5,6 +5,13 @@ from __future__ import annotations
 import os
 import stat
 import sys
+import tempfile
+import zlib
+from contextlib import contextmanager, suppress
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 VARIABLE = "STORE_WORKERS_CACHE"
 
@@ -12,24 +19,19 @@ VARIABLE = "STORE_WORKERS_CACHE"
 def keep(name: str, content: bytes) -> str:
     """Return the path of a file with exactly ``content``, kept for the next start.
 
-    It is written to a temporary file and moved under a lock, so that a reader never sees a partial
-    file, and of many simultaneous starts one moves it and all use it. An existing file is compared
-    before use. If no folder can be made private, a folder for this process alone is used.
+    If no folder can be made private, a folder for this process alone is used.
 
     Raises:
         OSError: there is no folder that can be written to.
     """
-    import zlib
-
     # Libraries of several builds can coexist: each is in a folder named by its content.
     folder = os.path.join(cache_root(), f"{zlib.crc32(content):08x}")
     try:
         make_private(folder)
         return written(os.path.join(folder, name), content)
     except OSError:
-        import tempfile
-
-        return written(os.path.join(tempfile.mkdtemp(prefix="store-workers-"), name), content)
+        folder = tempfile.mkdtemp(prefix="store-workers-")
+        return written(os.path.join(folder, name), content)
 
 
 def cache_root() -> str:
@@ -48,16 +50,13 @@ def cache_root() -> str:
 
 
 def make_private(folder: str) -> None:
-    """Make ``folder`` for this user alone.
+    """Make ``folder``, and the one that it is in, for this user alone.
 
     Raises:
         OSError: it can't be made, or is somebody else's, or open to others.
     """
-    os.makedirs(os.path.dirname(folder), mode=0o700, exist_ok=True)
-    try:
-        os.mkdir(folder, 0o700)
-    except FileExistsError:
-        pass
+    for each in (os.path.dirname(folder), folder):
+        os.makedirs(each, mode=0o700, exist_ok=True)
     if sys.platform == "win32":
         return  # the user's profile is private by its access list
     facts = os.lstat(folder)
@@ -66,50 +65,46 @@ def make_private(folder: str) -> None:
 
 
 def written(path: str, content: bytes) -> str:
-    """Return ``path`` once it holds ``content``."""
+    """Return ``path`` once it holds ``content``.
+
+    It is moved there when it is complete, so that nobody loads a part of it. Of many simultaneous
+    starts one writes it, and all use it.
+    """
+    folder = os.path.dirname(path)
     if holds(path, content):
         return path
-    import tempfile
-
-    handle, aside = tempfile.mkstemp(dir=os.path.dirname(path))
-    try:
-        with open(handle, "wb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        lock = locked(os.path.dirname(path))
-        try:
-            if not holds(path, content):  # another start may have been faster
+    with locked(folder):
+        if not holds(path, content):  # another start may have been faster
+            handle, aside = tempfile.mkstemp(dir=folder)
+            try:
+                with open(handle, "wb") as stream:
+                    stream.write(content)
                 os.replace(aside, path)
-                aside = ""
-        finally:
-            if lock is not None:
-                os.close(lock)
-    except OSError:
-        if not holds(path, content):  # on Windows a library in use can't be replaced
-            raise
-    finally:
-        if aside:
-            os.unlink(aside)
+            except OSError:
+                os.unlink(aside)
+                if not holds(path, content):  # on Windows a library in use can't be replaced
+                    raise
     return path
 
 
-def locked(folder: str) -> int | None:
-    """Wait until no other start moves anything in ``folder``; return what holds it until closed.
+@contextmanager
+def locked(folder: str) -> Iterator[None]:
+    """Keep other starts from writing to ``folder``, where folders can be locked.
 
-    None where folders can't be locked (Windows, some network disks): moving is atomic there too.
+    Where they can't (Windows, some network disks), moving is atomic too.
     """
     try:
         import fcntl
     except ImportError:
-        return None
+        yield
+        return
     held = os.open(folder, os.O_RDONLY)
     try:
-        fcntl.flock(held, fcntl.LOCK_EX)
-    except OSError:
+        with suppress(OSError):
+            fcntl.flock(held, fcntl.LOCK_EX)
+        yield
+    finally:
         os.close(held)
-        return None
-    return held
 
 
 def holds(path: str, content: bytes) -> bool:
