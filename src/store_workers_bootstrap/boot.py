@@ -3,8 +3,9 @@
 """Refuse a host, cut loose from the surroundings, hand over to the importer.
 
 Parses on Python 2.7 and later. The archive's ``__main__.py``, in whose namespace this runs, has
-seen that not a bit of it is flipped. ``DIRECTORY``, from there, is the CRC-32 of the zip's
-directory, by which the importer checks it.
+seen that not a bit of it is flipped, and reports a damaged copy where this ends without a word.
+From there are ``DIRECTORY``, the CRC-32 of the zip's directory, and ``folder``, "cp311/" where this
+was compiled for the running Python, else "".
 """
 
 import os
@@ -14,9 +15,11 @@ import zipimport
 PACKAGE = "store_workers_bootstrap/"
 # Whose finders stay: those of Python itself.
 OWN = ("_frozen_importlib", "_frozen_importlib_external", "zipimport")
-FAILED = '{"type":"ERROR","code":"%s","message":"%s","retryable":false}\n'
-DAMAGED = "this copy of store-workers.pyz is damaged: copy the file again"
-NO_ZLIB = "this Python was built without zlib, which the artifact needs: use another one"
+NEEDED = "CPython 3.10 or newer is needed"
+NO_ZLIB = (
+    '{"type":"ERROR","code":"HOST_UNSUPPORTED","message":"this Python was built without zlib,'
+    ' which the artifact needs: use another one","retryable":false}\n'
+)
 
 
 def alone():
@@ -45,42 +48,35 @@ def entry(name):
     return content
 
 
-def prepare():
-    """Install the importer. Return the lines that tell this host why not, and what it lacks."""
-    if sys.version_info < (3, 10) or sys.implementation.name != "cpython":
-        return entry(PACKAGE + "refuse.py"), None
-    folder = "cp%d%d" % sys.version_info[:2]
-    name = folder + "/" + PACKAGE + "importer"
-    try:
-        entry(name + ".pyc")
+def missing():
+    """Install the importer. Return what this host lacks, or None."""
+    if not supported:
+        return NEEDED
+    name = folder + PACKAGE + "importer"
+    code = entry(name + (".pyc" if folder else ".py"))
+    if folder:
         code = __loader__.get_code(name.replace("/", os.sep))
-    except (OSError, ImportError):  # nobody compiled for this Python
-        folder, code = None, entry(PACKAGE + "importer.py")
     namespace = {"__name__": "store_workers_bootstrap.importer"}
     exec(code, namespace)
-    missing = namespace["install"](__loader__.archive, DIRECTORY, folder)
-    return missing and entry(PACKAGE + "refuse.py"), missing
+    return namespace["install"](__loader__.archive, DIRECTORY, folder)
 
 
-def give_up(code, message):
-    """Say in one event why nothing was done, and end with status 1."""
-    sys.stdout.write(FAILED % (code, message))
-    sys.exit(1)
-
-
-if sys.version_info >= (3, 10):
+supported = sys.version_info >= (3, 10) and sys.implementation.name == "cpython"
+if supported:
     alone()
 try:
     import zlib
 except ImportError:
-    give_up("HOST_UNSUPPORTED", NO_ZLIB)
+    sys.stdout.write(NO_ZLIB)
+    sys.exit(1)
 try:
-    refusal, reason = prepare()
+    reason = missing()
+    refusal = reason and entry(PACKAGE + "refuse.py")
 except Exception:
-    give_up("INTERNAL", DAMAGED)
-if refusal:
-    exec(refusal, {"reason": reason})
+    pass  # damaged: the last line of ``__main__.py`` says so
 else:
+    if refusal:
+        exec(refusal, {"reason": reason})
     from store_workers.__main__ import main
 
     main()

@@ -1,8 +1,8 @@
-"""Python's own zip importer, and the check that what it imports is what was built.
+"""Imports from the archive, and checks that what is imported is what was built.
 
 ``zipimport`` does not compare an entry with its CRC-32, and opens the file by its path again for
 each one. This reads from the file that was started, even if its path names another file by then,
-and checks each entry. A damaged one ends the process with an error.
+and checks each entry. A damaged one ends the process with an error. All else is Python's own.
 """
 
 from __future__ import annotations
@@ -15,12 +15,15 @@ import sys
 import zipimport
 import zlib
 from _thread import allocate_lock
-from importlib.util import MAGIC_NUMBER
+from importlib.machinery import SourceFileLoader
+from importlib.util import MAGIC_NUMBER, spec_from_file_location
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from types import CodeType
-    from typing import Any, BinaryIO, NoReturn
+    from collections.abc import Sequence
+    from importlib.machinery import ModuleSpec
+    from types import CodeType, ModuleType
+    from typing import Any, NoReturn
 
 DAMAGED = (
     b'{"type":"ERROR","code":"INTERNAL","message":"this copy of store-workers.pyz is damaged:'
@@ -41,22 +44,36 @@ OBJECTS_BETWEEN_COLLECTIONS = 50_000
 class Archive:
     """The artifact's file, held open: it may be moved or replaced while a worker runs.
 
+    ``checksum`` is the CRC-32 of the zip's directory, which has the CRC-32 of every entry, after
+    its first one, that of ``__main__.py``, where it is written.
+
     Attributes:
-        path: what the entries of ``sys.path`` that lead into it begin with.
-        entries: the zip's directory, as ``zipimport`` has read it and `open_checked` checked it.
+        path: where the file was when it was started.
+        entries: the zip's directory, as ``zipimport`` has read it.
+
+    Raises:
+        ValueError: a bit of the directory is flipped.
     """
 
-    def __init__(self, stream: BinaryIO) -> None:
-        self.path = str(stream.name)
+    def __init__(self, path: str, checksum: int) -> None:
+        self.path = path
         read: dict[str, Any] = zipimport._zip_directory_cache  # type: ignore[attr-defined]  # noqa: SLF001
-        self.entries = read[self.path]
-        self._stream = stream
+        self.entries = read[path]
+        self._stream = open(path, "rb", 0)
         self._lock = allocate_lock()
+        if zlib.crc32(self._directory()[FIRST_ENTRY_BYTES:]) != checksum:
+            raise ValueError("checksum")
         try:
             # The worker reserves the current standard output for its events.
             self._events: int | None = os.dup(1)
         except OSError:
             self._events = None
+
+    def _directory(self) -> bytes:
+        self._stream.seek(-END_BYTES, os.SEEK_END)
+        end = self._stream.read(END_BYTES)
+        self._stream.seek(int.from_bytes(end[16:20], "little"))
+        return self._stream.read(int.from_bytes(end[12:16], "little"))
 
     def read(self, name: str) -> bytes:
         """Return an entry's content, checked; a damaged copy ends the process.
@@ -86,58 +103,54 @@ class Archive:
         os._exit(1)
 
 
-class Importer(zipimport.zipimporter):
-    """Imports from the archive; a hook for ``sys.path`` (PEP 302).
+class Finder:
+    """Finds the modules of the archive; stands in ``sys.meta_path``, before Python's own finder.
 
-    Class attributes, set before the first import:
-        source: the one archive.
-        compiled: the folder in it with what was compiled for this Python, None without one.
+    ``compiled`` is the folder with what was compiled for this Python, "" where nothing was.
     """
 
-    source: Archive
-    compiled: str | None = None
+    def __init__(self, archive: Archive, compiled: str) -> None:
+        self._archive = archive
+        self._compiled = compiled
 
-    def __init__(self, path: str) -> None:
-        """``zipimport`` would open the file by its path again, where it may have been replaced."""
-        if not path.startswith(self.source.path):
-            raise ImportError("not in the archive", path=path)
-        inside = path[len(self.source.path) :].strip(os.sep)
-        self.archive = self.source.path
-        self.prefix = inside and inside + os.sep
-        self._files = self.source.entries  # where CPython before 3.13 keeps them
+    def find_spec(
+        self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """Return where the module ``name`` is loaded from, or None if it is none of the archive."""
+        base = name.replace(".", os.sep)
+        for entry, is_package in (f"{base}.py", False), (f"{base}{os.sep}__init__.py", True):
+            if entry in self._archive.entries:
+                place = os.path.join(self._archive.path, entry)
+                folders = [os.path.dirname(place)] if is_package else None
+                loader = Loader(name, place, self._archive, self._compiled)
+                return spec_from_file_location(
+                    name, place, loader=loader, submodule_search_locations=folders
+                )
+        return None
 
-    def invalidate_caches(self) -> None:
-        """Keep the directory: it does not change, and its path may name another file."""
 
-    def get_data(self, pathname: str) -> bytes:
-        """Return a file; ``pathname`` begins with the archive's own path, or is within it."""
-        inside = os.path.normpath(pathname.removeprefix(self.archive + os.sep))
-        return self.source.read(inside)
+class Loader(SourceFileLoader):
+    """Loads a module of the archive, whose path is in ``archive``, as ``zipimport`` has it."""
 
-    def get_filename(self, fullname: str) -> str:
-        """Return the path of a module. ``zipimport`` would load its code to find that out."""
-        return os.path.join(self.archive, self._entry(fullname))
+    def __init__(self, name: str, path: str, source: Archive, compiled: str) -> None:
+        super().__init__(name, path)
+        self.archive = source.path
+        self._source = source
+        self._compiled = compiled
+
+    def get_data(self, path: str) -> bytes:
+        """Return a file; ``path`` begins with the archive's own."""
+        return self._source.read(os.path.normpath(path.removeprefix(self.archive + os.sep)))
 
     def get_code(self, fullname: str) -> CodeType:
         """Return a module's code, as it was compiled at build time, or else from its source."""
-        name = self._entry(fullname)
-        if self.compiled and (compiled := f"{self.compiled}{os.sep}{name}c") in self.source.entries:
-            content = self.source.read(compiled)
+        name = self.path.removeprefix(self.archive + os.sep)
+        if self._compiled and (compiled := f"{self._compiled}{name}c") in self._source.entries:
+            content = self._source.read(compiled)
             if content.startswith(MAGIC_NUMBER):
                 return marshal.loads(content[PYC_HEADER_BYTES:])  # type: ignore[no-any-return]
         # The JSON Schema quotes docstrings, so they are kept even with -OO.
-        return compile(self.source.read(name), name, "exec", dont_inherit=True, optimize=0)
-
-    def get_source(self, fullname: str) -> str:
-        """Return a module's source, for tracebacks."""
-        return self.source.read(self._entry(fullname)).decode()
-
-    def _entry(self, fullname: str) -> str:
-        base = self.prefix + fullname.rpartition(".")[2]
-        for name in (f"{base}{os.sep}__init__.py", f"{base}.py"):
-            if name in self.source.entries:
-                return name
-        raise zipimport.ZipImportError(f"can't find module {fullname!r}", name=fullname)
+        return compile(self._source.read(name), name, "exec", dont_inherit=True, optimize=0)
 
 
 def stopped(number: int, _frame: object) -> None:
@@ -149,8 +162,7 @@ def stopped(number: int, _frame: object) -> None:
 
 def cut_loose() -> None:
     """Reset Python's options for warnings and compiled code, and report signals."""
-    for name in ("SIGINT", "SIGTERM"):
-        number = getattr(signal, name)
+    for number in (signal.SIGINT, signal.SIGTERM):
         if signal.getsignal(number) is not signal.SIG_IGN:  # as with `nohup` and in shells
             signal.signal(number, stopped)
     sys.dont_write_bytecode = True
@@ -173,39 +185,18 @@ def forget_foreign_modules() -> None:
                 del sys.modules[name]
 
 
-def open_checked(path: str, checksum: int) -> BinaryIO:
-    """Open the artifact, and check the zip's directory, which has the CRC-32 of every entry.
-
-    ``checksum`` is that of the directory after its first entry, which is ``__main__.py``'s own.
-
-    Raises:
-        ValueError: a bit of it is flipped.
-    """
-    stream = open(path, "rb", 0)
-    stream.seek(-END_BYTES, os.SEEK_END)
-    end = stream.read(END_BYTES)
-    stream.seek(int.from_bytes(end[16:20], "little"))
-    directory = stream.read(int.from_bytes(end[12:16], "little"))
-    if zlib.crc32(directory[FIRST_ENTRY_BYTES:]) != checksum:
-        raise ValueError("checksum")
-    return stream
-
-
-def install(path: str, checksum: int, folder: str | None) -> str | None:
+def install(path: str, checksum: int, folder: str) -> str | None:
     """Make what is in the archive importable. Return None, or what this host lacks to run it.
 
-    ``folder`` holds what was compiled for this Python, None where nothing was. ``checksum`` is that
-    of the zip's directory: see `open_checked`.
+    ``path`` and ``checksum`` are for `Archive`. ``folder`` is "cp311/" where the archive has what
+    was compiled for this Python, else "".
     """
-    stream = open_checked(path, checksum)
+    archive = Archive(path, checksum)
     cut_loose()
     forget_foreign_modules()
     gc.set_threshold(OBJECTS_BETWEEN_COLLECTIONS)
-    archive = Archive(stream)
-    Importer.source, Importer.compiled = archive, folder
-    sys.path_hooks.insert(0, Importer)
-    sys.path_importer_cache.pop(archive.path, None)
-    sys.path.append(archive.path)
+    sys.meta_path.insert(0, Finder(archive, folder.replace("/", os.sep)))
+    sys.path.append(archive.path)  # for `importlib.metadata`
     from store_workers_bootstrap import native
 
     return native.install(archive)

@@ -16,18 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from importlib.machinery import ModuleSpec
     from types import ModuleType
-    from typing import Protocol
 
-    class Archive(Protocol):
-        """The archive with the libraries."""
-
-        @property
-        def entries(self) -> Iterable[str]:
-            """The names of all entries."""
-
-        def read(self, name: str) -> bytes:
-            """Return the content of an entry."""
-
+    from store_workers_bootstrap.importer import Archive
 
 FOLDER = "native"
 # The first Python whose standard library can replace the bundled codec.

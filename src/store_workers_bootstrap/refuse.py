@@ -2,8 +2,8 @@
 # ruff: noqa: F821, PTH
 """Report that this host cannot run the artifact: one line, then status 1.
 
-Parses on Python 2.7 and later, and runs on whatever Python a host has. ``reason`` is what the
-importer found missing, or None where this Python is too old or of another kind.
+Parses on Python 2.7 and later, and runs on whatever Python a host has. ``reason`` is what is
+missing.
 """
 
 import os
@@ -11,7 +11,6 @@ import platform
 import subprocess
 import sys
 
-NEEDED = "CPython 3.10 or newer is needed"
 MINORS = (13, 12, 11, 10, 14, 15)
 CANDIDATES = ["python3.%d" % minor for minor in MINORS]
 CANDIDATES.append("python3")
@@ -53,7 +52,7 @@ def main(reason):
     )
     other = suitable_python()
     advice = "this host has one: %s" % other if other else "there is none on the PATH"
-    message = "%s (%s); %s" % (reason or NEEDED, found, advice)
+    message = "%s (%s); %s" % (reason, found, advice)
     if len(sys.argv) > 1:  # a command line: a person reads this
         name = os.path.basename(sys.argv[0])
         sys.stderr.write("%s: %s (HOST_UNSUPPORTED)\n" % (name, message))

@@ -48,7 +48,7 @@ foreign = [name for name, module in sys.modules.items()
            and "moves" not in name]
 print(foreign, type(sys.modules["urllib3"].__loader__).__name__)
 """
-    assert inside(pythons()[name], code) == "[] Importer\n"
+    assert inside(pythons()[name], code) == "[] Loader\n"
 
 
 NO_BETTER = {"PATH": "/nonexistent"}
