@@ -21,7 +21,7 @@ from store_workers.run import session
 from store_workers.run.open_stores import MOST_IDLE, OpenStores
 from store_workers.stores import once
 from store_workers.stores.base import Chunk
-from store_workers.stores.once import JUST_NOW, PutOnce
+from store_workers.stores.once import JUST_NOW, PutOnce, Puts
 from store_workers.stream import compression
 from store_workers.stream.codec import frame_compressor
 from store_workers.threads import Abandoned, ThreadGroup
@@ -410,12 +410,12 @@ def chunk() -> Chunk:
 
 
 def until_there_wait(store: PutOnce, count: int) -> None:
-    wait_until(lambda: store._condition.waiting >= count)
+    wait_until(lambda: store._puts._condition.waiting >= count)
 
 
 def test_a_chunk_that_is_under_way_is_not_sent_twice(group: ThreadGroup) -> None:
     behind = SlowStore()
-    store = PutOnce(behind, group.condition())
+    store = PutOnce(behind, Puts(group.condition()))
     results: SimpleQueue[bool] = SimpleQueue()
     for _ in range(5):
         group.start(lambda: results.put(store.put(chunk())), "puts")
@@ -428,7 +428,7 @@ def test_a_chunk_that_is_under_way_is_not_sent_twice(group: ThreadGroup) -> None
 
 def test_a_put_that_fails_leaves_the_turn_to_the_next(group: ThreadGroup) -> None:
     behind = SlowStore()
-    store = PutOnce(behind, group.condition())
+    store = PutOnce(behind, Puts(group.condition()))
     results: SimpleQueue[object] = SimpleQueue()
 
     def put() -> None:
@@ -450,7 +450,7 @@ def test_a_put_that_fails_leaves_the_turn_to_the_next(group: ThreadGroup) -> Non
 
 def test_who_waits_for_anothers_chunk_can_be_cancelled(group: ThreadGroup) -> None:
     behind = SlowStore()
-    store = PutOnce(behind, group.condition())
+    store = PutOnce(behind, Puts(group.condition()))
     group.start(lambda: bool(store.put(chunk())), "puts")  # type: ignore[arg-type]
     behind.begun.get(timeout=TIMEOUT)
     message = ThreadGroup(parent=group)
@@ -486,16 +486,16 @@ def test_stores_are_shared_kept_for_a_while_and_closed(group: ThreadGroup) -> No
         opened.append(Opened())
         return opened[-1]
 
-    one, same = stores.borrow("one", open_one), stores.borrow("one", open_one)
+    one, same = stores.borrow(("one",), open_one), stores.borrow(("one",), open_one)
     assert one is same
     stores.give_back(one, fit=True)
     stores.give_back(same, fit=True)
-    assert stores.borrow("one", open_one) is one
+    assert stores.borrow(("one",), open_one) is one
     stores.give_back(one, fit=False)  # found unavailable
     assert opened[0].closed
-    assert stores.borrow("one", open_one) is not one
+    assert stores.borrow(("one",), open_one) is not one
     for number in range(MOST_IDLE + 3):
-        stores.give_back(stores.borrow(number, open_one), fit=True)
+        stores.give_back(stores.borrow((number,), open_one), fit=True)
     assert [store.closed for store in opened[2:]] == [True] * 3 + [False] * MOST_IDLE
     stores.close()
     assert all(store.closed for store in opened)
@@ -509,7 +509,7 @@ def test_a_store_that_fails_to_open_is_tried_again(group: ThreadGroup) -> None:
 
     for _ in range(2):
         with pytest.raises(StoreFailure):
-            stores.borrow("one", fail)
+            stores.borrow(("one",), fail)
     results: SimpleQueue[object] = SimpleQueue()
     opening, go_on = threading.Event(), threading.Event()
 
@@ -518,9 +518,9 @@ def test_a_store_that_fails_to_open_is_tried_again(group: ThreadGroup) -> None:
         go_on.wait(TIMEOUT)
         return Opened()
 
-    beside(lambda: results.put(stores.borrow("one", slowly)))
+    beside(lambda: results.put(stores.borrow(("one",), slowly)))
     opening.wait(TIMEOUT)
-    beside(lambda: results.put(stores.borrow("one", fail)))
+    beside(lambda: results.put(stores.borrow(("one",), fail)))
     go_on.set()
     assert results.get(timeout=TIMEOUT) is results.get(timeout=TIMEOUT)
 
@@ -544,7 +544,7 @@ def test_what_was_stored_just_now_is_there_and_later_the_store_is_asked(
 ) -> None:
     now = [0.0]
     behind = MemoryStore()
-    store = PutOnce(behind, group.condition(), clock=lambda: now[0])
+    store = PutOnce(behind, Puts(group.condition()))
     assert store.put(chunk())
     behind.chunks.clear()  # somebody removes it
     assert store.has(HASH, 7)
@@ -555,7 +555,28 @@ def test_what_was_stored_just_now_is_there_and_later_the_store_is_asked(
     monkeypatch.setattr(once, "MOST_KNOWN", 3)
     for number in range(10):
         store.put(Chunk(f"{number:064x}", [memoryview(b"c")]))
-    assert len(store._stored) == 3
+    assert len(puts._stored) == 3
+
+
+def test_a_store_that_is_open_twice_is_one_store(group: ThreadGroup) -> None:
+    behind = SlowStore()
+    stores = OpenStores(group)
+    slow, fast, other = (
+        stores.borrow(key, lambda: behind).store for key in (("a", 1), ("a", 2), ("b", 1))
+    )
+    assert isinstance(slow, PutOnce)
+    assert isinstance(fast, PutOnce)
+    assert isinstance(other, PutOnce)
+    results: SimpleQueue[bool] = SimpleQueue()
+    group.start(lambda: results.put(slow.put(chunk())), "puts")
+    behind.begun.get(timeout=TIMEOUT)
+    group.start(lambda: results.put(fast.put(chunk())), "waits")
+    until_there_wait(fast, 1)
+    behind.go_on.put(None)
+    assert {results.get(timeout=TIMEOUT) for _ in range(2)} == {False, True}
+    assert behind.sent == [HASH]
+    behind.go_on.put(None)
+    assert other.put(chunk())
 
 
 def test_a_directory_is_tidied_up_once(
@@ -615,3 +636,19 @@ def test_threads_join_sooner_while_the_processor_is_idle(
     clock.process_time = lambda: 1 - share  # too soon to be measured again
     idle._measure_load()
     assert idle._short == moment
+    behind.chunks[HASH] = b"damaged"
+    assert store.put(chunk(), overwrite=True)
+    assert behind.chunks[HASH] == b"content"
+
+
+def test_few_of_the_stored_chunks_are_remembered_and_not_for_long(
+    group: ThreadGroup, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [0.0]
+    behind = MemoryStore()
+    puts = Puts(group.condition(), clock=lambda: now[0])
+    store = PutOnce(behind, puts)
+    store.put(chunk())
+    now[0] += JUST_NOW
+    store.put(chunk())
+    assert behind.asked == []

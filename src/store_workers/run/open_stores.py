@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from store_workers.stores.once import PutOnce
+from store_workers.stores.once import PutOnce, Puts
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -10,6 +10,8 @@ if TYPE_CHECKING:
 
     from store_workers.stores.base import Store
     from store_workers.threads import ThreadGroup
+
+    Key = tuple[object, ...]
 
 MOST_IDLE = 8
 """Number of unused stores that are kept open, with connections and credentials."""
@@ -23,7 +25,7 @@ class Borrowed:
 
     __slots__ = ("fit", "fresh", "key", "store", "users")
 
-    def __init__(self, key: object) -> None:
+    def __init__(self, key: Key) -> None:
         self.key = key
         self.store: Store | None = None  # None while it is being opened
         self.users = 1
@@ -32,7 +34,10 @@ class Borrowed:
 
 
 class OpenStores:
-    """Stores by their key, the settings that distinguish them. Safe from many threads.
+    """Stores by their key. Safe from many threads.
+
+    A key is the place of a store with the credentials for it, and the settings of the connection.
+    Stores with one place are one store: a chunk that one of them is sending is not sent by another.
 
     Messages wait for a store that another message is opening. A store that could not be opened, or
     that a message found unavailable, is not used again.
@@ -40,12 +45,12 @@ class OpenStores:
 
     def __init__(self, group: ThreadGroup) -> None:
         self._condition = group.condition()  # guards the attributes below
-        self._puts = group.condition()
-        self._all: dict[object, Borrowed] = {}
-        self._idle: dict[object, Borrowed] = {}  # unused stores, the longest unused first
+        self._puts = Puts(group.condition())
+        self._all: dict[Key, Borrowed] = {}
+        self._idle: dict[Key, Borrowed] = {}  # unused stores, the longest unused first
         self._closed = False
 
-    def borrow(self, key: object, open_store: Callable[[], Store]) -> Borrowed:
+    def borrow(self, key: Key, open_store: Callable[[], Store]) -> Borrowed:
         """Return the store for a key, opened by `open_store` if necessary, which can raise."""
         with self._condition.lock:
             while (found := self._all.get(key)) is not None:
@@ -56,7 +61,7 @@ class OpenStores:
                 self._condition.wait_while(lambda: self._is_opening(key))
             mine = self._all[key] = Borrowed(key)
         try:
-            mine.store = PutOnce(open_store(), self._puts)
+            mine.store = PutOnce(open_store(), self._puts, place=key[0])
         finally:
             with self._condition.lock:
                 if mine.store is None:
@@ -95,6 +100,6 @@ class OpenStores:
             if each.store is not None:
                 each.store.close()
 
-    def _is_opening(self, key: object) -> bool:
+    def _is_opening(self, key: Key) -> bool:
         found = self._all.get(key)
         return found is not None and found.store is None

@@ -11,7 +11,8 @@ from store_workers.errors import BadMessage, Cancelled, ErrorCode, forget_frames
 from store_workers.files.descriptors import Reserved
 from store_workers.run.message_run import MessageRun, conclude, refuse_reserved_path
 from store_workers.run.open_stores import OpenStores
-from store_workers.threads import Abandoned, ThreadGroup
+from store_workers.threads import LONGEST_CLOSE, Abandoned, ThreadGroup
+from store_workers.wire import json_text
 from store_workers.wire.events import EventType, SessionEnded, error_event
 from store_workers.wire.messages import Cancel, decode_next, message_id
 from store_workers.wire.reader import decode_line
@@ -21,10 +22,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from store_workers.run.open_stores import Borrowed
+    from store_workers.run.open_stores import Borrowed, Key
     from store_workers.run.shared import Shared
     from store_workers.stores.base import Location, Store
-    from store_workers.wire.messages import Message, SessionStart
+    from store_workers.wire.messages import Common, Message, SessionStart
     from store_workers.wire.reader import MessageReader
 
 MOST_WAITING = 1000
@@ -51,14 +52,14 @@ measured.
 OF_THE_STORE = ("store", "auth", "headers", "tls")
 """Fields that identify the store and the credentials."""
 
-OF_THE_CONNECTION = ("timeout_ms", "create_store")
-"""Settings that apply to an open store."""
+MOST_LOCATIONS = 16
+"""Maximum number of remembered locations."""
 
 
 class Job:
     """One accepted message: waiting, running or ended."""
 
-    def __init__(self, message: Message, location: Location, key: object, session: Session) -> None:
+    def __init__(self, message: Message, location: Location, key: Key, session: Session) -> None:
         self.message = message
         self.location = location
         self.key = key
@@ -118,7 +119,8 @@ class Session:
         self._concluding = 0  # messages whose failure is being reported
         self._files = 0
         self._failed = 0
-        self._locations: dict[object, Location] = {}
+        self._place = _place(start)
+        self._locations: dict[Key, Location] = {}
 
     def run(self) -> SessionEnded:
         """Carry out all messages. Return the terminal event."""
@@ -308,21 +310,18 @@ class Session:
             self._free += 1
             self._changed.notify()
 
-    def _locate(self, message: Message, value: dict[str, Any]) -> tuple[Location, object]:
+    def _locate(self, message: Message, value: dict[str, Any]) -> tuple[Location, Key]:
         """Return the location of a message's store, and the key that distinguishes it."""
         from store_workers.stores.location import locate
 
-        settings = message.settings.timeout_ms, message.settings.create_store
-        own = {name: value[name] for name in OF_THE_STORE if name in value}
-        if own:
-            from json import dumps
-
-            key = (dumps(own, sort_keys=True), *settings)
-            return locate(message, self.shared.environment), key
-        key = ("", *settings)
+        settings = message.settings
+        has_own = any(name in value for name in OF_THE_STORE)
+        place = _place(message) if has_own else self._place
+        key = (place, settings.timeout_ms, settings.create_store)
         location = self._locations.get(key)
         if location is None:
-            self._locations.clear()  # sessions have few stores, so this does not grow
+            if len(self._locations) >= MOST_LOCATIONS:
+                self._locations.clear()
             location = self._locations[key] = locate(message, self.shared.environment)
         return location, key
 
@@ -338,4 +337,12 @@ class Session:
 
 def _shows_unfit(failure: BaseException | None) -> bool:
     """Return whether the next message should open the store again after this failure."""
+def _place(message: Common) -> bytes:
+    """Return what identifies the store of a message, and the credentials for it."""
+    auth, tls = message.auth, message.tls
+    return json_text.encode(
+        [message.store, auth and auth.encode(), message.headers, tls and tls.encode()]
+    )
+
+
     return getattr(failure, "code", None) is ErrorCode.STORE_UNAVAILABLE

@@ -1,4 +1,4 @@
-"""A store for many messages in parallel: a chunk that is being sent is not sent twice."""
+"""Stores for many messages in parallel: a chunk that is being sent is not sent twice."""
 
 from __future__ import annotations
 
@@ -11,42 +11,103 @@ if TYPE_CHECKING:
     from store_workers.stores.base import Chunk, Store
     from store_workers.threads import Condition
 
+    Key = tuple[object, str]  # the place of a store, and a chunk's hash
+
 JUST_NOW = 10.0
-"""Seconds for which a stored chunk is known to be present.
+"""Seconds for which a stored chunk is remembered.
 
 Longer than the time between the lookup of a chunk and its PUT, in which another message can store
-it. Not much longer, since others can remove chunks from the store.
+it.
 """
 
 MOST_KNOWN = 10_000
-"""Maximum number of chunks known to be present: some 1.5 MiB of memory."""
+"""Maximum number of remembered chunks: some 2 MiB of memory."""
 
 
-class _Sending:
-    """A chunk that is being sent to the store."""
+class Sending:
+    """A chunk that is being sent to a store. `known`: another thread stored it just now."""
 
-    __slots__ = ("done", "stored")
+    __slots__ = ("done", "known", "stored")
 
-    def __init__(self) -> None:
+    def __init__(self, known: bool) -> None:
+        self.known = known
         self.done = False
         self.stored = False
+
+
+class Puts:
+    """The chunks that messages are sending, and those that they stored just now.
+
+    `condition` belongs to an ancestor of the groups of all messages.
+    """
+
+    def __init__(
+        self, condition: Condition, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._condition = condition  # guards the attributes below
+        self._clock = clock
+        self._under_way: dict[Key, Sending] = {}
+        self._stored: dict[Key, float] = {}  # key to time, the oldest first
+
+    def wait(self, key: Key) -> bool:
+        """Wait while another thread sends the chunk. Return whether one has stored it."""
+        with self._condition.lock:
+            return self._wait(key)
+
+    def begin(self, key: Key, *, always: bool) -> Sending | None:
+        """Begin to send a chunk, alone.
+
+        Return None if another thread has stored it meanwhile, unless it is to be sent `always`.
+        """
+        with self._condition.lock:
+            if self._wait(key) and not always:
+                return None
+            stored_at = self._stored.get(key)
+            known = stored_at is not None and self._clock() - stored_at < JUST_NOW
+            sending = self._under_way[key] = Sending(known)
+            return sending
+
+    def end(self, key: Key, sending: Sending) -> None:
+        """Let others send the chunk, if it was not stored."""
+        with self._condition.lock:
+            sending.done = True
+            del self._under_way[key]
+            self._condition.notify_all()
+            if sending.stored:
+                self._remember(key)
+
+    def _wait(self, key: Key) -> bool:
+        stored = False
+        while (other := self._under_way.get(key)) is not None:
+            self._condition.wait_while(lambda other=other: not other.done)  # type: ignore[misc]
+            stored = stored or other.stored
+        return stored
+
+    def _remember(self, key: Key) -> None:
+        now = self._clock()
+        self._stored.pop(key, None)
+        self._stored[key] = now
+        while self._stored:
+            oldest = next(iter(self._stored))
+            if len(self._stored) <= MOST_KNOWN and now - self._stored[oldest] < JUST_NOW:
+                break
+            del self._stored[oldest]
 
 
 class PutOnce:
     """A wrapper of a store that lets only one thread at a time put a chunk.
 
     Other threads with the same chunk wait until it is stored, or try it themselves if that failed.
-    `condition` belongs to an ancestor of the groups of all messages that use the store.
+    `place` is the same for all wrappers of one store.
+
+    The store itself is asked about chunks that were stored before a call began: others can have
+    removed or damaged them.
     """
 
-    def __init__(
-        self, store: Store, condition: Condition, *, clock: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, store: Store, puts: Puts, place: object = None) -> None:
         self._store = store
-        self._condition = condition  # guards the attributes below
-        self._clock = clock
-        self._under_way: dict[str, _Sending] = {}
-        self._stored: dict[str, float] = {}  # hash to time, the oldest first
+        self._puts = puts
+        self._place = place
         self.properties = store.properties
         self.length = store.length
         self.get = store.get
@@ -55,45 +116,20 @@ class PutOnce:
 
     def has(self, hash: str, size: int) -> bool:
         """Return whether the chunk is present; wait for one that is being sent."""
-        with self._condition.lock:
-            if self._is_there(hash):
-                return True
-        return self._store.has(hash, size)
+        return self._puts.wait((self._place, hash)) or self._store.has(hash, size)
 
     def put(self, chunk: Chunk, *, overwrite: bool = False) -> bool:
         """Store the chunk durably. Return false if it was present or another thread stored it."""
-        with self._condition.lock:
-            if self._is_there(chunk.hash):
-                return False
-            sending = self._under_way[chunk.hash] = _Sending()
+        key = (self._place, chunk.hash)
+        sending = self._puts.begin(key, always=overwrite)
+        if sending is None:
+            return False
         try:
-            new = self._store.put(chunk, overwrite=overwrite)
+            known = sending.known and not overwrite
+            new = not (known and self._store.has(chunk.hash, chunk.size))
+            if new:
+                new = self._store.put(chunk, overwrite=overwrite)
             sending.stored = True
             return new
         finally:
-            with self._condition.lock:
-                self._end(chunk.hash, sending)
-
-    def _is_there(self, hash: str) -> bool:
-        """Return whether the chunk was stored recently; wait for a thread that is sending it."""
-        while (other := self._under_way.get(hash)) is not None:
-            self._condition.wait_while(lambda other=other: not other.done)  # type: ignore[misc]
-            if other.stored:
-                return True
-        stored_at = self._stored.get(hash)
-        return stored_at is not None and self._clock() - stored_at < JUST_NOW
-
-    def _end(self, hash: str, sending: _Sending) -> None:
-        sending.done = True
-        del self._under_way[hash]
-        self._condition.notify_all()
-        if not sending.stored:
-            return
-        now = self._clock()
-        self._stored.pop(hash, None)
-        self._stored[hash] = now
-        while self._stored:
-            oldest = next(iter(self._stored))
-            if len(self._stored) <= MOST_KNOWN and now - self._stored[oldest] < JUST_NOW:
-                break
-            del self._stored[oldest]
+            self._puts.end(key, sending)
