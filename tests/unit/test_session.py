@@ -17,6 +17,7 @@ import pytest
 
 from store_workers.errors import BadMessage, ErrorCode, StoreFailure
 from store_workers.files import target
+from store_workers.files.syncing import SyncedDirectory
 from store_workers.run import session
 from store_workers.run.open_stores import MOST_IDLE, OpenStores
 from store_workers.stores import once
@@ -398,6 +399,72 @@ class SlowStore(MemoryStore):
         return super().put(chunk, overwrite=overwrite)
 
 
+class HeldUp:
+    """Holds up every download that has just given its file a name, until the test goes on."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.renamed, self.go_on = threading.Event(), threading.Event()
+        sync = SyncedDirectory.sync
+
+        def hold_up(names: SyncedDirectory, descriptor: int) -> None:
+            self.renamed.set()
+            self.go_on.wait(TIMEOUT)
+            sync(names, descriptor)
+
+        monkeypatch.setattr(SyncedDirectory, "sync", hold_up)
+
+
+@pytest.mark.parametrize("in_session", [True, False])
+def test_a_file_that_has_its_name_is_no_failure(
+    in_session: bool, files: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """CANCEL, or a signal, comes between the rename and the last event of a download."""
+    with Owner(start(tmp_path / "store")) as owner:
+        owner.send(upload(files[0], "file"))
+        owner.finish()
+        hashes = owner.ends()["file"]["hashes"]
+    target = tmp_path / "target"
+    message = {"type": "DOWNLOAD_START", "path": str(target), "hashes": hashes, "id": "a"}
+    held_up = HeldUp(monkeypatch)
+    first = start(tmp_path / "store") if in_session else {**message, "store": f"{tmp_path}/store"}
+    with Owner(first) as owner:
+        if in_session:
+            owner.send(message)
+        held_up.renamed.wait(TIMEOUT)
+        assert target.exists()
+        if in_session:
+            owner.send({"type": "CANCEL", "id": "a"})
+            owner.send({"type": "UPLOAD_START", "id": "refused"})  # after the other was taken
+            owner.wait_for(ended("refused"))
+        else:
+            owner.run.mailbox.on_signal(signal.SIGTERM, None)
+            wait_until(lambda: owner.run._shared.group.failure is not None)
+        held_up.go_on.set()
+        owner.finish()
+        assert owner.ends()["a"]["type"] == "FILE_DOWNLOADED"
+
+
+def test_a_signal_waits_for_the_event_of_a_file_that_has_its_name(
+    files: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Owner(start(tmp_path / "store")) as owner:
+        owner.send(upload(files[0], "file"))
+        owner.finish()
+        hashes = owner.ends()["file"]["hashes"]
+    held_up = HeldUp(monkeypatch)
+    with Owner(start(tmp_path / "store")) as owner:
+        message = {"type": "DOWNLOAD_START", "path": str(tmp_path / "target"), "hashes": hashes}
+        owner.send({**message, "id": "a"})
+        held_up.renamed.wait(TIMEOUT)
+        owner.run.mailbox.on_signal(signal.SIGTERM, None)
+        wait_until(lambda: bool(owner.run._session and owner.run._session._stopped))
+        owner.end_input()
+        held_up.go_on.set()
+        assert owner.finish()[0] == 128 + signal.SIGTERM
+        assert owner.ends()["a"]["type"] == "FILE_DOWNLOADED"
+        assert owner.ends()[None]["code"] == "CANCELLED"
+
+
 @pytest.fixture
 def group() -> Iterator[ThreadGroup]:
     made = ThreadGroup()
@@ -539,19 +606,33 @@ def test_each_message_has_its_own_heartbeat(fifo: Path, tmp_path: Path) -> None:
         assert owner.finish()[0] == 0
 
 
-def test_what_was_stored_just_now_is_there_and_later_the_store_is_asked(
+def test_what_was_stored_before_is_asked_for_again(group: ThreadGroup) -> None:
+    """Others can remove or damage a chunk at any time."""
+    behind = MemoryStore()
+    store = PutOnce(behind, Puts(group.condition()))
+    assert store.put(chunk())
+    assert store.has(HASH, 7)
+    assert not store.put(chunk()), "another message stored it after it was looked up"
+    assert behind.sent == [HASH]
+    behind.chunks.clear()
+    assert not store.has(HASH, 7)
+    assert store.put(chunk())
+    behind.chunks[HASH] = b"damaged"
+    assert store.put(chunk(), overwrite=True)
+    assert behind.chunks[HASH] == b"content"
+
+
+def test_few_of_the_stored_chunks_are_remembered_and_not_for_long(
     group: ThreadGroup, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = [0.0]
     behind = MemoryStore()
-    store = PutOnce(behind, Puts(group.condition()))
-    assert store.put(chunk())
-    behind.chunks.clear()  # somebody removes it
-    assert store.has(HASH, 7)
-    assert not store.put(chunk())
+    puts = Puts(group.condition(), clock=lambda: now[0])
+    store = PutOnce(behind, puts)
+    store.put(chunk())
     now[0] += JUST_NOW
-    assert not store.has(HASH, 7)
-    assert store.put(chunk())
+    store.put(chunk())
+    assert behind.asked == []
     monkeypatch.setattr(once, "MOST_KNOWN", 3)
     for number in range(10):
         store.put(Chunk(f"{number:064x}", [memoryview(b"c")]))
@@ -636,19 +717,3 @@ def test_threads_join_sooner_while_the_processor_is_idle(
     clock.process_time = lambda: 1 - share  # too soon to be measured again
     idle._measure_load()
     assert idle._short == moment
-    behind.chunks[HASH] = b"damaged"
-    assert store.put(chunk(), overwrite=True)
-    assert behind.chunks[HASH] == b"content"
-
-
-def test_few_of_the_stored_chunks_are_remembered_and_not_for_long(
-    group: ThreadGroup, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    now = [0.0]
-    behind = MemoryStore()
-    puts = Puts(group.condition(), clock=lambda: now[0])
-    store = PutOnce(behind, puts)
-    store.put(chunk())
-    now[0] += JUST_NOW
-    store.put(chunk())
-    assert behind.asked == []

@@ -52,12 +52,13 @@ class TemporaryFiles:
     """All temporary files of a run; closing removes them.
 
     Names are random and opened exclusively without following links, so that nobody can prepare
-    another file there.
+    another file there. `renamed`: a file was given its name by `rename`.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()  # guards the attributes below, never held during I/O
         self._quiet = threading.Condition(self._lock)
+        self.renamed = False
         self._paths: set[str] = set()
         self._under_way = 0  # running system calls that create or rename a file
         self._closed = False
@@ -99,6 +100,7 @@ class TemporaryFiles:
         except BaseException:
             self._end()
             raise
+        self.renamed = True  # before closing stops waiting for this call
         self._end(removed=path)
 
     def move_aside(self, path: str, directory: str) -> str:

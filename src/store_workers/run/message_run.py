@@ -78,6 +78,14 @@ class MessageRun:
         worker = self._worker
         return self._spent if worker is None else worker.spent
 
+    @property
+    def is_complete(self) -> bool:
+        """Return whether a downloaded file has its name. After `close`, this does not change.
+
+        Then it is too late to cancel the message: its own thread reports the success.
+        """
+        return self._files is not None and self._files.renamed
+
     def close(self) -> None:
         """Release the resources of the message: threads, heartbeat, temporary files."""
         self._open_store = None

@@ -133,6 +133,8 @@ class ProcessRun:
 
     def _concluded(self, failure: BaseException) -> int:
         """Report the failure, and choose the status."""
+        if self._message_run is not None and self._message_run.is_complete:
+            self._shared.group.close(LONGEST_CLOSE)  # its success is being reported
         spent = self._message_run is not None and self._message_run.spent
         error = conclude(failure, self._events, spent=spent)
         if self._events.ended_with is not EventType.ERROR:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
+from contextlib import suppress
 from functools import partial
 
 from store_workers.errors import BadMessage, Cancelled, ErrorCode, forget_frames
@@ -63,7 +64,9 @@ class Job:
         self.message = message
         self.location = location
         self.key = key
-        self.events = EventWriter(session.shared.pipe, message.id, ends_run=False)
+        self.events = EventWriter(
+            session.shared.pipe, message.id, ends_run=False, on_end=partial(session.forget, self)
+        )
         self.group = ThreadGroup(
             partial(session.conclude, self), pool=session.shared.pool, parent=session.shared.group
         )
@@ -116,7 +119,6 @@ class Session:
         self._short = SHORT
         self._measured = (time.monotonic(), time.process_time())
         self._stopped: BaseException | None = None
-        self._concluding = 0  # messages whose failure is being reported
         self._files = 0
         self._failed = 0
         self._place = _place(start)
@@ -128,6 +130,8 @@ class Session:
             pass
         with self._changed:
             self._changed.wait_while(self._is_busy)
+            if self._stopped is not None:  # a signal ended the last messages
+                raise Abandoned
         return SessionEnded(
             files=self._files,
             failed=self._failed,
@@ -141,6 +145,10 @@ class Session:
             jobs = tuple(self._jobs.values())
         for job in jobs:
             job.stop(failure)
+        deadline = time.monotonic() + LONGEST_CLOSE
+        for job in jobs:
+            if job.run.is_complete:  # its success is being reported
+                job.group.close(deadline - time.monotonic())
 
     def close(self) -> None:
         """Release the resources of messages that have not ended."""
@@ -150,7 +158,7 @@ class Session:
             job.run.close()
 
     def _is_busy(self) -> bool:
-        return bool(self._jobs) or self._concluding > 0 or self._free < self._threads
+        return bool(self._jobs) or self._free < self._threads
 
     def _take_line(self) -> bool:
         """Handle the next line, or wait for one. Return false at the end of the input."""
@@ -265,9 +273,7 @@ class Session:
             self._watched = False
 
     def _do(self, job: Job) -> None:
-        result = job.run.work()
-        self._forget(job)
-        job.events.emit(result)
+        job.events.emit(job.run.work())
 
     def conclude(self, job: Job, failure: BaseException) -> None:
         """Report that a message failed, on any thread."""
@@ -277,28 +283,24 @@ class Session:
             self.shared.group.fail(failure)
             return
         job.run.close()
-        with self._lock:
-            self._concluding += 1
-        self._forget(job)
+        if job.run.is_complete and isinstance(failure, Cancelled):
+            return  # the message's own thread reports its success
         try:
             conclude(failure, job.events, spent=job.run.spent)
         except OwnerGone as gone:
             self.shared.group.fail(gone)
-        with self._changed:
-            self._concluding -= 1
-            if job.events.ended_with is EventType.ERROR:
-                self._failed += 1
-            if job in self._waiting:
-                self._waiting.remove(job)
-                self._room.notify()
-            self._changed.notify()
 
-    def _forget(self, job: Job) -> None:
+    def forget(self, job: Job, end: EventType) -> None:
         """Allow a message's id to be used again, just before its last event is written."""
         assert job.message.id is not None  # noqa: S101 - `decode_next` sees to it
         with self._lock:
-            if self._jobs.get(job.message.id) is job:
-                del self._jobs[job.message.id]
+            del self._jobs[job.message.id]
+            if end is EventType.ERROR:
+                self._failed += 1
+                with suppress(ValueError):  # it was under way
+                    self._waiting.remove(job)
+                    self._room.notify()
+            self._changed.notify()
 
     def _end(self, job: Job) -> None:
         """Release the resources of a message."""
@@ -335,8 +337,6 @@ class Session:
         return job.borrowed.store, first
 
 
-def _shows_unfit(failure: BaseException | None) -> bool:
-    """Return whether the next message should open the store again after this failure."""
 def _place(message: Common) -> bytes:
     """Return what identifies the store of a message, and the credentials for it."""
     auth, tls = message.auth, message.tls
@@ -345,4 +345,6 @@ def _place(message: Common) -> bytes:
     )
 
 
+def _shows_unfit(failure: BaseException | None) -> bool:
+    """Return whether the next message should open the store again after this failure."""
     return getattr(failure, "code", None) is ErrorCode.STORE_UNAVAILABLE

@@ -116,13 +116,22 @@ class EventWriter:
     """Writes the events of a run or of one message: with its `id`, and one terminal event.
 
     Nothing is written after the terminal event; `ended_with` is its type. `ends_run`: the terminal
-    event also ends the run, and all other events with it.
+    event also ends the run, and all other events with it. `on_end` is called with that type just
+    before the event is written; no event of others comes in between.
     """
 
-    def __init__(self, pipe: OwnerPipe, id: str | None = None, *, ends_run: bool = True) -> None:
+    def __init__(
+        self,
+        pipe: OwnerPipe,
+        id: str | None = None,
+        *,
+        ends_run: bool = True,
+        on_end: Callable[[EventType], None] | None = None,
+    ) -> None:
         self.pipe = pipe
         self.id = id
         self._ends_run = ends_run
+        self._on_end = on_end
         self.ended_with: EventType | None = None
 
     def emit(self, event: Event) -> bool:
@@ -164,6 +173,9 @@ class EventWriter:
         if event.type in TERMINAL:
             self.ended_with = event.type
             self.pipe.ended = self._ends_run
+            on_end, self._on_end = self._on_end, None  # it can refer to this writer
+            if on_end is not None:
+                on_end(event.type)
         self.pipe.write(event, self.id)
         return True
 
