@@ -20,6 +20,13 @@ if TYPE_CHECKING:
 THREAD_STACK = 1024 * 1024
 """Bytes of address space for each thread's stack: the usual 8 MiB cost much of `ulimit -v`."""
 
+ROOM = 192 * 1024 * 1024
+"""Bytes of address space that must be free for a thread that is not essential.
+
+glibc reserves 64 MiB for each thread's allocations, for which it maps 128 MiB for a moment; the
+rest is for the work. Far more threads could be started, and then the work would lack memory.
+"""
+
 LONGEST_CLOSE = 1.0
 """Seconds that closing waits for threads in a system call that cannot be interrupted."""
 
@@ -92,10 +99,11 @@ class ThreadPool:
         self._closed = False
         self._work: SimpleQueue[tuple[Callable[[], None], str] | None] = SimpleQueue()
 
-    def start(self, work: Callable[[], None], name: str) -> None:
+    def start(self, work: Callable[[], None], name: str, *, spare: bool = False) -> None:
         """Run `work`, which must not raise, on an idle or new thread.
 
-        Raises `NoThread`, and `Abandoned` once the pool is closed.
+        Raises `NoThread`, for a `spare` one also if memory is scarce, and `Abandoned` once the pool
+        is closed.
         """
         with self._lock:
             if self._closed:
@@ -103,7 +111,7 @@ class ThreadPool:
             if self._idle:
                 self._idle -= 1
             else:
-                self._add_thread()
+                self._add_thread(spare)
             self._work.put((work, name))
 
     def close(self, seconds: float = LONGEST_CLOSE) -> bool:
@@ -119,10 +127,12 @@ class ThreadPool:
             thread.join(max(0.0, deadline - time.monotonic()))
         return not any(thread.is_alive() for thread in threads)
 
-    def _add_thread(self) -> None:
+    def _add_thread(self, spare: bool) -> None:
         # Work is passed through the queue: a thread keeps its arguments alive as long as it lives.
         thread = threading.Thread(target=self._serve, daemon=True)
         try:
+            if spare:
+                bytes(ROOM)  # mapped and unmapped, not touched: some microseconds
             with _small_stack():
                 thread.start()
         except (RuntimeError, MemoryError):
@@ -249,7 +259,7 @@ class ThreadGroup:
             self._under_way += 1
         try:
             assert self._pool is not None  # noqa: S101 - its own, if none was given
-            self._pool.start(lambda: self._guarded(work), name)
+            self._pool.start(lambda: self._guarded(work), name, spare=spare)
         except BaseException as failure:
             self._returned()
             if not isinstance(failure, NoThread):

@@ -507,9 +507,9 @@ def test_few_descriptors(
         assert target.read_bytes() == medium.content
 
 
-@pytest.mark.parametrize("megabytes", [2000, 1000, 500])
+@pytest.mark.parametrize("megabytes", [1000, 500, 250])
 def test_little_memory(megabytes: int, medium: Stored, target: Path, tmp_path: Path) -> None:
-    """Threads that cannot be started are not used, down to the minimum."""
+    """Threads that leave too little memory for the work are not used, down to the minimum."""
     settings = {"concurrency": 64}
     little = ["prlimit", f"--as={megabytes * MIB}"]
     run = run_as(little, upload(medium.path, tmp_path / "store", settings=settings))

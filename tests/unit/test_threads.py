@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from queue import SimpleQueue
 
@@ -213,6 +214,14 @@ def test_a_host_without_threads_is_told(monkeypatch: pytest.MonkeyPatch) -> None
         group.start(lambda: None, "needed")
     assert told.value.code is ErrorCode.HOST_UNSUPPORTED
     assert group.close()
+
+
+def test_memory_is_left_for_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("store_workers.threads.ROOM", sys.maxsize // 2)
+    group = ThreadGroup()
+    assert not group.start(lambda: None, "spare", spare=True)
+    assert group.start(lambda: None, "needed")
+    assert group.close(TIMEOUT)
 
 
 def test_what_threads_use_is_undone_when_the_last_of_them_is_through() -> None:
