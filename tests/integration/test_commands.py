@@ -14,7 +14,8 @@ import pytest
 
 from tests.support.data import MIB, noise
 from tests.support.reference import check_stored, digest
-from tests.support.worker import ARTIFACT, Worker, bare_python, run_worker
+from tests.support.waiting import wait_until
+from tests.support.worker import ARTIFACT, Worker, bare_python, run_worker, session
 
 if TYPE_CHECKING:
     from tests.support.stores import Store
@@ -158,6 +159,30 @@ def test_a_command_ends_with_its_run(
     while not all(map(gone, pids)):
         assert time.monotonic() < deadline, "it outlived its run"
         time.sleep(0.02)
+
+
+def children(pid: int) -> str:
+    """Return the process ids of the children of a process, zombies included."""
+    return "".join(
+        path.read_text() for path in Path(f"/proc/{pid}/task").glob("*/children")
+    ).strip()
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="needs procfs")
+@pytest.mark.parametrize("ignores", ["HUP", "TERM"])
+def test_nothing_stays_of_a_cancelled_command(
+    ignores: str, directory: Store, tmp_path: Path
+) -> None:
+    """The session goes on, and its system keeps an entry of each child that nobody waited for."""
+    message = {**upload_of(["sh", "-c", LONG, ignores], directory.url), "id": "a"}
+    with Worker(session(None, message), cwd=tmp_path, close_stdin=False) as worker:
+        worker.wait_for("CHUNK")
+        assert children(worker.pid)
+        worker.send({"type": "CANCEL", "id": "a"})
+        worker.wait_for("ERROR")
+        wait_until(lambda: not children(worker.pid))
+        worker.stdin.close()
+        worker.finish()
 
 
 def test_a_failure_is_seen_though_the_owner_ignores_its_children(directory: Store) -> None:

@@ -12,6 +12,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from contextlib import suppress
 
@@ -92,8 +93,7 @@ class CommandSource(Source):
             return
         if not self._guard.let_go():
             self._process.terminate()
-        with suppress(subprocess.TimeoutExpired):
-            self._process.wait(LONGEST_CLOSE)
+        _await_end(self._process)
 
     def _ended(self) -> None:
         """Wait for the end of a command that has closed its output. Raises unless it succeeded."""
@@ -154,14 +154,25 @@ class _Guard:
             return False
         if self._process.stdin is not None:
             self._process.stdin.close()
-        with suppress(subprocess.TimeoutExpired):
-            self._process.wait(LONGEST_CLOSE)
+        _await_end(self._process)
         return True
 
     def _write(self, word: bytes) -> None:
         if self._process is not None and self._process.stdin is not None:
             with suppress(OSError, ValueError):  # it was killed, or has been released
                 self._process.stdin.write(word)
+
+
+def _await_end(process: subprocess.Popen[bytes]) -> None:
+    """Wait briefly for the end of a process, and without limit on another thread.
+
+    The system keeps an entry of every ended process until somebody has waited for it.
+    """
+    try:
+        process.wait(LONGEST_CLOSE)
+    except subprocess.TimeoutExpired:
+        with suppress(RuntimeError):  # this process ends, or may have no more threads
+            threading.Thread(target=process.wait, daemon=True).start()
 
 
 def _need_exit_status() -> None:
