@@ -76,6 +76,22 @@ def test_a_store_that_refuses_some_fails_those(files: list[Path], tmp_path: Path
     assert failed == {"other": "STORE_ACCESS_DENIED"}
 
 
+def test_a_store_that_says_when_to_come_back_holds_only_itself(
+    files: list[Path], tmp_path: Path
+) -> None:
+    """The end of the wait is not part of the test: the other store's file ends before it."""
+    lines = session(tmp_path / "store", settings={"retry_max_delay_ms": 600_000})
+    with (
+        FaultyServer(Rule(status(503, retry_after="600"))) as busy,
+        Worker([*lines, upload(files[0], busy.url, id="held")], close_stdin=False) as worker,
+    ):
+        worker.wait_for("CHUNK_RETRY")
+        worker.send(upload(files[1], None, id="other"))
+        assert worker.wait_for("FILE_UPLOADED")["id"] == "other"
+        worker.send({"type": "CANCEL", "id": "held"}, close=True)
+        worker.finish()
+
+
 def test_connections_are_shared(files: list[Path]) -> None:
     """No more connections than requests may be in flight, for all files together."""
     with FaultyServer(most=3) as server:  # a fourth one would be reset

@@ -86,8 +86,8 @@ def test_no_more_than_the_limit_are_under_way() -> None:
 def test_a_hold_keeps_all_back_until_it_has_passed() -> None:
     group = ThreadGroup()
     limiter = Limiter(8)
-    limiter.hold(0.3)
     places = limiter.places(group)
+    places.hold(0.3)
     entered = threading.Event()
 
     def work() -> None:
@@ -101,8 +101,8 @@ def test_a_hold_keeps_all_back_until_it_has_passed() -> None:
 
 def test_a_longer_hold_counts_and_a_shorter_one_does_not() -> None:
     paced = Paced(8)
-    paced.limiter.hold(5.0)
-    paced.limiter.hold(1.0)
+    paced.places.hold(5.0)
+    paced.places.hold(1.0)
     paced.now += 2.0
     entered = threading.Event()
 
@@ -120,6 +120,20 @@ def test_a_longer_hold_counts_and_a_shorter_one_does_not() -> None:
     assert entered.wait(TIMEOUT)
 
 
+def test_a_store_that_is_held_keeps_no_other_one_back() -> None:
+    group = ThreadGroup()
+    limiter = Limiter(2)
+    held, other = limiter.places(group, "held"), limiter.places(group, "other")
+    held.hold(10 * TIMEOUT)
+    group.start(held.one().__enter__, "waits")
+    wait_until(lambda: held.waiting == 1)
+    for _ in range(3):
+        with other.one():
+            pass
+    group.fail(ValueError())
+    assert group.close(TIMEOUT)
+
+
 @pytest.mark.parametrize("waits_for", ["a place", "the end of a hold"])
 def test_the_end_of_the_run_wakes_who_waits(waits_for: str) -> None:
     group = ThreadGroup()
@@ -128,7 +142,7 @@ def test_the_end_of_the_run_wakes_who_waits(waits_for: str) -> None:
     if waits_for == "a place":
         places.take()
     else:
-        limiter.hold(10 * TIMEOUT)
+        places.hold(10 * TIMEOUT)
     met: list[BaseException] = []
 
     def work() -> None:

@@ -230,13 +230,15 @@ def test_a_store_that_asks_for_it_slows_the_run_down() -> None:
     assert loop.limiter.limit < 8
 
 
-def test_a_store_that_says_when_to_come_back_holds_all() -> None:
+def test_a_store_that_says_when_to_come_back_gets_no_request_before() -> None:
     loop = Loop()
+    places = loop.retrier.places
     loop.retrier.run(0, HASH, Failing(failure(1, retry_after=3.0).cause))
-    assert loop.limiter.held_for() == 0
+    assert loop.limiter.held_for(places.store) == 0
     assert loop.slept == [3.0]
-    loop.limiter.hold(2.0)
-    assert loop.limiter.held_for() == 2.0
+    places.hold(2.0)
+    assert loop.limiter.held_for(places.store) == 2.0
+    assert loop.limiter.held_for("another store") <= 0
 
 
 def test_nothing_is_tried_once_the_run_is_over() -> None:

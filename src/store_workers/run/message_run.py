@@ -110,7 +110,9 @@ class MessageRun:
 
         self._files = TemporaryFiles()
         store, fresh = self._store()
-        places = self._shared.limiter.places(self._group, quick=store.properties.asking_is_free)
+        places = self._shared.limiter.places(
+            self._group, self._location.shown, quick=store.properties.asking_is_free
+        )
         context = Context(
             group=self._group,
             emit=self._emit,

@@ -50,7 +50,7 @@ class Limiter:
         self._concurrency = Concurrency(self.most, search=not concurrency)
         self._granted = 0  # places for threads that have not woken yet
         self._over_network = float("inf")  # seconds of a request, as a moving average
-        self._held_until = 0.0
+        self._held: dict[str, float] = {}  # by store: the time before which no request may start
         self._turns: deque[Places] = deque()  # those for which a thread waits
 
     @property
@@ -58,28 +58,29 @@ class Limiter:
         """Return how many requests may be in flight now."""
         return self._concurrency.limit
 
-    def places(self, group: ThreadGroup, *, quick: bool = False) -> Places:
-        """Return the places for the threads of one message.
+    def places(self, group: ThreadGroup, store: str = "", *, quick: bool = False) -> Places:
+        """Return the places for the threads of one message, which uses the store of that name.
 
         `quick`: its requests are expected to be short, as those to a directory are.
         """
-        return Places(self, group, quick)
+        return Places(self, group, store, quick)
 
     @property
     def is_near(self) -> bool:
         """Are the servers near, as far as requests over a network have shown?"""
         return self._over_network < NEAR
 
-    def hold(self, seconds: float) -> None:
-        """Start no request for so many seconds, as the store requested."""
-        with self.lock:
-            self._held_until = max(self._held_until, self.clock() + seconds)
-
     # The following methods are for `Places`, which hold the lock.
 
-    def held_for(self) -> float:
-        """Return the seconds for which no request may start."""
-        return self._held_until - self.clock() if self._held_until else 0.0
+    def hold(self, store: str, seconds: float) -> None:
+        """Start no request to a store for so many seconds, as it requested."""
+        now = self.clock()
+        self._held = {name: until for name, until in self._held.items() if until > now}
+        self._held[store] = max(self._held.get(store, 0.0), now + seconds)
+
+    def held_for(self, store: str) -> float:
+        """Return the seconds for which no request to a store may start."""
+        return self._held.get(store, 0.0) - self.clock() if self._held else 0.0
 
     def queue(self, places: Places) -> None:
         """Record that a thread waits for one of `places`."""
@@ -95,16 +96,21 @@ class Limiter:
 
     def admit(self) -> None:
         """Give free places to waiting threads, one message after the other."""
-        while self._turns and self._free() and self.held_for() <= 0:
+        held = 0  # so many in succession wait for their store
+        while held < len(self._turns) and self._free():
             places = self._turns.popleft()
-            self._granted += 1
-            places.grant()
+            if self.held_for(places.store) > 0:
+                held += 1
+            else:
+                held = 0
+                self._granted += 1
+                places.grant()
             if places.waiting:
                 self._turns.append(places)
 
-    def start_at_once(self) -> float | None:
+    def start_at_once(self, store: str) -> float | None:
         """Start a request if there is a place and nobody waits. Return the time, or None."""
-        if self._turns or not self._free() or self.held_for() > 0:
+        if self._turns or not self._free() or self.held_for(store) > 0:
             return None
         now = self.clock()
         self._concurrency.began(now)
@@ -146,8 +152,9 @@ class Limiter:
 class Places:
     """One message's view of the limiter: waiting for a place ends with the message."""
 
-    def __init__(self, limiter: Limiter, group: ThreadGroup, quick: bool) -> None:
+    def __init__(self, limiter: Limiter, group: ThreadGroup, store: str, quick: bool) -> None:
         self.limiter = limiter
+        self.store = store
         self.waiting = 0
         self.succeeded = 0  # requests
         self._by_network = not quick
@@ -175,6 +182,11 @@ class Places:
         """Raise `Abandoned` if the message is over."""
         self._group.check()
 
+    def hold(self, seconds: float) -> None:
+        """Start no request to the message's store for so many seconds, as it requested."""
+        with self.limiter.lock:
+            self.limiter.hold(self.store, seconds)
+
     def one(self) -> Place:
         """Return a context manager around one request."""
         return Place(self)
@@ -184,7 +196,7 @@ class Places:
         limiter = self.limiter
         with limiter.lock:
             self._group.check()
-            now = limiter.start_at_once()
+            now = limiter.start_at_once(self.store)
             return self._wait_and_start() if now is None else now
 
     def _wait_and_start(self) -> float:
@@ -195,7 +207,7 @@ class Places:
         limiter.queue(self)
         limiter.admit()
         while not self._granted:
-            held = limiter.held_for()
+            held = limiter.held_for(self.store)
             self._condition.wait(held if held > 0 else None)
             try:
                 self._group.check()

@@ -94,8 +94,8 @@ class Retrier:
         `moved` returns the bytes transferred, from a result.
 
         Raises the `ChunkFailure` of the last try. Every failure that is tried again is reported
-        before the pause. A store that says when to come back holds the whole run. `on_try`
-        is called with each try.
+        before the pause. A store that says when to come back gets no request before that.
+        `on_try` is called with each try.
 
         A try without any answer does not count if other chunks succeeded meanwhile: the store then
         works, but serves fewer connections than requested, and gets fewer requests.
@@ -122,7 +122,7 @@ class Retrier:
             if pause is None:
                 raise failure from failure.cause
             if failure.cause.retry_after is not None:
-                self.places.limiter.hold(pause)
+                self.places.hold(pause)
             self._on_retry(failure, pause)
             forget_frames(failure.cause)
             self._sleep(pause)
