@@ -19,21 +19,21 @@ from store_workers_bootstrap import native
 from tests.artifact.hosts import SUPPORTED
 from tests.support.worker import ROOT
 
-ALL = wheels.targets_for(list(wheels.PLATFORMS))
+ALL = wheels.hosts(wheels.PLATFORMS)
 # A library of one kind of host for each line of the table, by what the zip's directory has.
 MODULES = {"zstandard": "backend_c", "pyfastcdc": "cy/fastcdc"}
 ENTRIES = [
-    f"native/{target.key}/{library.name}/{MODULES[library.name]}.so"
-    for target in ALL
+    f"native/{host}/{library.name}/{MODULES[library.name]}.so"
+    for host in ALL
     for library in bundle.NATIVE
-    if library.has(target.key)
+    if library.has(host)
 ]
 
 
 @pytest.mark.parametrize("library", bundle.NATIVE, ids=lambda library: library.name)
 def test_a_wheel_is_pinned_for_each(library: bundle.Native) -> None:
     pins = (ROOT / "tools" / "requirements" / f"{library.name}.txt").read_text(encoding="utf-8")
-    there = [target for target in ALL if library.has(target.key)]
+    there = [host for host in ALL if library.has(host)]
     assert len(set(re.findall(r"sha256:(\w{64})", pins))) == len(there)
 
 
@@ -87,21 +87,23 @@ def archive() -> Any:
     return types.SimpleNamespace(entries=ENTRIES)
 
 
-@pytest.mark.parametrize("target", ALL, ids=lambda target: target.key)
+@pytest.mark.parametrize("platform", wheels.PLATFORMS)
+@pytest.mark.parametrize("python", wheels.PYTHONS)
 def test_a_host_is_given_its_own_libraries(
-    target: wheels.Target, monkeypatch: pytest.MonkeyPatch
+    python: str, platform: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fake(monkeypatch, target.python, target.platform)
+    fake(monkeypatch, python, platform)
     host = native.host_key()
     found = native.libraries(ENTRIES, host)
     missing = native.install(archive())
     monkeypatch.undo()
-    assert host == target.key
-    wanted = [entry for entry in ENTRIES if entry.startswith(f"native/{target.key}/")]
+    assert host in ALL
+    assert host == f"{wheels.tag_of(python)}-{platform}"
+    wanted = [entry for entry in ENTRIES if entry.startswith(f"native/{host}/")]
     assert sorted(found.values()) == sorted(wanted)
     assert set(found) <= {"zstandard.backend_c", "pyfastcdc.cy.fastcdc"}
     # All have what they need, but for the one Python and system that no wheel is made for.
-    assert (missing is not None) == (target.key == "cp310-windows-arm64")
+    assert (missing is not None) == (host == "cp310-windows-arm64")
 
 
 @pytest.mark.parametrize(
@@ -133,7 +135,7 @@ def test_a_host_without_a_library(
 
 def test_this_host_is_told_right() -> None:
     if sys.platform == "linux":
-        assert native.host_key() in {target.key for target in ALL}
+        assert native.host_key() in ALL
 
 
 def test_every_supported_python_is_named_wherever_they_are() -> None:

@@ -11,21 +11,21 @@ from typing import NamedTuple
 
 
 class Native(NamedTuple):
-    """A library with native code, pinned in ``requirements/<name>.txt`` for every target.
+    """A library with native code, pinned in ``requirements/<name>.txt`` for every host.
 
     Attributes:
         name: the distribution's name.
         members: which of a wheel's files are native libraries to carry. Others are left out.
-        absent: the targets that have no wheel, as patterns of their keys.
+        absent: the hosts that have no wheel, as patterns of their names.
     """
 
     name: str
     members: tuple[str, ...]
     absent: tuple[str, ...] = ()
 
-    def has(self, target: str) -> bool:
-        """Return whether there is a wheel for a target, given by its key."""
-        return not matches(target, self.absent)
+    def has(self, host: str) -> bool:
+        """Return whether there is a wheel for a host, such as "cp311-linux-glibc-x86_64"."""
+        return not matches(host, self.absent)
 
 
 NATIVE = (
@@ -79,6 +79,7 @@ NOT_CARRIED = tuple(
     *.dist-info/RECORD *.dist-info/WHEEL *.dist-info/zip-safe *.dist-info/top_level.txt
     *.dist-info/entry_points.txt
     botocore/cacert.pem botocore/crt/auth.py botocore/stub.py
+    botocore/data/*/examples-1.json botocore/data/*/paginators-1.json
     dateutil/zoneinfo/* dateutil/easter.py dateutil/rrule.py dateutil/tzwin.py dateutil/utils.py
     pyfastcdc/py/* zstandard/backend_cffi.py
     tqdm/completion.sh tqdm/tqdm.1 tqdm/contrib/* tqdm/*notebook.py tqdm/asyncio.py tqdm/auto.py
@@ -87,17 +88,8 @@ NOT_CARRIED = tuple(
     urllib3/contrib/*/* urllib3/contrib/[ps]*.py urllib3/http2/connection.py
     """.split()  # noqa: SIM905 - a table is read more easily so
 )
-# Of botocore's services, those that hand out credentials, and the tables that finding them needs.
-BOTOCORE_DATA = tuple(
-    f"botocore/data/{name}"
-    for name in (
-        *("_retry.json", "endpoints.json", "partitions.json", "sdk-default-configuration.json"),
-        *("sts/*", "sso/*", "sso-oidc/*", "signin/*"),
-    )
-)
-
-
-BOTOCORE_EXTRAS = ("*/examples-1.json", "*/paginators-1.json")
+# Of botocore's services, those that hand out credentials.
+BOTOCORE_SERVICES = ("sts", "sso", "sso-oidc", "signin")
 
 
 def matches(path: str, patterns: tuple[str, ...]) -> bool:
@@ -107,8 +99,8 @@ def matches(path: str, patterns: tuple[str, ...]) -> bool:
 
 def is_carried(path: str) -> bool:
     """Return whether a file of a wheel goes into the artifact as it is."""
-    if path.startswith("botocore/data/"):
-        return matches(path, BOTOCORE_DATA) and not matches(path, BOTOCORE_EXTRAS)
+    if fnmatchcase(path, "botocore/data/*/*") and path.split("/")[2] not in BOTOCORE_SERVICES:
+        return False
     return not matches(path, NOT_CARRIED)
 
 

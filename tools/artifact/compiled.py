@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import glob
-import json
 import marshal
 import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import NamedTuple
 
-from .environment import StepFailed, clean_surroundings
-from .wheels import PYTHONS, tag_of
+from . import StepFailed
+from .wheels import AT_ONCE, PYTHONS, tag_of
 
 # Where CPythons lie beside the PATH: those of the system, of Homebrew, pyenv and uv.
 PLACES = (
@@ -23,10 +21,7 @@ PLACES = (
 )
 NAMES = ("python3.1[0-9]", "python3", "python.exe")
 PATIENCE = 60.0  # seconds: a probe that hangs is no interpreter for us
-PROBE = (
-    "import json, sys; v = sys.version_info;"
-    "print(json.dumps([v[:3], sys.executable, [sys.implementation.name, v[3]]]))"
-)
+PROBE = "import sys; v = sys.version_info; print(sys.implementation.name, v.releaselevel, *v[:3])"
 
 # Reads and writes the sources and their code by path, as ``marshal`` does in every version. Code is
 # without docstrings, as with -OO: they are a fifth of it. Those of the messages stay: the JSON
@@ -49,7 +44,7 @@ SURROUNDINGS = {"PYTHONHASHSEED": "0", "PYTHONNODEBUGRANGES": "1", "PYTHONWARNIN
 class Interpreter(NamedTuple):
     """A CPython that compiles: its version and its path."""
 
-    release: tuple[int, int, int]
+    release: tuple[int, ...]
     path: str
 
     @property
@@ -58,39 +53,34 @@ class Interpreter(NamedTuple):
         return "{}.{}".format(*self.release)
 
 
-def find_interpreters(named: list[str]) -> list[Interpreter]:
+def find_interpreters() -> list[Interpreter]:
     """Return one interpreter for each supported CPython found, oldest first.
 
-    Which Python runs the build must not matter, so all that the machine has are looked at, and
-    those that were ``named``. Of several for one version the latest is taken.
+    Which Python runs the build must not matter, so all that the machine has are looked at. Of
+    several for one version the latest is taken.
     """
-    places = [place for place in os.get_exec_path() if Path(place).name != "shims"]
-    found = [*named, getattr(sys, "_base_executable", None) or sys.executable]
+    places = [place for place in os.get_exec_path() if os.path.basename(place) != "shims"]
+    found = [getattr(sys, "_base_executable", None) or sys.executable]
     for place in [*places, *map(os.path.expanduser, PLACES)]:
         for name in NAMES:
             found += glob.glob(os.path.join(place, name))
-    with ThreadPoolExecutor(4) as pool:
-        known = pool.map(probe, sorted(set(map(os.path.realpath, found))))
-        best = {each.python: each for each in sorted(each for each in known if each)}
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        known = pool.map(probe, set(map(os.path.realpath, found)))
+        best = {each.python: each for each in sorted(filter(None, known))}
     return [best[python] for python in PYTHONS if python in best]
 
 
 def probe(path: str) -> Interpreter | None:
-    """Return what the program at ``path`` is, or None if it is no released, supported CPython."""
+    """Return what the program at ``path`` is, or None if it is no released CPython."""
     command = [path, "-I", "-S", "-c", PROBE]
+    nothing = subprocess.DEVNULL
     try:
-        said = subprocess.check_output(
-            command,
-            env=clean_surroundings(),
-            stdin=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            timeout=PATIENCE,
-        )
-        release, executable, kind = json.loads(said)
-    except (OSError, subprocess.SubprocessError, ValueError):
+        said = subprocess.check_output(command, stdin=nothing, stderr=nothing, timeout=PATIENCE)
+    except (OSError, subprocess.SubprocessError):
         return None
-    found = Interpreter(tuple(release), executable)
-    return found if found.python in PYTHONS and kind == ["cpython", "final"] else None
+    words = said.decode(errors="replace").split()
+    is_released = words[:2] == ["cpython", "final"]
+    return Interpreter(tuple(map(int, words[2:])), path) if is_released else None
 
 
 def compile_all(interpreters: list[Interpreter], sources: dict[str, bytes]) -> dict[str, bytes]:
@@ -99,16 +89,17 @@ def compile_all(interpreters: list[Interpreter], sources: dict[str, bytes]) -> d
     Raises:
         StepFailed: a source does not compile.
     """
-    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        done = list(pool.map(lambda each: compiled_by(each, sources), interpreters))
-    return {path: code for compiled in done for path, code in compiled.items()}
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        done = pool.map(lambda each: compiled_by(each, sources), interpreters)
+        return {path: code for compiled in done for path, code in compiled.items()}
 
 
 def compiled_by(interpreter: Interpreter, sources: dict[str, bytes]) -> dict[str, bytes]:
     """Return what one interpreter makes of the sources, in surroundings without influence."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
     done = subprocess.run(
         [interpreter.path, "-S", "-s", "-B", "-c", COMPILE],
-        env={**clean_surroundings(), **SURROUNDINGS},  # -I would ignore the seed
+        env=kept | SURROUNDINGS,  # -I would ignore the seed
         input=marshal.dumps(sources, 2),
         capture_output=True,
         check=False,

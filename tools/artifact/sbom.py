@@ -2,40 +2,34 @@
 
 from __future__ import annotations
 
-import email.parser
 import hashlib
 import json
 import uuid
+from importlib.metadata import Distribution, distributions
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
-from .contents import NAME
-from .environment import StepFailed
+import store_workers
+
+from . import StepFailed
 
 if TYPE_CHECKING:
-    from email.message import Message
     from pathlib import Path
 
     from .compiled import Interpreter
 
-# In SPDX's words, for those whose metadata says it in words of their own.
+NAME = "store-workers"
+# In SPDX's words, for those whose metadata has no ``License-Expression``.
 LICENCES = {
-    "3-clause BSD License": "BSD-3-Clause",
     "Apache-2.0": "Apache-2.0",
-    "Apache License 2.0": "Apache-2.0",
-    "BSD-3-Clause": "BSD-3-Clause",
     "Dual License": "Apache-2.0 OR BSD-3-Clause",
     "MIT": "MIT",
     "MPL-2.0 AND MIT": "MPL-2.0 AND MIT",
-    "PSFL": "PSF-2.0",
 }
 
 
 def document(
-    files: dict[str, bytes],
-    version: str,
-    wheels: list[Path],
-    tools: list[tuple[str, str]],
-    interpreters: list[Interpreter],
+    wheels: list[Path], tools: list[Path], interpreters: list[Interpreter]
 ) -> dict[str, Any]:
     """Return the SBOM: the artifact, what is in it, and what it was made with.
 
@@ -44,82 +38,81 @@ def document(
     Raises:
         StepFailed: something came without its licence, or with one in unknown words.
     """
-    components = [component(each, wheels) for each in distributions(files)]
-    own = {"type": "application", "bom-ref": NAME, "name": NAME, "version": version}
-    made_with = [{"type": "library", "name": name, "version": number} for name, number in tools]
+    unique = sorted({path.name: path for path in wheels}.values(), key=lambda path: path.name)
+    releases = groupby(unique, key=lambda path: path.name.split("-")[:2])
+    components = [component(list(files)) for _, files in releases]
+    own = {
+        "type": "application",
+        "bom-ref": NAME,
+        "name": NAME,
+        "version": store_workers.__version__,
+        "licenses": [{"expression": "MIT"}],
+    }
+    made_with = [
+        {"type": "library", "name": tool.name, "version": tool.version}
+        for tool in map(distribution, tools)
+    ]
+    compiled_by = ["CPython {}.{}.{}".format(*each.release) for each in interpreters]
     return {
         "bomFormat": "CycloneDX",
         "specVersion": "1.5",
         "version": 1,
         "metadata": {
-            "component": {**own, "licenses": [{"expression": "MIT"}]},
+            "component": own,
             "tools": {"components": made_with},
-            "properties": [
-                {"name": f"{NAME}:compiled-by", "value": "CPython {}.{}.{}".format(*each.release)}
-                for each in interpreters
-            ],
+            "properties": [{"name": f"{NAME}:compiled-by", "value": each} for each in compiled_by],
         },
         "components": components,
-        "dependencies": [
-            {"ref": NAME, "dependsOn": sorted(each["bom-ref"] for each in components)}
-        ],
+        "dependencies": [{"ref": NAME, "dependsOn": [each["bom-ref"] for each in components]}],
     }
 
 
-def text(sbom: dict[str, Any], digest: str | None = None) -> bytes:
+def text(sbom: dict[str, Any], artifact: bytes | None = None) -> bytes:
     """Return the SBOM as JSON; that beside the artifact has the artifact's SHA-256."""
-    if digest is not None:
-        serial = f"urn:uuid:{uuid.uuid5(uuid.NAMESPACE_OID, digest)}"
-        own = {**sbom["metadata"]["component"], "hashes": [hash_of(digest)]}
+    if artifact is not None:
+        own = {**sbom["metadata"]["component"], "hashes": hashes(artifact)}
+        serial = f"urn:uuid:{uuid.uuid5(uuid.NAMESPACE_OID, own['hashes'][0]['content'])}"
         sbom = {**sbom, "serialNumber": serial, "metadata": {**sbom["metadata"], "component": own}}
     return (json.dumps(sbom, indent=2) + "\n").encode()
 
 
-def component(distribution: Message, wheels: list[Path]) -> dict[str, Any]:
-    """Return one bundled distribution, with the file, or files, that it was taken from."""
-    name, version = distribution["Name"], distribution["Version"]
-    url = f"pkg:pypi/{name.lower()}@{version}"
-    prefix = f"{name.replace('-', '_').lower()}-{version}-"
+def component(wheels: list[Path]) -> dict[str, Any]:
+    """Return one bundled distribution, with the wheels that it was taken from."""
+    bundled = distribution(wheels[0])
+    url = f"pkg:pypi/{bundled.name.lower().replace('_', '-')}@{bundled.version}"
     files = [
-        {
-            "type": "file",
-            "name": wheel,
-            "hashes": [hash_of(hashlib.sha256(path.read_bytes()).hexdigest())],
-        }
-        for wheel, path in {path.name: path for path in sorted(wheels)}.items()
-        if wheel.lower().startswith(prefix)
+        {"type": "file", "name": wheel.name, "hashes": hashes(wheel.read_bytes())}
+        for wheel in wheels
     ]
     return {
         "type": "library",
         "bom-ref": url,
-        "name": name,
-        "version": version,
-        "licenses": [{"expression": licence(distribution)}],
+        "name": bundled.name,
+        "version": bundled.version,
+        "licenses": [{"expression": licence(bundled)}],
         "purl": url,
         **({"hashes": files[0]["hashes"]} if len(files) == 1 else {"components": files}),
     }
 
 
-def distributions(files: dict[str, bytes]) -> list[Message]:
-    """Return the metadata of everything bundled; each must have come with its licence."""
-    folders = [name.rpartition("/")[0] for name in sorted(files) if name.endswith("/METADATA")]
-    for folder in folders:
-        words = ("license", "licence", "copying")
-        names = [name[len(folder) :].lower() for name in files if name.startswith(f"{folder}/")]
-        if not any(word in name for name in names for word in words):
-            raise StepFailed("SBOM", f"{folder} has no licence file")
-    parser = email.parser.BytesHeaderParser()
-    return [parser.parsebytes(files[f"{folder}/METADATA"]) for folder in folders]
+def distribution(wheel: Path) -> Distribution:
+    """Return what is told of a wheel by the metadata in it."""
+    (found,) = distributions(path=[str(wheel)])
+    return found
 
 
-def licence(distribution: Message) -> str:
-    """Return a distribution's licence as an SPDX expression."""
-    stated = distribution["License-Expression"] or LICENCES.get(str(distribution["License"]))
-    if not stated:
-        raise StepFailed("SBOM", f"{distribution['Name']}: its licence is in unknown words")
-    return str(stated)
+def licence(bundled: Distribution) -> str:
+    """Return a distribution's licence as an SPDX expression; its text must be with it."""
+    said = bundled.metadata
+    if "License-File" not in said:
+        raise StepFailed("SBOM", f"{bundled.name} has no licence file")
+    if "License-Expression" in said:
+        return said["License-Expression"]
+    if "License" in said and said["License"] in LICENCES:
+        return LICENCES[said["License"]]
+    raise StepFailed("SBOM", f"{bundled.name}: its licence is in unknown words")
 
 
-def hash_of(digest: str) -> dict[str, str]:
-    """Return a SHA-256 in CycloneDX's form."""
-    return {"alg": "SHA-256", "content": digest}
+def hashes(content: bytes) -> list[dict[str, str]]:
+    """Return a file's SHA-256 in CycloneDX's form."""
+    return [{"alg": "SHA-256", "content": hashlib.sha256(content).hexdigest()}]

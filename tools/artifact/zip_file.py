@@ -7,7 +7,6 @@ library. ``zipfile``, with which zipapp and shiv write, then writes them as they
 from __future__ import annotations
 
 import io
-import re
 import zipfile
 import zlib
 
@@ -34,13 +33,12 @@ def assemble(files: dict[str, bytes]) -> bytes:
     """
     boots = {name.partition(BOOT)[0]: sum(files[name]) for name in sorted(files) if BOOT in name}
     first = files[FIRST].replace(b"sums = {}", f"sums = {boots}".encode())
-    entries = [entry(name, files[name]) for name in sorted(set(files) - {FIRST})]
+    entries = [entry(name, files[name]) for name in sorted(files.keys() - {FIRST})]
     unchecked = packed([entry("__main__.py", first), *entries])
     checksum = zlib.crc32(directory_after_the_first_line(unchecked))
-    known, count = re.subn(rb"DIRECTORY = 0x0{8}", b"DIRECTORY = 0x%08x" % checksum, first)
-    if count != 1 or len(known) != len(first):  # offsets must not change
-        raise ValueError(f"{FIRST} has {count} places for the checksum, not one")
-    return packed([entry("__main__.py", known), *entries])
+    # Of the same length: the directory has the places of all that follows.
+    first = first.replace(b"DIRECTORY = 0x00000000", b"DIRECTORY = 0x%08x" % checksum)
+    return packed([entry("__main__.py", first), *entries])
 
 
 def entry(name: str, content: bytes) -> tuple[zipfile.ZipInfo, bytes]:
