@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import suppress
 
 from store_workers.errors import BadMessage
+from store_workers.run.failures import as_worker_error
+from store_workers.run.message_run import conclude
 from store_workers.run.process_run import ProcessRun
 from store_workers.run.supervisor import Mailbox, Signals, hold_signals
 from store_workers.wire.events import FAILURE, NOT_ACCEPTED, error_event
@@ -16,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import NoReturn
 
+    from store_workers.people.verbs import Invocation
     from store_workers.wire.writer import Observer
 
 LOG_VARIABLE = "STORE_WORKERS_LOG"
@@ -24,13 +28,30 @@ LOG_VARIABLE = "STORE_WORKERS_LOG"
 def run(arguments: list[str]) -> int:
     """Carry out the command line or the messages on standard input. Return the exit status."""
     if arguments:
-        from store_workers.people.flags import VERBS, answer
-
-        return run_verb(arguments) if arguments[0] in VERBS else answer(arguments)
+        return run_command_line(arguments)
     if sys.stdout is None:  # closed: the result could not be reported
         return FAILURE
     hold_signals()
-    pipe = OwnerPipe(take_standard_output())
+    try:
+        events = take_standard_output()
+    except OSError as failure:
+        return report(failure, OwnerPipe(1))
+    pipe = OwnerPipe(events)
+    try:
+        return run_owner(pipe)
+    except Exception as failure:  # noqa: BLE001 - whatever it is, it is reported
+        return report(failure, pipe)
+
+
+def report(failure: Exception, pipe: OwnerPipe) -> int:
+    """Report a failure outside of the work, such as a lack of memory. Return the exit status."""
+    with suppress(OwnerGone):
+        conclude(failure, EventWriter(pipe))
+    return FAILURE
+
+
+def run_owner(pipe: OwnerPipe) -> int:
+    """Carry out the messages of an owner, who reads events from the pipe. Return the status."""
     problem = no_message()
     if problem:
         with Signals(Mailbox(pipe.hurry)):
@@ -49,15 +70,31 @@ def run_messages(messages: int, pipe: OwnerPipe) -> int:
     return status
 
 
-def run_verb(arguments: list[str]) -> int:
-    """Carry out a verb. Return the exit status."""
+def run_command_line(arguments: list[str]) -> int:
+    """Carry out a verb or a flag. Return the exit status."""
     from store_workers.people.standard_error import StandardError
-    from store_workers.people.verbs import prepare
 
-    hold_signals()
-    invocation = prepare(arguments, StandardError())
-    if isinstance(invocation, int):
-        return invocation
+    stderr = StandardError()
+    try:
+        from store_workers.people.flags import VERBS, answer
+
+        if arguments[0] not in VERBS:
+            return answer(arguments)
+        from store_workers.people.verbs import prepare
+
+        hold_signals()
+        invocation = prepare(arguments, stderr)
+        if isinstance(invocation, int):
+            return invocation
+        return run_invocation(invocation)
+    except Exception as failure:  # noqa: BLE001 - whatever it is, it is reported
+        error = as_worker_error(failure)
+        stderr.write(f"store-workers: {error.message} ({error.code.value})\n")
+        return FAILURE
+
+
+def run_invocation(invocation: Invocation) -> int:
+    """Carry out the messages of a command line. Return the exit status."""
     pipe = OwnerPipe(invocation.events)
     observer = find_observer(
         os.environ, pipe, tells_files=invocation.is_single, tells_failures=False
@@ -128,12 +165,10 @@ def take_standard_output() -> int:
     Output of libraries goes to standard error from here on.
     """
     events = os.dup(1)
-    try:
-        os.fstat(2)
-    except OSError:  # closed: the next file that is opened must not get this number
+    if sys.stderr is None:  # closed: a command and libraries get the null device
         null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, 2)
         if null != 2:
-            os.dup2(null, 2)
             os.close(null)
     os.dup2(2, 1)
     return events

@@ -27,6 +27,13 @@ glibc reserves 64 MiB for each thread's allocations, for which it maps 128 MiB f
 rest is for the work. Far more threads could be started, and then the work would lack memory.
 """
 
+THREAD_NEEDS = THREAD_STACK + 256 * 1024
+"""Bytes of address space that must be free for any other thread.
+
+With less, the system can start it, but Python cannot run its first line. That is not reported, and
+who started it waits for it without end.
+"""
+
 LONGEST_CLOSE = 1.0
 """Seconds that closing waits for threads in a system call that cannot be interrupted."""
 
@@ -131,8 +138,7 @@ class ThreadPool:
         # Work is passed through the queue: a thread keeps its arguments alive as long as it lives.
         thread = threading.Thread(target=self._serve, daemon=True)
         try:
-            if spare:
-                bytes(ROOM)  # mapped and unmapped, not touched: some microseconds
+            bytes(ROOM if spare else THREAD_NEEDS)  # mapped, not touched: some microseconds
             with _small_stack():
                 thread.start()
         except (RuntimeError, MemoryError):

@@ -1,4 +1,4 @@
-# ruff: noqa: D100, E401, E501, E701, E702, I001
+# ruff: noqa: D100, E401, E501, E701, I001
 # mypy: ignore-errors
 # fmt: off
 import os, sys  # damaged? copy the file again
@@ -12,6 +12,10 @@ for compiled in 1, 0:  # damaged? copy the file again
         bad = sum(bytearray(code)) != sums[folder]  # damaged? copy the file again
         if compiled and not bad: code = __loader__.get_code(name[:-4].replace("/", os.sep))  # damaged? copy the file again
         break  # damaged? copy the file again
-    except Exception: bad = 1  # damaged? copy the file again
+    except Exception as error: bad = error  # damaged? copy the file again
 if not bad: exec(code)  # damaged? copy the file again
-sys.stdout.write('{"type":"ERROR","code":"INTERNAL","message":"this copy of store-workers.pyz is damaged: copy the file again","retryable":false}\n'); sys.exit(1)  # damaged? copy the file again
+words = {"MemoryError": "out of memory", "RuntimeError": "no thread or lock", "ImportError": "a library of Python cannot be loaded"}  # damaged? copy the file again
+limit = os.strerror(bad.errno) if getattr(bad, "errno", 0) else words.get(type(bad).__name__)  # damaged? copy the file again
+line = ("HOST_UNSUPPORTED", "a limit of this host: " + limit) if limit else ("INTERNAL", "this copy of store-workers.pyz is damaged: copy the file again")  # damaged? copy the file again
+try: os.write(1, ('{"type":"ERROR","code":"%s","message":"%s","retryable":false}\n' % line).encode())  # damaged? copy the file again
+finally: os._exit(1)  # damaged? copy the file again

@@ -67,16 +67,18 @@ if supported:
 try:
     import zlib
 except ImportError:
-    sys.stdout.write(NO_ZLIB)
-    sys.exit(1)
+    try:
+        os.write(1, NO_ZLIB.encode())
+    finally:
+        os._exit(1)
 try:
     reason = missing()
-    refusal = reason and entry(PACKAGE + "refuse.py")
-except Exception:
-    pass  # damaged: the last line of ``__main__.py`` says so
-else:
-    if refusal:
-        exec(refusal, {"reason": reason})
+    if reason:
+        exec(entry(PACKAGE + "refuse.py"), {"reason": reason})
     from store_workers.__main__ import main
-
+except Exception as error:
+    if os.environ.get("STORE_WORKERS_DEBUG") == "1":
+        raise
+    bad = error  # a damaged copy or a limit of this host: the end of ``__main__.py`` says which
+else:
     main()

@@ -98,9 +98,7 @@ class Archive:
 
     def _end_damaged(self) -> NoReturn:
         """Report a damaged copy as the last line of the run, and end the process."""
-        if self._events is not None:
-            os.write(self._events, DAMAGED)
-        os._exit(1)
+        end_with(self._events, DAMAGED, 1)
 
 
 class Finder:
@@ -153,11 +151,33 @@ class Loader(SourceFileLoader):
         return compile(self._source.read(name), name, "exec", dont_inherit=True, optimize=0)
 
 
+def end_with(descriptor: int | None, line: bytes, status: int) -> NoReturn:
+    """End the process at once, after a last line for whoever still reads."""
+    try:
+        if descriptor is not None:
+            os.write(descriptor, line)
+    finally:
+        os._exit(status)
+
+
 def stopped(number: int, _frame: object) -> None:
     """End at once, an owner with a message: nothing is open yet. The worker replaces this."""
-    if len(sys.argv) == 1:
-        os.write(1, STOPPED)
-    os._exit(128 + number)
+    end_with(1 if len(sys.argv) == 1 else None, STOPPED, 128 + number)
+
+
+def occupy_closed_streams() -> None:
+    """Give the numbers of closed standard streams to something that can't be written to.
+
+    Otherwise the next files get them: what is for people would go to the owner, who reads events.
+    """
+    if None not in (sys.stdin, sys.stdout, sys.stderr):
+        return
+    try:
+        while (number := os.open(os.devnull, os.O_RDONLY)) <= 2:
+            pass
+    except OSError:
+        return
+    os.close(number)
 
 
 def cut_loose() -> None:
@@ -191,6 +211,7 @@ def install(path: str, checksum: int, folder: str) -> str | None:
     ``path`` and ``checksum`` are for `Archive`. ``folder`` is "cp311/" where the archive has what
     was compiled for this Python, else "".
     """
+    occupy_closed_streams()
     archive = Archive(path, checksum)
     cut_loose()
     forget_foreign_modules()

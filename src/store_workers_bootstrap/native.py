@@ -6,6 +6,7 @@ that nothing is written; elsewhere it is a file in a private folder.
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from importlib.machinery import EXTENSION_SUFFIXES, ExtensionFileLoader
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from store_workers_bootstrap.importer import Archive
 
 FOLDER = "native"
+# Errors that no other place for a library mends.
+LIMITS = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EFBIG)
 # The first Python whose standard library can replace the bundled codec.
 CODEC = "zstandard.backend_c"
 OWN_CODEC = (3, 14)
@@ -62,7 +65,9 @@ def in_memory(content: bytes) -> str | None:
         # Never closed: the dynamic linker knows libraries by name, and a descriptor's number
         # used again would be the name of this one.
         memory = os.memfd_create("store-workers")
-    except OSError:
+    except OSError as error:
+        if error.errno in LIMITS:
+            raise
         return None
     path = f"/proc/self/fd/{memory}"
     if not os.path.exists(path):
@@ -89,6 +94,8 @@ def in_private_folder(entry: str, content: bytes) -> str:
     try:
         return keep(os.path.basename(entry), content)
     except OSError as error:
+        if error.errno in LIMITS:
+            raise
         from store_workers.errors import ErrorCode, WorkerError
 
         raise WorkerError(

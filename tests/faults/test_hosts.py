@@ -34,9 +34,10 @@ def run(
     before: Callable[[], None] | None = None,
     stderr: int = subprocess.PIPE,
     shell: str = "",
+    arguments: tuple[str, ...] = (),
 ) -> tuple[int, list[dict[str, Any]], bytes]:
     """Run the artifact as an unusual owner does. Return (exit status, events, stderr)."""
-    command = [bare_python(), str(ARTIFACT)]
+    command = [bare_python(), str(ARTIFACT), *arguments]
     if shell:
         command = ["sh", "-c", f'exec "$@" {shell}', "sh", *command]
     with subprocess.Popen(
@@ -93,6 +94,12 @@ def test_stdin_that_is_closed_is_told_as_such() -> None:
     (event,) = events
     assert event["code"] == "BAD_MESSAGE"
     assert "closed" in event["message"]
+
+
+def test_what_is_for_people_goes_to_no_owner() -> None:
+    """With stdin and stderr closed, no file gets the number of stderr: not the events' either."""
+    status, events, _ = run(shell="<&- 2>&-", arguments=("upload", "--none"))
+    assert (status, events) == (2, [])
 
 
 def test_a_terminal_on_stdin_whose_stderr_takes_nothing() -> None:
@@ -230,3 +237,75 @@ def test_a_host_that_gives_too_little_room(
     assert status == 1
     assert [event["type"] for event in events if event["type"] != "PROGRESS"] == ["ERROR"]
     assert events[-1]["code"] in {"HOST_UNSUPPORTED", "STORE_REJECTED"}
+
+
+def limited(limit: int, value: int) -> Callable[[], None]:
+    return lambda: resource.setrlimit(limit, (value, value))
+
+
+def limited_run(message: Any, limit: int, value: int) -> dict[str, Any] | None:
+    """Return the last event under a limit, or None if Python itself could not start."""
+    done = subprocess.run(
+        [bare_python(), str(ARTIFACT)],
+        check=False,
+        input=json.dumps(message).encode() + b"\n",
+        capture_output=True,
+        env=clean_environ(),
+        preexec_fn=lambda: resource.setrlimit(limit, (value, value)),
+        timeout=TIMEOUT,
+    )
+    assert b"store_workers" not in done.stderr, done.stderr
+    if not done.stdout:
+        assert done.returncode, done
+        assert done.stderr, done
+        return None
+    last: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    assert done.stderr == b""
+    assert bool(done.returncode) == (last["type"] == "ERROR")
+    return last
+
+
+@pytest.mark.parametrize("boundaries", ["fixed", "content"])
+def test_a_host_that_gives_too_few_open_files(boundaries: str, file: Path, tmp_path: Path) -> None:
+    """Five are enough for Python alone. The limit is named, or the file is stored."""
+    settings = {"boundaries": boundaries, "max_attempts": 1}
+    message = upload(file, tmp_path / "store", settings=settings)
+    ends = [limited_run(message, resource.RLIMIT_NOFILE, files) for files in range(5, 14)]
+    said = [last.get("message", "stored") for last in ends if last is not None]
+    assert all("open files" in each or each == "stored" for each in said), said
+    assert (said[0] == "stored", said[-1] == "stored") == (False, True)
+
+
+def test_a_host_that_gives_too_little_memory_to_start() -> None:
+    """No copy is called damaged because there is no memory to read it."""
+    ends = [limited_run({}, resource.RLIMIT_DATA, mib * MIB) for mib in (*range(4, 17, 2), 64)]
+    codes = [last["code"] for last in ends if last is not None]
+    assert set(codes) == {"HOST_UNSUPPORTED", "BAD_MESSAGE"}
+
+
+def test_a_host_without_the_null_device(file: Path, tmp_path: Path) -> None:
+    """A verb needs it. What does not need it works."""
+    if subprocess.run(["unshare", "-m", "true"], check=False, capture_output=True).returncode:
+        pytest.skip("no namespace of mounts can be made")
+    command = ["unshare", "-m", "sh", "-c", 'mount -t tmpfs none /dev && exec "$@"', "sh"]
+    command += [bare_python(), str(ARTIFACT)]
+    message = json.dumps(upload(file, tmp_path / "store")).encode()
+    stored = subprocess.run(
+        command, check=False, input=message, capture_output=True, env=clean_environ()
+    )
+    assert (stored.returncode, stored.stderr) == (0, b"")
+    verb = [*command, "upload", str(file), "--store", str(tmp_path / "store")]
+    refused = subprocess.run(verb, check=False, capture_output=True, env=clean_environ())
+    assert (refused.returncode, refused.stdout) == (1, b"")
+    assert refused.stderr.count(b"\n") == 1
+    assert b"/dev/null" in refused.stderr
+    assert b"HOST_UNSUPPORTED" in refused.stderr
+    message = json.dumps(
+        {"type": "UPLOAD_START", "command": ["true"], "store": str(tmp_path)}
+    ).encode()
+    refused = subprocess.run(
+        command, check=False, input=message, capture_output=True, env=clean_environ()
+    )
+    last = json.loads(refused.stdout.splitlines()[-1])
+    assert (refused.returncode, last["code"]) == (1, "HOST_UNSUPPORTED")
+    assert "/dev/null" in last["message"]

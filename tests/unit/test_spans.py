@@ -221,6 +221,23 @@ def test_a_host_without_the_library(monkeypatch: pytest.MonkeyPatch) -> None:
     assert refused.value.code is ErrorCode.HOST_UNSUPPORTED
 
 
+def test_a_host_that_cannot_load_the_library(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A limit of the host is not reported as a library that does not exist."""
+
+    class Loader:
+        def find_spec(self, name: str, _path: object, _target: object = None) -> None:
+            if name == "pyfastcdc.cy.fastcdc":
+                raise ImportError("failed to map segment", name=name)
+            if name == "pyfastcdc.py":  # which is not bundled
+                raise ModuleNotFoundError(name=name)
+
+    for name in [name for name in sys.modules if name.startswith("pyfastcdc")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setattr(sys, "meta_path", [Loader(), *sys.meta_path])
+    with pytest.raises(ImportError, match="failed to map segment"):
+        boundary_finder()
+
+
 def test_boundaries_are_found_beside_other_threads() -> None:
     """Nothing of the kernel is shared between calls."""
     find = boundary_finder()

@@ -8,6 +8,7 @@ without notice, it ends the command's process group: SIGTERM, two seconds, SIGKI
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -33,6 +34,9 @@ LONGEST_CLOSE = 0.25
 
 LONGEST_NAP = 0.05
 """Seconds between two checks of a command that has closed its output but not ended."""
+
+_LIMITS = frozenset({errno.EAGAIN, errno.EMFILE, errno.ENFILE, errno.ENOMEM})
+"""Errors of starting a program that do not concern that program."""
 
 _WATCHER = f"""\
 import os, signal, time
@@ -70,20 +74,13 @@ class CommandSource(Source):
         _need_exit_status()
         self._guard = _Guard()
         try:
-            self._process = subprocess.Popen(
-                [system_path(argument) for argument in command],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                bufsize=0,
-                start_new_session=True,
-            )
+            self._process = self._start([system_path(argument) for argument in command])
         except OSError as error:
             self._guard.release()
+            if error.errno in _LIMITS:
+                raise _no_process(error) from None
             raise self._error(error) from None
         self._guard.watch(self._process.pid)
-        assert self._process.stdout is not None  # noqa: S101 - it is a pipe
-        with self._process.stdout as pipe:
-            self._descriptor = os.dup(pipe.fileno())
 
     def close(self) -> None:
         """Release the command; if it still runs, end it."""
@@ -94,6 +91,21 @@ class CommandSource(Source):
         if not self._guard.let_go():
             self._process.terminate()
         _await_end(self._process)
+
+    def _start(self, command: list[str]) -> subprocess.Popen[bytes]:
+        """Start the command, whose output is then read from `_descriptor`. Raises `OSError`."""
+        reading, writing = os.pipe()
+        try:
+            process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=writing, start_new_session=True
+            )
+        except BaseException:
+            os.close(reading)
+            raise
+        finally:
+            os.close(writing)
+        self._descriptor = reading
+        return process
 
     def _ended(self) -> None:
         """Wait for the end of a command that has closed its output. Raises unless it succeeded."""
@@ -135,9 +147,7 @@ class _Guard:
                 start_new_session=True,
             )
         except OSError as error:
-            raise WorkerError(
-                ErrorCode.HOST_UNSUPPORTED, f"no process can be started: {reason(error)}"
-            ) from None
+            raise _no_process(error) from None
 
     def watch(self, group: int) -> None:
         """Send the process group that has to end with this process."""
@@ -173,6 +183,14 @@ def _await_end(process: subprocess.Popen[bytes]) -> None:
     except subprocess.TimeoutExpired:
         with suppress(RuntimeError):  # this process ends, or may have no more threads
             threading.Thread(target=process.wait, daemon=True).start()
+
+
+def _no_process(error: OSError) -> WorkerError:
+    """Return the error of a host that gives no process, or lacks the null device."""
+    what = f"{error.filename}: " if error.filename == os.devnull else ""
+    return WorkerError(
+        ErrorCode.HOST_UNSUPPORTED, f"no process can be started: {what}{reason(error)}"
+    )
 
 
 def _need_exit_status() -> None:

@@ -151,9 +151,13 @@ def take_over(number: int) -> int:
     Descriptors that this process opened itself are refused. Python opens them as not inheritable,
     while those of the owner were inherited.
     """
-    if not os.get_inheritable(number):
-        raise OSError(errno.ENOENT, os.strerror(errno.ENOENT))
-    return os.dup(number)
+    try:
+        if os.get_inheritable(number):
+            return os.dup(number)
+    except OSError as error:
+        if error.errno != errno.EBADF:
+            raise
+    raise FileNotFoundError(errno.ENOENT, "there is no such descriptor")
 
 
 def open_to_read(path: str, number: int | None, check: Callable[[], None]) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import stat
 
@@ -128,7 +127,7 @@ class FileSource(Source):
         number = named_descriptor(path)
         self._named = number is None
         try:
-            self._descriptor = self._open(path, number)
+            self._descriptor = open_to_read(path, number, self._check)
             self._begin = os.fstat(self._descriptor)
         except OSError as error:
             raise self._error(error) from None
@@ -165,14 +164,6 @@ class FileSource(Source):
             if _state(end_of_name) != _state(self._begin):
                 return True
         return _state(end) != _state(self._begin)
-
-    def _open(self, path: str, number: int | None) -> int:
-        try:
-            return open_to_read(path, number, self._check)
-        except OSError as error:
-            if not self._named and error.errno == errno.EBADF:
-                raise FileNotFoundError(errno.ENOENT, "there is no such descriptor") from None
-            raise
 
 
 def _state(status: os.stat_result) -> tuple[int, int]:

@@ -35,7 +35,11 @@ def boundary_finder() -> Callable[[memoryview], int]:
     """
     try:
         from pyfastcdc.cy.fastcdc import FastCDC
-    except ImportError:
+    except ImportError as error:
+        # The package looks for its variant in Python, which is not bundled, after either.
+        cause = error.__context__
+        if isinstance(cause, ImportError) and not isinstance(cause, ModuleNotFoundError):
+            raise cause from None  # it exists, but cannot be loaded: a limit of this host
         raise WorkerError(
             ErrorCode.HOST_UNSUPPORTED,
             'settings.boundaries: "content" requires a library that is not available for this host;'
