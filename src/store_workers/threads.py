@@ -196,12 +196,19 @@ def check_own_work() -> None:
         raise Abandoned
 
 
+def own_work_began() -> float:
+    """Return when the message that the calling thread works for arrived; 0 if there is none."""
+    group: ThreadGroup | None = getattr(_working_for, "group", None)
+    return 0.0 if group is None else group.began
+
+
 class ThreadGroup:
     """The threads that work for one message, and their first failure.
 
     `on_failure` is called with that failure, on the thread in which it occurred. Groups form a
     tree: ending a group ends its descendants. A thread that waits at a condition of an ancestor
     wakes when its own group ends, so messages can share objects guarded by the run's conditions.
+    `began` is when the message arrived (`time.monotonic`).
 
     Without `pool`, the group creates its own, which ends with it.
     """
@@ -214,6 +221,7 @@ class ThreadGroup:
         parent: ThreadGroup | None = None,
     ) -> None:
         self.failure: BaseException | None = None
+        self.began = time.monotonic()
         self._on_failure = on_failure
         self._parent = parent
         self._own_pool = ThreadPool() if pool is None else None

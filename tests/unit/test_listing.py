@@ -6,12 +6,14 @@ import hashlib
 import threading
 from random import Random
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from store_workers.errors import ErrorCode, StoreFailure
 from store_workers.stores.base import Chunk
 from store_workers.stores.listing import ListedStore
+from store_workers.threads import Abandoned, ThreadGroup
 from store_workers.transfer.listing import (
     HITS_BEFORE_LISTING,
     MISSES_BEFORE_LISTING,
@@ -129,6 +131,51 @@ def test_what_was_listed_is_not_believed_for_long() -> None:
     listed.now += TRUSTED_FOR + 1
     assert listed.store.has(mine[15], 5) is False
     assert listed.listed == ["", ""]
+
+
+def test_what_was_listed_before_a_message_arrived_is_not_believed() -> None:
+    """Others can have removed it in between. A new list is fetched as soon as it pays."""
+    mine = hashes(40)
+    listed = Listed(mine)
+    listed.now = 10.0
+    begun(listed, mine)
+    asked = len(listed.memory.asked)
+    listed.memory.chunks.pop(mine[15])
+    listed.names.remove(mine[15])
+
+    def has(hash: str, arrived: float) -> bool:
+        found: list[bool] = []
+        message = ThreadGroup()
+        message.began = arrived
+        message.run(lambda: found.append(listed.store.has(hash, 5)))
+        return found[0]
+
+    assert has(mine[15], 5.0)
+    assert has(hashes(1, seed=3)[0], 20.0) is False
+    assert len(listed.memory.asked) == asked
+    assert has(mine[15], 20.0) is False
+    listed.now = 30.0
+    assert all(has(hash, 20.0) for hash in mine[:10] + mine[20:])
+    assert len(listed.memory.asked) < asked + 20
+    assert listed.listed == ["", ""]
+
+
+def test_a_cancelled_message_ends_no_listing() -> None:
+    mine = hashes(20)
+    listed = Listed(mine)
+    assert all(listed.store.has(hash, 5) for hash in mine[:HITS_BEFORE_LISTING])
+    list_page = listed.store._list_page
+
+    def cancelled(_after: str) -> Page:
+        raise Abandoned
+
+    listed.store._list_page = cancelled
+    with pytest.raises(Abandoned):
+        listed.store.has(mine[10], 5)
+    listed.store._list_page = list_page
+    asked = len(listed.memory.asked)
+    assert all(listed.store.has(hash, 5) for hash in mine)
+    assert len(listed.memory.asked) == asked
 
 
 def test_a_chunk_that_was_stored_meanwhile_is_asked_for() -> None:

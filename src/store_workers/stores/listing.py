@@ -6,6 +6,7 @@ import threading
 import time
 
 from store_workers.errors import StoreFailure
+from store_workers.threads import own_work_began
 from store_workers.transfer.listing import Listing
 
 TYPE_CHECKING = False
@@ -67,27 +68,29 @@ class ListedStore:
 
     def _listed_length(self, hash: str) -> int | None:
         """Return what the list says of a chunk, after another page if that pays; None: nothing."""
+        since = own_work_began()
         with self._changed:
             # Threads that come while the first page is fetched would ask for chunks that it lists.
             self._changed.wait_for(lambda: self._listing.last or not self._under_way)
-            length = self._listing.length(hash, self._clock())
+            began = self._clock()
+            length = self._listing.length(hash, began, since)
             lists = length is None and not self._under_way and self._listing.pays()
             if not lists:
                 return length
             self._under_way = True
             last = self._listing.last
-        page = None
+        page, refused = None, False
         try:
             page = self._list_page(last)
         except StoreFailure:
-            pass  # lookups can be permitted even if listing is not
-        finally:
+            refused = True  # lookups can be permitted even if listing is not
+        finally:  # also if the message was cancelled
             with self._changed:
                 self._under_way = False
-                if page is None:
+                if page is not None:
+                    self._listing.add(page, began)
+                elif refused:
                     self._listing.give_up()
-                else:
-                    self._listing.add(page, self._clock())
                 self._changed.notify_all()
         with self._changed:
-            return self._listing.length(hash, self._clock())
+            return self._listing.length(hash, self._clock(), since)

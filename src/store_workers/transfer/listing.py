@@ -63,6 +63,8 @@ class Listing:
         self._hits = 0  # in succession
         self._misses = 0  # in succession
         self._lookups = 0
+        self._outdated = 0  # chunks that were listed, but before their message arrived
+        self._paid = 0  # pages that paid before
         self._found: set[str] = set()  # some that were looked up and found
         self._unsure: set[str] = set()  # chunks that were stored since
         self.last = ""
@@ -81,33 +83,48 @@ class Listing:
         if self._pages:
             self._unsure.add(hash)
 
-    def length(self, hash: str, now: float) -> int | None:
-        """Return the length of a chunk, 0 if it is missing; None if no page covers it."""
+    def length(self, hash: str, now: float, since: float = 0.0) -> int | None:
+        """Return the length of a chunk, 0 if it is missing; None if no page covers it.
+
+        What was there before a message arrived, at the time `since`, can have been removed before.
+        So for that message only a later page shows that a chunk is there. When the pages lack as
+        many chunks as they cost, they are fetched again.
+        """
         if self._pages and now - self._began > TRUSTED_FOR:
             self._forget()
         if not self._pages or hash in self._unsure:
             return None
         if hash > self.last and not self._complete:
             return None
+        length = self._lengths.get(bytes.fromhex(hash), 0)
+        if length and since > self._began:
+            self._outdated += 1
+            if self._outdated >= COST_OF_A_PAGE * self._pages:
+                paid = self._pages
+                self._forget()
+                self._paid = paid
+            return None
         self._lookups += 1
-        return self._lengths.get(bytes.fromhex(hash), 0)
+        return length
 
     def pays(self) -> bool:
         """Return whether the next page pays."""
         if self._off or self._complete or len(self._lengths) >= LONGEST_LIST:
             return False
+        if self._pages < self._paid:
+            return True
         if not self._pages:
             return self._hits >= HITS_BEFORE_LISTING or self._misses >= MISSES_BEFORE_LISTING
         # A page covers the same share of the remaining hashes as before.
         told = int(self.last[:16].ljust(16, "0"), 16) / _ALL if _is_hex(self.last) else 0.0
         return self._lookups * told / self._pages >= COST_OF_A_PAGE
 
-    def add(self, page: Page, now: float) -> None:
-        """Add the next page. A list that is inconsistent ends all listing."""
+    def add(self, page: Page, began: float) -> None:
+        """Add the next page, requested at `began`. A list that is inconsistent ends all listing."""
         if page.after != self.last:
             return  # earlier pages were dropped meanwhile
         if not self._pages:
-            self._began = now
+            self._began = began
         for hash, length in page.chunks:
             self._lengths[bytes.fromhex(hash)] = length
         self._pages += 1
@@ -127,7 +144,7 @@ class Listing:
         self._lengths.clear()
         self._unsure.clear()
         self._found.clear()
-        self._pages = self._lookups = 0
+        self._pages = self._lookups = self._outdated = self._paid = 0
         self._complete = False
         self.last = ""
 
