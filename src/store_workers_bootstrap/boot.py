@@ -23,7 +23,7 @@ NO_ZLIB = (
 
 
 def alone():
-    """Leave Python's own library as the only place that modules come from."""
+    """Leave Python's own library as the only place that modules come from, or came from."""
     stdlib = os.path.dirname(os.__file__)
     base, exec_base = (getattr(sys, "base_" + name, stdlib) for name in ("prefix", "exec_prefix"))
     allowed = [stdlib, os.path.join(base, "DLLs")] + ([base] if os.name == "nt" else [])
@@ -36,6 +36,11 @@ def alone():
     ]
     for finders in (sys.meta_path, sys.path_hooks):
         finders[:] = [each for each in finders if getattr(each, "__module__", 0) in OWN]
+    for name, module in list(sys.modules.items()):  # start-up hooks may have loaded some
+        file = getattr(module, "__file__", None)
+        if file and name != "__main__" and ("-packages" in file or not file.startswith(stdlib)):
+            if os.path.basename(os.path.dirname(file)) not in ("lib-dynload", "DLLs"):
+                del sys.modules[name]
 
 
 def entry(name):

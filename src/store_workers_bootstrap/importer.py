@@ -195,16 +195,6 @@ def cut_loose() -> None:
         warnings.simplefilter("ignore")
 
 
-def forget_foreign_modules() -> None:
-    """Drop modules that start-up hooks loaded from elsewhere, in favour of the bundled ones."""
-    stdlib = os.path.dirname(os.__file__)
-    for name, module in list(sys.modules.items()):
-        file = getattr(module, "__file__", None)
-        if file and name != "__main__" and ("-packages" in file or not file.startswith(stdlib)):
-            if os.path.basename(os.path.dirname(file)) not in ("lib-dynload", "DLLs"):
-                del sys.modules[name]
-
-
 def install(path: str, checksum: int, folder: str) -> str | None:
     """Make what is in the archive importable. Return None, or what this host lacks to run it.
 
@@ -214,7 +204,6 @@ def install(path: str, checksum: int, folder: str) -> str | None:
     occupy_closed_streams()
     archive = Archive(path, checksum)
     cut_loose()
-    forget_foreign_modules()
     gc.set_threshold(OBJECTS_BETWEEN_COLLECTIONS)
     sys.meta_path.insert(0, Finder(archive, folder.replace("/", os.sep)))
     sys.path.append(archive.path)  # for `importlib.metadata`

@@ -70,14 +70,11 @@ def in_memory(content: bytes) -> str | None:
             raise
         return None
     path = f"/proc/self/fd/{memory}"
-    if not os.path.exists(path):
-        os.close(memory)
-        return None
-    left = memoryview(content)
     try:
-        while left:
-            left = left[os.write(memory, left) :]
-    except OSError:  # too long for this process (`ulimit -f`), or no memory
+        with open(memory, "wb", closefd=False) as stream:
+            stream.write(content)
+        os.stat(path)
+    except OSError:  # too long for this process (`ulimit -f`), no memory, or no /proc
         os.close(memory)
         return None
     return path
