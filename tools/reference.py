@@ -49,18 +49,13 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--check", action="store_true", help="write nothing")
     options = parser.parse_args(arguments)
-    stale = [path for path in sorted((ROOT / "docs").glob("*.md")) if is_stale(path)]
-    for path in stale:
+    texts = {path: path.read_text() for path in sorted((ROOT / "docs").glob("*.md"))}
+    stale = {path: new for path, old in texts.items() if (new := filled(old)) != old}
+    for path, new in stale.items():
         print(f"{path.relative_to(ROOT)}: {'is out of date' if options.check else 'written'}")
         if not options.check:
-            path.write_text(filled(path.read_text()))
+            path.write_text(new)
     return 1 if stale and options.check else 0
-
-
-def is_stale(path: Path) -> bool:
-    """Tell whether a table of this document differs from its declaration."""
-    text = path.read_text()
-    return filled(text) != text
 
 
 def filled(text: str) -> str:
@@ -85,9 +80,10 @@ def table_of(name: str, without: Iterable[str] = ()) -> str:
             ("field", "type", "default", "meaning"),
             [(f"`{f}`", type_of(s.kind), default_of(s), s.doc) for f, s in fields],
         )
+    types = [type_of(s.kind) + (", optional" if s.default is None else "") for _, s in fields]
     return rendered(
         ("field", "type", "meaning"),
-        [(f"`{f}`", type_of(s.kind) + presence_of(s), s.doc) for f, s in fields],
+        [(f"`{f}`", kind, s.doc) for (f, s), kind in zip(fields, types, strict=True)],
     )
 
 
@@ -107,11 +103,6 @@ def default_of(spec: records.Field) -> str:
         return ""
     value = spec.default.value if isinstance(spec.default, Enum) else spec.default
     return f"`{json.dumps(value)}`"
-
-
-def presence_of(spec: records.Field) -> str:
-    """Return what follows the type of an event's field that is not in every such event."""
-    return ", optional" if spec.default is None else ""
 
 
 def type_of(kind: records.Kind) -> str:

@@ -13,17 +13,12 @@ from __future__ import annotations
 import argparse
 import filecmp
 import hashlib
-import json
 import re
 import shutil
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 ROOT = Path(__file__).resolve().parent.parent
 ARTIFACT = "store-workers.pyz"
@@ -123,33 +118,21 @@ def build_twice(target: Path) -> None:
 
 def try_artifact(artifact: Path, version: str) -> None:
     """Upload the artifact with itself, and download it again."""
-    said = subprocess.run(
-        [sys.executable, str(artifact), "--version"], capture_output=True, text=True, check=True
-    ).stdout
-    if said.splitlines()[0] != f"store-workers {version}":
-        raise StepFailed(f"it calls itself {said.splitlines()[0]}")
+    told = output_of(artifact, "--version").splitlines()[0]
+    if told != f"store-workers {version}":
+        raise StepFailed(f"it calls itself {told}")
     with tempfile.TemporaryDirectory() as name:
-        store, copy = f"{name}/chunks", Path(name, "copy")
-        message = {"type": "UPLOAD_START", "path": str(artifact), "store": store}
-        hashes = transfer(artifact, message)["hashes"]
-        back = {"type": "DOWNLOAD_START", "path": str(copy), "store": store, "hashes": hashes}
-        transfer(artifact, back)
+        store, copy = f"--store={name}/chunks", Path(name, "copy")
+        manifest = output_of(artifact, "upload", store, str(artifact)).split()[0]
+        output_of(artifact, "download", store, manifest, str(copy))
         if not filecmp.cmp(artifact, copy, shallow=False):
             raise StepFailed("what came back is another file")
 
 
-def transfer(artifact: Path, message: Mapping[str, object]) -> dict[str, list[str]]:
-    """Run a message; return the last event."""
-    done = subprocess.run(
-        [sys.executable, str(artifact)],
-        input=json.dumps(message).encode() + b"\n",
-        stdout=subprocess.PIPE,
-        check=False,
-    )
-    last: dict[str, list[str]] = json.loads(done.stdout.splitlines()[-1])
-    if done.returncode:
-        raise StepFailed(f"{message['type']}: {last}")
-    return last
+def output_of(artifact: Path, *arguments: str) -> str:
+    """Run the artifact, and return what it prints; raise where it fails."""
+    command = [sys.executable, str(artifact), *arguments]
+    return subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
 
 
 def write_sums(folder: Path) -> Path:

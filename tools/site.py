@@ -32,7 +32,7 @@ def main(arguments: list[str]) -> int:
     options = parser.parse_args(arguments)
     copy_pages()
     if options.serve:
-        return generate("serve", "--quiet", *watched()).returncode
+        return generate("serve", "--quiet", "--watch=docs", "--watch=examples").returncode
     done = build()
     if done.returncode != 0:
         print(done.stdout, file=sys.stderr)
@@ -68,11 +68,6 @@ def tracked() -> list[str]:
     command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
     listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     return [name for name in listed.split("\0") if name]
-
-
-def watched() -> list[str]:
-    """Return the options with which the generator watches the original pages."""
-    return [option for folder in ("docs", "examples") for option in ("--watch", str(ROOT / folder))]
 
 
 if __name__ == "__main__":

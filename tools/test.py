@@ -88,25 +88,16 @@ def made_once(folder: Path, contents: bytes) -> Iterator[bool]:
     stamp = folder / "made-from.sha256"
     facts = f"{sys.version}\n{sys.base_prefix}\n{folder}\n".encode()
     wanted = hashlib.sha256(facts + contents).hexdigest()
-    with alone(folder.with_suffix(".lock")):
+    with folder.with_suffix(".lock").open("w") as lock:
+        with contextlib.suppress(ImportError):  # Windows
+            import fcntl
+
+            fcntl.flock(lock, fcntl.LOCK_EX)
         missing = not stamp.is_file() or stamp.read_text() != wanted
         if missing:
             shutil.rmtree(folder, ignore_errors=True)
         yield missing
         stamp.write_text(wanted)
-
-
-@contextlib.contextmanager
-def alone(lock: Path) -> Iterator[None]:
-    """Prevent two runs from making the same folder at the same time (where fcntl exists)."""
-    with lock.open("w") as held:
-        try:
-            import fcntl
-        except ImportError:
-            pass
-        else:
-            fcntl.flock(held, fcntl.LOCK_EX)
-        yield
 
 
 def run(step: str, *command: str, quiet: bool = False) -> None:
