@@ -182,8 +182,10 @@ def occupy_closed_streams() -> None:
 
 def cut_loose() -> None:
     """Reset Python's options for warnings and compiled code, and report signals."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        if signal.getsignal(number) is not signal.SIG_IGN:  # as with `nohup` and in shells
+    for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK"):  # as in `run/supervisor.py`
+        number = getattr(signal, name, None)
+        # Ignored signals stay ignored: `nohup` and shells rely on this.
+        if number and signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, stopped)
     sys.dont_write_bytecode = True
     sys.pycache_prefix = None

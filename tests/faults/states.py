@@ -11,7 +11,6 @@ import os
 import termios
 import time
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tests.faults.shims import SLOW_FSYNC, shim
@@ -25,11 +24,11 @@ from tests.support.worker import Worker, download, upload
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
     from typing import Any
 
     from tests.faults.conftest import Stored
 
-SIGTERM_BIT = 1 << (15 - 1)
 TEMPORARY = ".store-workers-"
 PATIENT = {"timeout_ms": 60_000, "retry_max_delay_ms": 10_000, "retry_delay_ms": 10_000}
 
@@ -57,9 +56,9 @@ class Waiting:
         ]
 
 
-def wait_until_listening(pid: int, timeout: float = 60) -> None:
-    """Wait until a process catches SIGTERM: before that, the worker's code does not run."""
-    wait_until(lambda: bool(caught_signals(pid) & SIGTERM_BIT), timeout)
+def wait_until_at_work(pid: int, timeout: float = 60) -> None:
+    """Wait until a worker has started its second thread: from then on it cancels in order."""
+    wait_until(lambda: len(os.listdir(f"/proc/{pid}/task")) > 1, timeout)
 
 
 SMALL = 8192
@@ -83,17 +82,10 @@ def fill_up(worker: Worker) -> None:
     wait_until(is_still)
 
 
-def caught_signals(pid: int) -> int:
-    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("SigCgt:"):
-            return int(line.split()[1], 16)
-    return 0
-
-
 @contextlib.contextmanager
 def reading_stdin(folder: Path, stored: Stored, **how: Any) -> Iterator[Waiting]:
     with Worker(b'{"type":"UPLOAD_START",', close_stdin=False, **how) as worker:
-        wait_until_listening(worker.pid)
+        wait_until_at_work(worker.pid)
         yield Waiting(worker, [folder])
 
 
@@ -102,7 +94,7 @@ def opening_a_fifo(folder: Path, stored: Stored, **how: Any) -> Iterator[Waiting
     fifo = folder / "fifo"
     os.mkfifo(fifo)
     with Worker(upload(fifo, folder / "store"), **how) as worker:
-        wait_until_listening(worker.pid)
+        wait_until_at_work(worker.pid)
         time.sleep(0.1)
         yield Waiting(worker, [folder])
 
@@ -116,7 +108,7 @@ def reading_a_silent_fifo(folder: Path, stored: Stored, **how: Any) -> Iterator[
         fifo.open("wb", buffering=0) as end,
     ):
         end.write(b"the beginning")
-        wait_until_listening(worker.pid)
+        wait_until_at_work(worker.pid)
         yield Waiting(worker, [folder])
 
 
@@ -127,7 +119,7 @@ def writing_to_a_fifo_nobody_reads(folder: Path, stored: Stored, **how: Any) -> 
     message = download(fifo, stored.path.parent / "store", stored.hashes)
     with Worker(message, **how) as worker, fifo.open("rb", buffering=0) as end:
         end.read(1)
-        wait_until_listening(worker.pid)
+        wait_until_at_work(worker.pid)
         yield Waiting(worker, [folder])
 
 
@@ -137,7 +129,7 @@ def compressing(folder: Path, stored: Stored, **how: Any) -> Iterator[Waiting]:
     path.write_bytes(text(24 * MIB))
     message = upload(path, folder / "store", settings={"compression_level": 19})
     with Worker(message, **how) as worker:
-        wait_until_listening(worker.pid)
+        wait_until_at_work(worker.pid)
         time.sleep(0.4)
         yield Waiting(worker, [folder])
 
@@ -185,7 +177,7 @@ def connecting(folder: Path, stored: Stored, **how: Any) -> Iterator[Waiting]:
     with deaf_port() as port:
         message = upload(stored.path, f"http://{HOST}:{port}/", settings=PATIENT)
         with Worker(message, **how) as worker:
-            wait_until_listening(worker.pid)
+            wait_until_at_work(worker.pid)
             time.sleep(0.1)
             yield Waiting(worker, [folder])
 
@@ -228,7 +220,7 @@ def syncing_a_file(folder: Path, stored: Stored, **how: Any) -> Iterator[Waiting
     """The same at the end of a download."""
     message = download(folder / "target", stored.path.parent / "store", stored.hashes)
     with Worker(message, env=shim(folder, SLOW_FSYNC), **how) as worker:
-        wait_until_listening(worker.pid)
+        wait_until_at_work(worker.pid)
         time.sleep(0.4)
         yield Waiting(worker, [folder])
 
@@ -237,7 +229,7 @@ def syncing_a_file(folder: Path, stored: Stored, **how: Any) -> Iterator[Waiting
 def reading_a_silent_command(folder: Path, stored: Stored, **how: Any) -> Iterator[Waiting]:
     message = {"type": "UPLOAD_START", "command": ["sleep", "600"], "store": str(folder / "store")}
     with Worker(message, **how) as worker:
-        wait_until_listening(worker.pid)
+        wait_until_at_work(worker.pid)
         time.sleep(0.2)
         yield Waiting(worker, [folder])
 

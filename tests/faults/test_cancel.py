@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 LONGEST = 2.0 + STALL
 SIGNALS = [signal.SIGTERM, signal.SIGINT]
+EARLY_SIGNALS = [*SIGNALS, signal.SIGHUP]
 
 
 @pytest.mark.parametrize("number", SIGNALS, ids=lambda number: number.name)
@@ -42,7 +43,7 @@ def test_a_signal_ends_any_state(
         assert waiting.left_over() == []
 
 
-@pytest.mark.parametrize("number", SIGNALS, ids=lambda number: number.name)
+@pytest.mark.parametrize("number", EARLY_SIGNALS, ids=lambda number: number.name)
 def test_a_signal_at_any_moment_of_the_start(
     number: signal.Signals, small: Stored, tmp_path: Path
 ) -> None:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.faults.states import wait_until_listening
+from tests.faults.states import wait_until_at_work
 from tests.support import faulty_server as faults
 from tests.support.data import MIB, noise
 from tests.support.faulty_server import FaultyServer, Rule
@@ -374,7 +374,7 @@ def test_a_temporary_file_that_another_run_removed_is_written_again(
     content = noise(8 * MIB)
     path.write_bytes(content)
     with Worker(upload(path, store, settings={"retry_delay_ms": 5, "max_attempts": 50})) as worker:
-        wait_until_listening(worker.pid)
+        wait_until_at_work(worker.pid)
         removed = 0
         while worker.running() and removed < 5:
             for entry in store.glob(".store-workers-*"):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.faults.states import SMALL, STATES, fill_up, wait_until_listening
+from tests.faults.states import SMALL, STATES, fill_up, wait_until_at_work
 from tests.support import faulty_server as faults
 from tests.support.data import MIB, noise
 from tests.support.faulty_server import FaultyServer, Rule
@@ -41,7 +41,7 @@ time.sleep(60)
 @pytest.mark.parametrize("state", list(STATES))
 def test_closing_stdout_ends_any_state(state: str, small: Stored, tmp_path: Path) -> None:
     with STATES[state](tmp_path, small, read=False) as waiting:
-        wait_until_listening(waiting.worker.pid)
+        wait_until_at_work(waiting.worker.pid)
         waiting.worker.stdout.close()
         started = time.monotonic()
         run = waiting.worker.finish(whole=False, check=False)
@@ -75,7 +75,7 @@ def test_an_owner_that_is_killed_takes_its_worker_along(
             owner.stdin.write(message.encode() + b"\n")
             owner.stdin.flush()
             worker = int(owner.stdout.readline())
-            wait_until_listening(worker)
+            wait_until_at_work(worker)
             time.sleep(0.3)
             assert alive(worker)
         finally:
