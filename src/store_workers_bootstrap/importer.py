@@ -90,15 +90,12 @@ class Archive:
         try:
             if method == DEFLATED:
                 content = zlib.decompress(content, -15, length)
+            is_whole = zlib.crc32(content) == crc
         except zlib.error:
-            self._end_damaged()
-        if zlib.crc32(content) != crc:
-            self._end_damaged()
+            is_whole = False
+        if not is_whole:
+            end_with(self._events, DAMAGED, 1)
         return content
-
-    def _end_damaged(self) -> NoReturn:
-        """Report a damaged copy as the last line of the run, and end the process."""
-        end_with(self._events, DAMAGED, 1)
 
 
 class Finder:

@@ -56,10 +56,9 @@ def main(reason):
     if len(sys.argv) > 1:  # a command line: a person reads this
         name = os.path.basename(sys.argv[0])
         sys.stderr.write("%s: %s (HOST_UNSUPPORTED)\n" % (name, message))
-        sys.exit(1)
-    line = {"type": "ERROR", "code": "HOST_UNSUPPORTED", "message": message, "retryable": False}
-    sys.stdout.write(json.dumps(line) + "\n")
-    sys.stdout.flush()
+    else:
+        line = {"type": "ERROR", "code": "HOST_UNSUPPORTED", "message": message, "retryable": False}
+        sys.stdout.write(json.dumps(line) + "\n")
     sys.exit(1)
 
 
