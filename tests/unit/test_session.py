@@ -22,6 +22,7 @@ from store_workers.run import session
 from store_workers.run.open_stores import MOST_IDLE, OpenStores
 from store_workers.stores import once
 from store_workers.stores.base import Chunk
+from store_workers.stores.directory.store import DirectoryStore
 from store_workers.stores.once import JUST_NOW, PutOnce, Puts
 from store_workers.stream import compression
 from store_workers.stream.codec import frame_compressor
@@ -412,6 +413,92 @@ class HeldUp:
             sync(names, descriptor)
 
         monkeypatch.setattr(SyncedDirectory, "sync", hold_up)
+
+
+class StuckReads:
+    """Reads from directory stores that do not return until the test goes on."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.begun, self.go_on = threading.Event(), threading.Event()
+        get = DirectoryStore.get
+
+        def stuck(store: DirectoryStore, hash: str) -> bytes:
+            self.begun.set()
+            self.go_on.wait(TIMEOUT)
+            return get(store, hash)
+
+        monkeypatch.setattr(DirectoryStore, "get", stuck)
+
+
+@pytest.fixture
+def resumed(files: list[Path], tmp_path: Path) -> dict[str, Any]:
+    """A download that locks a partial file."""
+    with Owner(start(tmp_path / "store")) as owner:
+        owner.send(upload(files[0], "file"))
+        owner.finish()
+        hashes = owner.ends()["file"]["hashes"]
+    target = str(tmp_path / "target")
+    return {"type": "DOWNLOAD_START", "path": target, "hashes": hashes, "resume": True}
+
+
+def test_a_cancelled_message_can_be_sent_again_at_once(
+    resumed: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its last event comes when its threads have returned, and its files are closed."""
+    monkeypatch.setattr(session, "LONGEST_CLOSE", 10 * TIMEOUT)
+    reads = StuckReads(monkeypatch)
+    with Owner(start(tmp_path / "store")) as owner:
+        owner.send({**resumed, "id": "a"})
+        reads.begun.wait(TIMEOUT)
+        owner.send({"type": "CANCEL", "id": "a"})
+        owner.send({"type": "UPLOAD_START", "id": "refused"})  # after the other was taken
+        owner.wait_for(ended("refused"))
+        assert "a" not in owner.ends()
+        reads.go_on.set()
+        assert owner.wait_for(ended("a"))["code"] == "CANCELLED"
+        owner.send({**resumed, "id": "again"})
+        owner.finish()
+        assert owner.ends()["again"]["type"] == "FILE_DOWNLOADED"
+
+
+def test_nothing_is_taken_from_a_fifo_after_the_last_event(fifo: Path, tmp_path: Path) -> None:
+    """It would be missing in the next upload."""
+    writers: list[int] = []
+
+    def opened() -> bool:
+        try:
+            writers.append(os.open(fifo, os.O_WRONLY | os.O_NONBLOCK))
+        except OSError:  # it has no reader
+            return False
+        return True
+
+    with Owner(start(tmp_path / "store")) as owner:
+        owner.send(upload(fifo, "a"))
+        wait_until(opened)
+        owner.send({"type": "CANCEL", "id": "a"})
+        assert owner.wait_for(ended("a"))["retryable"] is True
+        assert not opened()
+    os.close(writers.pop())
+
+
+def test_a_thread_that_does_not_return_delays_the_end_only_for_a_moment(
+    resumed: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session, "LONGEST_CLOSE", 0.05)
+    reads = StuckReads(monkeypatch)
+    with Owner(start(tmp_path / "store")) as owner:
+        for number, stop in enumerate((False, True)):
+            reads.begun.clear()
+            owner.send({**resumed, "id": f"{number}", "path": str(tmp_path / f"{number}")})
+            reads.begun.wait(TIMEOUT)
+            if stop:
+                owner.run.mailbox.on_signal(signal.SIGTERM, None)
+            else:
+                owner.send({"type": "CANCEL", "id": f"{number}"})
+            assert owner.wait_for(ended(f"{number}"))["code"] == "CANCELLED"
+        reads.go_on.set()
+        assert owner.finish()[0] == 128 + signal.SIGTERM
+        assert len(owner.ends()) == 3
 
 
 @pytest.mark.parametrize("in_session", [True, False])

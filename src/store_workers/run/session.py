@@ -10,8 +10,10 @@ from functools import partial
 
 from store_workers.errors import BadMessage, Cancelled, ErrorCode, forget_frames
 from store_workers.files.descriptors import Reserved
+from store_workers.run.failures import as_worker_error
 from store_workers.run.message_run import MessageRun, conclude, refuse_reserved_path
 from store_workers.run.open_stores import OpenStores
+from store_workers.run.supervisor import Heartbeat
 from store_workers.threads import LONGEST_CLOSE, Abandoned, ThreadGroup
 from store_workers.wire import json_text
 from store_workers.wire.events import EventType, SessionEnded, error_event
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from store_workers.run.open_stores import Borrowed, Key
     from store_workers.run.shared import Shared
     from store_workers.stores.base import Location, Store
+    from store_workers.wire.events import Event
     from store_workers.wire.messages import Common, Message, SessionStart
     from store_workers.wire.reader import MessageReader
 
@@ -71,6 +74,8 @@ class Job:
             partial(session.conclude, self), pool=session.shared.pool, parent=session.shared.group
         )
         self.borrowed: Borrowed | None = None
+        self.late: Heartbeat | None = None  # reports a failure if threads do not return
+        self.group.when_over(partial(session.over, self))
         self.run = MessageRun(
             message, location, session.shared, self.events, self.group, partial(session.open, self)
         )
@@ -139,16 +144,22 @@ class Session:
         )
 
     def stop(self, failure: BaseException) -> None:
-        """End every message, waiting or running, with `failure`, and accept no more."""
+        """End every message, waiting or running, with `failure`, and accept no more.
+
+        Wait a moment for their threads; what these do not report then is reported here.
+        """
         with self._lock:
             self._stopped = failure
             jobs = tuple(self._jobs.values())
         for job in jobs:
             job.stop(failure)
         deadline = time.monotonic() + LONGEST_CLOSE
+        with self._changed:
+            while self._jobs and (left := deadline - time.monotonic()) > 0:
+                self._changed.wait(left)
+            jobs = tuple(self._jobs.values())
         for job in jobs:
-            if job.run.is_complete:  # its success is being reported
-                job.group.close(deadline - time.monotonic())
+            self._report(job, failure)
 
     def close(self) -> None:
         """Release the resources of messages that have not ended."""
@@ -276,19 +287,37 @@ class Session:
         job.events.emit(job.run.work())
 
     def conclude(self, job: Job, failure: BaseException) -> None:
-        """Report that a message failed, on any thread."""
-        if isinstance(failure, Abandoned):
-            return
+        """End a message that failed, on any thread. `over` reports it, or a thread that is late."""
         if isinstance(failure, OwnerGone):
             self.shared.group.fail(failure)
-            return
-        job.run.close()
-        if job.run.is_complete and isinstance(failure, Cancelled):
-            return  # the message's own thread reports its success
+        elif not isinstance(failure, Abandoned):
+            job.late = Heartbeat(LONGEST_CLOSE, partial(_error, job, failure), job.events)
+            self.shared.heartbeats.add(job.late)
+            job.run.close()
+            if job.run.is_complete or job.events.ended_with is not None:
+                self._forget_late(job)
+
+    def over(self, job: Job) -> None:
+        """Report a failure when all threads of the message have returned and its files are closed.
+
+        Not before: the owner can then send the same message again.
+        """
+        failure = job.group.failure
+        if failure is not None and not isinstance(failure, (Abandoned, OwnerGone)):
+            self._report(job, failure)
+            self._forget_late(job)
+            forget_frames(failure)
+
+    def _report(self, job: Job, failure: BaseException) -> None:
         try:
             conclude(failure, job.events, spent=job.run.spent)
         except OwnerGone as gone:
             self.shared.group.fail(gone)
+
+    def _forget_late(self, job: Job) -> None:
+        late, job.late = job.late, None
+        if late is not None:
+            self.shared.heartbeats.remove(late)
 
     def forget(self, job: Job, end: EventType) -> None:
         """Allow a message's id to be used again, just before its last event is written."""
@@ -300,14 +329,13 @@ class Session:
                 with suppress(ValueError):  # it was under way
                     self._waiting.remove(job)
                     self._room.notify()
-            self._changed.notify()
+            self._changed.notify_all()
 
     def _end(self, job: Job) -> None:
         """Release the resources of a message."""
         job.run.close()
         if job.borrowed is not None:
             self._stores.give_back(job.borrowed, fit=not _shows_unfit(job.group.failure))
-        forget_frames(job.group.failure)
         with self._changed:
             self._free += 1
             self._changed.notify()
@@ -343,6 +371,10 @@ def _place(message: Common) -> bytes:
     return json_text.encode(
         [message.store, auth and auth.encode(), message.headers, tls and tls.encode()]
     )
+
+
+def _error(job: Job, failure: BaseException) -> Event:
+    return error_event(as_worker_error(failure), spent=job.run.spent)
 
 
 def _shows_unfit(failure: BaseException | None) -> bool:
