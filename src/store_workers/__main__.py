@@ -7,7 +7,7 @@ import sys
 from contextlib import suppress
 
 from store_workers.errors import BadMessage
-from store_workers.run.failures import as_worker_error
+from store_workers.run.failures import DEBUG_VARIABLE, as_worker_error
 from store_workers.run.message_run import conclude
 from store_workers.run.process_run import ProcessRun
 from store_workers.run.supervisor import Mailbox, Signals, hold_signals
@@ -165,7 +165,7 @@ def take_standard_output() -> int:
     Output of libraries goes to standard error from here on.
     """
     events = os.dup(1)
-    if sys.stderr is None:  # closed: a command and libraries get the null device
+    if sys.__stderr__ is None:  # closed: a command and libraries get the null device
         null = os.open(os.devnull, os.O_WRONLY)
         os.dup2(null, 2)
         if null != 2:
@@ -174,15 +174,29 @@ def take_standard_output() -> int:
     return events
 
 
+class Silence:
+    """Python's standard error, without effect.
+
+    The worker writes to the descriptor (`StandardError`). What Python and libraries would write, as
+    of exceptions that they ignore, is no result, and can contain tracebacks.
+    """
+
+    def write(self, text: str) -> int:
+        """Drop the text."""
+        return len(text)
+
+    def flush(self) -> None:
+        """Do nothing."""
+
+
 def main() -> NoReturn:
     """Run, and exit at once, without waiting for threads that block."""
+    if os.environ.get(DEBUG_VARIABLE) != "1":
+        sys.stderr = Silence()
     status = run(sys.argv[1:])
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            if stream is not None:
-                stream.flush()
-        except OSError:
-            pass
+    with suppress(OSError):
+        if sys.stdout is not None:
+            sys.stdout.flush()
     os._exit(status)
 
 

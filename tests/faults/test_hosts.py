@@ -309,3 +309,35 @@ def test_a_host_without_the_null_device(file: Path, tmp_path: Path) -> None:
     last = json.loads(refused.stdout.splitlines()[-1])
     assert (refused.returncode, last["code"]) == (1, "HOST_UNSUPPORTED")
     assert "/dev/null" in last["message"]
+
+
+NOISE = """
+import logging, sys, threading, warnings, runpy
+real = threading.Thread.start
+class Ignored:
+    def __del__(self):
+        raise ValueError("noise")
+def start(thread):
+    logging.error("noise")
+    warnings.warn("noise")
+    Ignored()
+    real(thread)
+threading.Thread.start = start
+sys.argv.pop(0)
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+@pytest.mark.parametrize("debug", [False, True])
+def test_what_libraries_say_on_stderr(debug: bool, file: Path, tmp_path: Path) -> None:
+    """As `hashlib` does, with a traceback, if a library of Python cannot be loaded."""
+    done = subprocess.run(
+        [bare_python(), "-c", NOISE, str(ARTIFACT)],
+        check=False,
+        input=json.dumps(upload(file, tmp_path / "store")).encode() + b"\n",
+        capture_output=True,
+        env=clean_environ({"STORE_WORKERS_DEBUG": "1"} if debug else {}),
+        timeout=TIMEOUT,
+    )
+    assert done.returncode == 0
+    assert (b"noise" in done.stderr) == debug

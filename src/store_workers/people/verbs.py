@@ -136,7 +136,7 @@ def moved_streams() -> tuple[int, int]:
     if sys.stdin is not None:
         os.dup2(null, 0)
     if sys.stdout is not None:
-        os.dup2(null if sys.stderr is None else 2, 1)
+        os.dup2(null if sys.__stderr__ is None else 2, 1)
     if null > 2:  # otherwise it replaced a closed stream
         os.close(null)
     return stdin, stdout
