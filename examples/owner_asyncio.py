@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 WORKER = os.environ.get("STORE_WORKERS", "store-workers.pyz")
 RUNS, PAUSE = 5, 1.0  # how often a message is sent, and the first pause in between, in seconds
 GRACE = 5.0  # seconds that a worker gets to stop by itself
+LONGEST_LINE = 1 << 28  # bytes of an event: one with all hashes of a large file is long
 
 Event = dict[str, Any]
 
@@ -58,6 +59,7 @@ async def run_once(message: Event, on_event: Callable[[Event], None]) -> Event:
         WORKER,
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
+        limit=LONGEST_LINE,
         start_new_session=True,
     )
     assert process.stdin

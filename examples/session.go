@@ -30,6 +30,10 @@ const (
 	atOnce = 100             // messages under way: the worker would take 1000
 )
 
+var terminal = map[string]bool{
+	"FILE_UPLOADED": true, "FILE_DOWNLOADED": true, "FILE_VERIFIED": true, "ERROR": true,
+}
+
 // Event is one line of the worker's output.
 type Event struct {
 	Type      string  `json:"type"`
@@ -49,6 +53,7 @@ type Session struct {
 	write  sync.Mutex
 	lock   sync.Mutex // guards ends
 	ends   map[string]chan Event
+	lost   Event // how what is not ended ends with the worker; read once ended is closed
 }
 
 // Open starts a worker for a store.
@@ -74,6 +79,7 @@ func Open(store string, maxFiles int) (*Session, error) {
 	}
 	session := &Session{
 		worker: worker, stdin: stdin, ended: make(chan struct{}), ends: map[string]chan Event{},
+		lost: Event{Type: "ERROR", Code: "CANCELLED", Message: "the worker was lost", Retryable: true},
 	}
 	go session.read(stdout)
 	session.send(map[string]any{
@@ -109,13 +115,13 @@ func (s *Session) Run(ctx context.Context, message map[string]any) (Event, error
 	select {
 	case event = <-end:
 	case <-s.ended:
-		event = lost
+		event = s.last(end)
 	case <-ctx.Done():
 		s.send(map[string]any{"type": "CANCEL", "id": id})
 		select { // it leaves nothing half done behind
 		case event = <-end:
 		case <-s.ended:
-			event = lost
+			event = s.last(end)
 		}
 		if event.Type == "ERROR" {
 			return event, ctx.Err()
@@ -127,8 +133,14 @@ func (s *Session) Run(ctx context.Context, message map[string]any) (Event, error
 	return event, nil
 }
 
-var lost = Event{
-	Type: "ERROR", Code: "CANCELLED", Message: "the worker was lost", Retryable: true,
+// last returns the event of a message that ended before the worker, or else the worker's own.
+func (s *Session) last(end chan Event) Event {
+	select {
+	case event := <-end:
+		return event
+	default:
+		return s.lost
+	}
 }
 
 // Close sends no more, and waits until all that was sent is done.
@@ -172,13 +184,15 @@ func (s *Session) read(stdout io.Reader) {
 		switch {
 		case event.Type == "CHUNK_RETRY" || event.Type == "WARNING":
 			fmt.Fprintf(os.Stderr, "%s: %s\n", event.Code, event.Message)
-		case event.ID != nil:
+		case event.ID != nil && terminal[event.Type]:
 			s.lock.Lock()
 			end := s.ends[*event.ID]
 			s.lock.Unlock()
 			if end != nil {
 				end <- event
 			}
+		case event.ID == nil && event.Type == "ERROR":
+			s.lost = event // the session's own
 		}
 	}
 }

@@ -16,6 +16,7 @@ import { pathToFileURL } from "node:url";
 const WORKER = process.env.STORE_WORKERS ?? "store-workers.pyz";
 const GRACE = 5000; // milliseconds that a worker gets to stop by itself
 const AT_ONCE = 100; // messages that this program has under way: the worker would take 1000
+const TERMINAL = ["FILE_UPLOADED", "FILE_DOWNLOADED", "FILE_VERIFIED", "ERROR"];
 
 /** A message ended in an ERROR: `event` has its code, and whether sending it again may help. */
 export class TransferFailed extends Error {
@@ -32,6 +33,7 @@ export class TransferFailed extends Error {
 export class Session {
   #ends = new Map();
   #ids = 0;
+  #lost; // set once the worker has ended
   #worker;
   #ended;
 
@@ -60,6 +62,7 @@ export class Session {
   /** Have one message done; resolves to its last event. */
   async run(message, signal = undefined) {
     signal?.throwIfAborted();
+    if (this.#lost) throw new TransferFailed(this.#lost);
     const id = String(this.#ids++);
     const end = new Promise((resolve) => this.#ends.set(id, resolve));
     const cancel = () => this.#send({ type: "CANCEL", id });
@@ -101,16 +104,22 @@ export class Session {
   async #read() {
     let last = { code: "CANCELLED", message: "the worker was lost", retryable: true };
     for await (const line of createInterface({ input: this.#worker.stdout })) {
-      const event = JSON.parse(line);
+      let event;
+      try {
+        event = JSON.parse(line);
+      } catch {
+        break; // it was killed in the middle of a line
+      }
       if (["CHUNK_RETRY", "WARNING"].includes(event.type)) {
         console.error(`${event.code}: ${event.message}`);
       } else if (event.type === "ERROR" && event.id === undefined) {
         last = event; // the session's own: what is not ended ends with it
-      } else {
+      } else if (TERMINAL.includes(event.type)) {
         this.#ends.get(event.id)?.(event);
       }
     }
-    for (const end of this.#ends.values()) end({ ...last, type: "ERROR" });
+    this.#lost = { ...last, type: "ERROR" };
+    for (const end of this.#ends.values()) end(this.#lost);
   }
 }
 

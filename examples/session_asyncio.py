@@ -25,7 +25,10 @@ if TYPE_CHECKING:
 
 WORKER = os.environ.get("STORE_WORKERS", "store-workers.pyz")
 GRACE = 5.0  # seconds that a worker gets to stop by itself
+LONGEST_LINE = 1 << 28  # bytes of an event: one with all hashes of a large file is long
 AT_ONCE = 100  # messages that this program has under way: the worker would take 1000
+
+TERMINAL = {"FILE_UPLOADED", "FILE_DOWNLOADED", "FILE_VERIFIED", "ERROR"}
 
 Event = dict[str, Any]
 
@@ -54,6 +57,7 @@ class Session:
         self._start = {"type": "SESSION_START", "store": store, "settings": settings, **more}
         self._ids = map(str, itertools.count())
         self._ends: dict[str, asyncio.Future[Event]] = {}
+        self._lost: Event | None = None  # set once the worker has ended
         self._writing = asyncio.Lock()
 
     async def upload(self, path: str, **more: Any) -> Event:
@@ -67,6 +71,8 @@ class Session:
 
     async def run(self, message: Event) -> Event:
         """Have one message done; return its last event."""
+        if self._lost is not None:
+            raise TransferFailed(self._lost)
         id = next(self._ids)
         end = self._ends[id] = asyncio.get_running_loop().create_future()
         try:
@@ -89,6 +95,7 @@ class Session:
             WORKER,
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
+            limit=LONGEST_LINE,
             start_new_session=True,
         )
         self._reader = asyncio.ensure_future(self._read())
@@ -110,27 +117,32 @@ class Session:
         await self._process.wait()
 
     async def _send(self, message: Event) -> None:
-        """Write one line; waits while the worker does not read, so nothing piles up here."""
+        """Write one line, in the order of the calls; waits while the worker does not read."""
         assert self._process.stdin
-        async with self._writing:
-            with contextlib.suppress(ConnectionError):  # it ended: the reader tells all who wait
-                self._process.stdin.write(json.dumps(message).encode() + b"\n")
+        with contextlib.suppress(ConnectionError):  # it ended: the reader tells all who wait
+            self._process.stdin.write(json.dumps(message).encode() + b"\n")
+            async with self._writing:
                 await self._process.stdin.drain()
 
     async def _read(self) -> None:
         """Hand each message's last event to whoever awaits it."""
         assert self._process.stdout
         last: Event = {"code": "CANCELLED", "message": "the worker was lost", "retryable": True}
-        async for line in self._process.stdout:
-            event = json.loads(line)
-            if event["type"] in {"CHUNK_RETRY", "WARNING"}:
-                print(f"{event['code']}: {event['message']}", file=sys.stderr)
-            elif event["type"] == "ERROR" and "id" not in event:
-                last = event  # the session's own: what is not ended ends with it
-            elif event.get("id") in self._ends:
-                self._end(event["id"], event)
-        for id in list(self._ends):
-            self._end(id, {**last, "type": "ERROR"})
+        try:
+            async for line in self._process.stdout:
+                if not line.endswith(b"\n"):
+                    break  # it was killed in the middle of a line
+                event = json.loads(line)
+                if event["type"] in {"CHUNK_RETRY", "WARNING"}:
+                    print(f"{event['code']}: {event['message']}", file=sys.stderr)
+                elif event["type"] == "ERROR" and "id" not in event:
+                    last = event  # the session's own: what is not ended ends with it
+                elif event["type"] in TERMINAL and event.get("id") in self._ends:
+                    self._end(event["id"], event)
+        finally:
+            self._lost = {**last, "type": "ERROR"}
+            for id in list(self._ends):
+                self._end(id, self._lost)
 
     def _end(self, id: str, event: Event) -> None:
         if not self._ends[id].done():

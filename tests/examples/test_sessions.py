@@ -36,13 +36,13 @@ def files(tmp_path: Path) -> list[str]:
     return found
 
 
-def start(name: str, *arguments: str) -> subprocess.Popen[str]:
+def start(name: str, *arguments: str, worker: Path = ARTIFACT) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [*command(name), *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env=clean_environ({"STORE_WORKERS": str(ARTIFACT)}),
+        env=clean_environ({"STORE_WORKERS": str(worker)}),
     )
 
 
@@ -86,6 +86,34 @@ def test_a_signal_ends_owner_and_worker(
             owner.send_signal(number)
             owner.communicate(timeout=TIMEOUT)
         assert owner.returncode == 128 + number
+
+
+@pytest.mark.parametrize("name", OWNERS)
+def test_a_worker_that_is_killed_fails_all_that_follows(
+    name: str, files: list[str], tmp_path: Path
+) -> None:
+    """Also the files that the owner had not sent."""
+    worker, process_id = tmp_path / "worker.py", tmp_path / "pid"
+    worker.write_text(
+        f"import os, sys; open({str(process_id)!r}, 'w').write(str(os.getpid()))\n"
+        f"os.execv(sys.executable, [sys.executable, {str(ARTIFACT)!r}])\n"
+    )
+    with FaultyServer(Rule(stalled(where="answer"))) as server:
+        with start(name, server.url, "0", *files, worker=worker) as owner:
+            while not server.requests("HEAD") + server.requests("PUT"):
+                time.sleep(0.02)
+            os.kill(int(process_id.read_text()), signal.SIGKILL)
+            _, problems = owner.communicate(timeout=TIMEOUT)
+        assert owner.returncode == 1
+        assert problems.count("the worker was lost") == len(files)
+
+
+@pytest.mark.parametrize("name", OWNERS)
+def test_a_session_that_is_refused_tells_why(name: str, files: list[str]) -> None:
+    with start(name, "gopher://store", "0", *files) as owner:
+        _, problems = owner.communicate(timeout=TIMEOUT)
+    assert owner.returncode == 1
+    assert problems.count("BAD_MESSAGE: store: unknown scheme") == len(files)
 
 
 def ask(agent: subprocess.Popen[str], **request: object) -> dict[str, object]:
