@@ -172,6 +172,9 @@ def check_sbom(sbom: dict[str, Any], digest: str) -> None:
     assert {"zstandard", "pyfastcdc", "urllib3", "botocore", "truststore", "tqdm"} <= names
     for each in sbom["components"]:
         assert each["version"]
+        assert (
+            each["purl"] == f"pkg:pypi/{each['name'].lower().replace('_', '-')}@{each['version']}"
+        )
         assert each["licenses"][0]["expression"]
         assert each.get("hashes") or all(file["hashes"] for file in each["components"])
 

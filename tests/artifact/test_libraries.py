@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import zstandard
-from artifact import contents
+from artifact import contents, wheels
 from artifact.bundle import Native
 from artifact.elf import MAGIC_64_LITTLE, cut
 
@@ -101,3 +102,22 @@ def test_a_library_takes_one_line_of_the_table(wheel: Path) -> None:
     ]
     assert fast.has(host)
     assert not fast.has("cp310-windows-arm64")
+
+
+def test_what_another_build_downloaded_first_is_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def download(requirements: Path, *options: str) -> None:
+        folders = [Path(options[-1]), *([first] if first else [])]
+        for folder in folders:
+            folder.mkdir()
+            (folder / "one.whl").touch()
+
+    first: Path | None = None
+    monkeypatch.setattr(wheels, "DOWNLOADED", tmp_path)
+    monkeypatch.setattr(wheels, "download", download)
+    assert [path.name for path in wheels.fetch("runtime")] == ["one.whl"]
+    (first,) = tmp_path.iterdir()
+    shutil.rmtree(first)
+    assert wheels.fetch("runtime") == [first / "one.whl"]
+    assert list(tmp_path.iterdir()) == [first]
