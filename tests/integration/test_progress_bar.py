@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from store_workers.people.progress_bar import REFRESH
 from tests.support.data import KIB, MIB, noise
 from tests.support.faulty_server import FIRST, FaultyServer, Rule, honest_after, status
 from tests.support.terminal import Terminal
@@ -171,11 +172,14 @@ def test_short_run_shows_its_summary_alone(tmp_path: Path) -> None:
     os.close(ours)
     assert code == 0
     assert stdout.count(b"\n") == 2
-    assert re.fullmatch(
-        r"uploaded .*/small: 3\.0 KiB in \d\.\d s \([\d.]+ [KM]iB/s\), 3\.0 KiB stored,"
+    summary = re.search(
+        r"uploaded .*/small: 3\.0 KiB in (\d+\.\d) s \([\d.]+ .?i?B/s\), 3\.0 KiB stored,"
         r" 1 of 1 chunk new, 0 retries\r\n",
         shown,
-    ), shown
+    )
+    assert summary, shown
+    took_long = float(summary[1]) >= REFRESH  # on a busy machine
+    assert took_long or summary[0] == shown, shown
 
 
 def test_terminal_that_takes_nothing_holds_nothing_up(
