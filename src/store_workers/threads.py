@@ -286,6 +286,17 @@ class ThreadGroup:
             ) from None
         return True
 
+    def try_start(self, work: Callable[[], None], name: str, *, spare: bool = False) -> bool:
+        """Run `work` on another thread. Return false if the host refuses one.
+
+        For work that the calling thread can do itself: threads that are spare elsewhere can have
+        taken all that there are.
+        """
+        try:
+            return self.start(work, name, spare=spare)
+        except WorkerError:
+            return False
+
     def run(self, work: Callable[[], None]) -> None:
         """Run `work` on the calling thread. If it raises, the group fails."""
         with self._lock:

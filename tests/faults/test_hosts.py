@@ -18,7 +18,14 @@ import pytest
 from tests.support.contract import check_fields
 from tests.support.data import MIB, noise
 from tests.support.nginx import Nginx
-from tests.support.worker import ARTIFACT, bare_python, clean_environ, upload
+from tests.support.worker import (
+    ARTIFACT,
+    bare_python,
+    clean_environ,
+    download,
+    upload,
+    verify,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -198,28 +205,48 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 """
 
 
-@pytest.mark.parametrize("threads", [0, 1, 4])
-def test_a_host_that_gives_no_more_threads(threads: int, file: Path, tmp_path: Path) -> None:
-    """Too few are told in an event; with a few the file is stored, only slower.
+def last_with_threads(message: Any, threads: int) -> dict[str, Any]:
+    """Return the last event on a host that gives only so many threads beside the first."""
+    done = subprocess.run(
+        [bare_python(), "-c", NO_THREADS, str(threads), str(ARTIFACT)],
+        check=False,
+        input=json.dumps(message).encode() + b"\n",
+        capture_output=True,
+        env=clean_environ(),
+        timeout=TIMEOUT,
+    )
+    assert b"Traceback" not in done.stderr
+    last: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    assert bool(done.returncode) == (last["type"] == "ERROR")
+    return last
+
+
+@pytest.mark.parametrize("threads", [1, 2, 4])
+def test_a_host_that_gives_few_threads(threads: int, file: Path, tmp_path: Path) -> None:
+    """One is enough for all work: what others would do is done there, only slower.
 
     To a server, for a quick directory needs no second thread, and whether it is quick varies.
     """
+    file.write_bytes(noise(6 * MIB))
     with Nginx(tmp_path / "nginx") as server:
-        done = subprocess.run(
-            [bare_python(), "-c", NO_THREADS, str(threads), str(ARTIFACT)],
-            check=False,
-            input=json.dumps(upload(file, server.url)).encode() + b"\n",
-            capture_output=True,
-            env=clean_environ(),
-            timeout=TIMEOUT,
-        )
-    last = json.loads(done.stdout.splitlines()[-1])
-    assert b"Traceback" not in done.stderr
-    if threads > 1:
-        assert (done.returncode, last["type"]) == (0, "FILE_UPLOADED")
-    else:
-        assert (done.returncode, last["code"]) == (1, "HOST_UNSUPPORTED")
-        assert "thread" in last["message"]
+        settings = {"compression_threads": 3}
+        stored = last_with_threads(upload(file, server.url, settings=settings), threads)
+        assert stored["type"] == "FILE_UPLOADED", stored
+        back = tmp_path / "back"
+        for message in (
+            {**download(back, server.url, stored["hashes"]), "settings": settings},
+            verify(server.url, stored["hashes"], settings=settings),
+            verify(server.url, stored["hashes"], content=False),
+        ):
+            last = last_with_threads(message, threads)
+            assert last["type"] in {"FILE_DOWNLOADED", "FILE_VERIFIED"}, last
+        assert back.read_bytes() == file.read_bytes()
+
+
+def test_a_host_that_gives_no_thread(file: Path, tmp_path: Path) -> None:
+    last = last_with_threads(upload(file, tmp_path / "store"), 0)
+    assert last["code"] == "HOST_UNSUPPORTED"
+    assert "thread" in last["message"]
 
 
 @pytest.mark.parametrize(

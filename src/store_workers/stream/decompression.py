@@ -116,24 +116,35 @@ class ParallelDecoder:
             self._decode_by_block(frame)
             return
         self._output.announce(frame.content_offset + (frame.content_size or 0))
-        if self._written == self._taken and (frame.content_size or 0) <= SHORT_FRAME:
-            content = memoryview(bytearray(frame.content_size or 0))
-            self._decode_whole(frame, content)
-            self._output.write(content, frame.content_offset)
-            return
-        with self._changed:
-            self._changed.wait_while(lambda: self._taken - self._written >= 2 * self._most_threads)
-            self._waiting.append((self._taken, frame))
-            self._taken += 1
-            if self._idle < len(self._waiting) and self._threads < self._most_threads:
-                name = f"decompress-{self._threads + 1}"
-                self._threads += self._group.start(self._work, name, spare=self._threads > 0)
-            self._changed.notify_all()
+        if (
+            self._written == self._taken and (frame.content_size or 0) <= SHORT_FRAME
+        ) or not self._hand_over(frame):
+            self._decode_here(frame)
 
     def finish(self) -> None:
         """Wait until every frame is written."""
         with self._changed:
             self._changed.wait_while(lambda: self._written < self._taken)
+
+    def _hand_over(self, frame: Frame) -> bool:
+        """Pass a frame to another thread. Return false if there is none."""
+        with self._changed:
+            self._changed.wait_while(lambda: self._taken - self._written >= 2 * self._most_threads)
+            if self._idle <= len(self._waiting) and self._threads < self._most_threads:
+                name = f"decompress-{self._threads + 1}"
+                self._threads += self._group.try_start(self._work, name, spare=self._threads > 0)
+            if not self._threads:
+                return False
+            self._waiting.append((self._taken, frame))
+            self._taken += 1
+            self._changed.notify_all()
+        return True
+
+    def _decode_here(self, frame: Frame) -> None:
+        """Decode a complete frame on this thread while no other is in progress."""
+        content = memoryview(bytearray(frame.content_size or 0))
+        self._decode_whole(frame, content)
+        self._output.write(content, frame.content_offset)
 
     def _decode_by_block(self, frame: Frame) -> None:
         """Decode a frame on this thread, and set the size of its content."""

@@ -94,7 +94,7 @@ class Fetcher:
                 continue
             if not self._threads:
                 self._start(FIRST_THREADS)
-            yield self._next(index)
+            yield self._next(index) if self._threads else self._fetch_here(index)
 
     def _pays_to_fetch_here(self) -> bool:
         """Return whether passing the next chunk to another thread costs more than it gains."""
@@ -138,7 +138,7 @@ class Fetcher:
         """Start that many more threads, as far as there are places and chunks for them."""
         for _ in range(min(more, self._most_threads() - self._threads)):
             name = f"fetch-{self._threads + 1}"
-            self._threads += self._group.start(self._work, name, spare=self._threads > 0)
+            self._threads += self._group.try_start(self._work, name, spare=self._threads > 0)
 
     def _work(self) -> None:
         while (claim := self._claim()) is not None:

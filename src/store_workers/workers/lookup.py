@@ -46,6 +46,8 @@ class Lookup:
     def run(self) -> None:
         """Check all chunks."""
         self._add_thread()
+        if not self._threads:
+            self._work()
         with self._changed:
             self._changed.wait_while(lambda: self._unfinished > 0)
 
@@ -54,9 +56,9 @@ class Lookup:
         with self._changed:
             left = len(self._hashes) - self._claimed
             if self._threads < self._context.places.limit and left > 0:
-                self._threads += 1
-                name = f"look-{self._threads}"
-                self._context.group.start(self._work, name, spare=self._threads > 1)
+                name = f"look-{self._threads + 1}"
+                group = self._context.group
+                self._threads += group.try_start(self._work, name, spare=self._threads > 0)
 
     def _work(self) -> None:
         while (index := self._claim()) is not None:

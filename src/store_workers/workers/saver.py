@@ -119,11 +119,14 @@ class Saver:
 
     def _hand_over(self, index: int, chunk: Chunk) -> None:
         with self._condition.lock:
-            self._waiting.append((index, chunk))
-            if self._idle < len(self._waiting) and self._threads < self._places.limit:
+            if self._idle <= len(self._waiting) and self._threads < self._places.limit:
                 name = f"save-{self._threads + 1}"
-                self._threads += self._group.start(self._work, name, spare=self._threads > 0)
-            self._work_to_do.notify()
+                self._threads += self._group.try_start(self._work, name, spare=self._threads > 0)
+            if self._threads:
+                self._waiting.append((index, chunk))
+                self._work_to_do.notify()
+                return
+        self._save(index, chunk)
 
     def finish(self) -> None:
         """Wait until all chunks are in the store, and end the saver's threads."""

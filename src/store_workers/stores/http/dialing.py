@@ -83,7 +83,7 @@ class Resolver:
         return look_up.addresses
 
     def _begin(self) -> _LookUp:
-        look_up = self._under_way = _LookUp(self._host, self._port)
+        look_up = _LookUp(self._host, self._port)
         numeric = _as_address(self._host, self._port)
         if numeric:
             look_up.addresses = numeric
@@ -97,6 +97,7 @@ class Resolver:
                 self._keep(look_up)
 
         threading.Thread(target=run, name="look-up", daemon=True).start()
+        self._under_way = look_up  # not if the host refuses the thread
         return look_up
 
     def _keep(self, look_up: _LookUp) -> None:
