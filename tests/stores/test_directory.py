@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import hashlib
+import itertools
 import os
 import socket
 import stat
@@ -24,6 +25,7 @@ from store_workers.stores.directory.location import DirectoryLocation
 from store_workers.stores.directory.store import DirectoryStore, make_directories
 from store_workers.threads import Abandoned
 from store_workers.wire.messages import Settings
+from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -277,7 +279,32 @@ def test_a_chunk_of_another_run_is_synced_before_it_counts(
     assert str(tmp_path) in synced
     count = len(synced)
     assert store.has(HASH, len(DATA))
-    assert len(synced) == count, "once a run is enough"
+    assert len(synced) == count, "once is enough"
+
+
+def test_a_chunk_that_another_run_names_later_is_synced_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A session is long: another run can be killed between naming a chunk and the sync."""
+    opened(tmp_path).put(chunk())
+    store = opened(tmp_path)
+    assert store.has(HASH, len(DATA))
+    contents = (b"%d" % number for number in itertools.count())
+    data = next(c for c in contents if hashlib.sha256(c).hexdigest()[:2] == HASH[:2])
+    later = Chunk(hashlib.sha256(data).hexdigest(), [memoryview(data)])
+    folder = tmp_path / HASH[:2]
+
+    def is_named_later() -> bool:
+        """Name it again until the file system's clock has moved on."""
+        opened(tmp_path).put(later)
+        return (folder / later.hash).stat().st_ctime_ns > (folder / HASH).stat().st_ctime_ns
+
+    wait_until(is_named_later)
+    synced: list[str] = []
+    monkeypatch.setattr(syncing, "sync_directory", synced.append)
+    for _ in range(2):
+        assert store.has(later.hash, len(data))
+    assert synced == [str(folder)]
 
 
 def test_a_run_that_is_over_leaves_nothing(tmp_path: Path) -> None:

@@ -69,7 +69,8 @@ class DirectoryStore:
         self._identity: tuple[int, int] | None = None  # of the root, after its first use
         self._told: str | None = None  # a reported chunk, which is durable in the root
         self._known: set[str] = set()  # directories that are durable in the root
-        self._synced: set[str] = set()  # directories whose entries of earlier runs are durable
+        # Directories in which names of other runs are durable, with the time up to which (ns).
+        self._synced: dict[str, int] = {}
         self._doubtful: set[str] = set()  # chunks whose name is possibly not durable
 
     def has(self, hash: str, size: int) -> bool:
@@ -78,7 +79,7 @@ class DirectoryStore:
             if not stat.S_ISREG(found.st_mode) or found.st_size != size or hash in self._doubtful:
                 return False
             self._look_at_root()
-            self._sync_once(hash[:2])
+            self._sync_unless_older(hash[:2], found.st_ctime_ns)
         except OSError as error:
             if error.errno in MISSING or error.errno in _NO_FILE:
                 return False
@@ -246,12 +247,17 @@ class DirectoryStore:
         self._syncing.sync(self._root)
         self._known.add(prefix)
 
-    def _sync_once(self, prefix: str) -> None:
-        """Sync a directory whose names another run may have left unsynced, once a run."""
-        if prefix not in self._synced:
+    def _sync_unless_older(self, prefix: str, named: int) -> None:
+        """Sync a directory whose names another run may have left unsynced.
+
+        `named` is the time of a name in it, as the file system recorded it in the file. Names that
+        are not newer than a change of the directory before its last sync are durable.
+        """
+        if named > self._synced.get(prefix, -1):
             self._make_directory(prefix)
+            changed = os.stat(self._below + prefix).st_mtime_ns
             self._syncing.sync(self._below + prefix)
-            self._synced.add(prefix)
+            self._synced[prefix] = max(named, changed)
 
     def _unread(self, hash: str, error: OSError) -> StoreFailure:
         """Return the failure for an error of opening or reading a chunk's file."""
