@@ -11,6 +11,7 @@ import pytest
 
 from tests.support.data import MIB, noise
 from tests.support.faulty_server import FIRST, FaultyServer, Rule, stalled, status
+from tests.support.waiting import wait_until
 from tests.support.worker import STALL, Worker, download, run_worker, session, upload
 
 if TYPE_CHECKING:
@@ -89,6 +90,19 @@ def test_a_store_that_says_when_to_come_back_holds_only_itself(
         worker.send(upload(files[1], None, id="other"))
         assert worker.wait_for("FILE_UPLOADED")["id"] == "other"
         worker.send({"type": "CANCEL", "id": "held"}, close=True)
+        worker.finish()
+
+
+def test_a_silent_store_keeps_no_other_one_back(files: list[Path], tmp_path: Path) -> None:
+    lines = session(tmp_path / "store", settings={"concurrency": 1, "timeout_ms": 600_000})
+    with (
+        FaultyServer(Rule(stalled(where="answer"))) as silent,
+        Worker([*lines, upload(files[20], silent.url, id="silent")], close_stdin=False) as worker,
+    ):
+        wait_until(lambda: bool(silent.requests()))
+        worker.send(uploads(files[:5]))
+        worker.wait_for("FILE_UPLOADED", count=5)
+        worker.send({"type": "CANCEL", "id": "silent"}, close=True)
         worker.finish()
 
 

@@ -134,6 +134,24 @@ def test_a_store_that_is_held_keeps_no_other_one_back() -> None:
     assert group.close(TIMEOUT)
 
 
+def test_a_silent_store_that_has_all_places_keeps_no_other_one_back() -> None:
+    limiter = Limiter(1)
+    group = ThreadGroup()
+    silent, other = limiter.places(group, "silent"), limiter.places(group, "other")
+    first = silent.one()
+    first.__enter__()
+    group.start(silent.one().__enter__, "waits")
+    wait_until(lambda: silent.waiting == 1)
+    with other.one():
+        group.start(other.one().__enter__, "waits, too")
+        wait_until(lambda: other.waiting == 1)
+    wait_until(lambda: other.waiting == 0)
+    assert silent.waiting == 1
+    group.fail(ValueError())
+    assert group.close(TIMEOUT)
+    assert silent.waiting == 0
+
+
 @pytest.mark.parametrize("waits_for", ["a place", "the end of a hold"])
 def test_the_end_of_the_run_wakes_who_waits(waits_for: str) -> None:
     group = ThreadGroup()

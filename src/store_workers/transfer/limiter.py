@@ -38,7 +38,9 @@ class Limiter:
     """Places for requests, shared by all messages of a process. Safe from many threads.
 
     There are `concurrency` places, or fewer if the store is overloaded; with 0, as many as pay, up
-    to `most`. Messages take turns, so that one with many requests does not block another.
+    to `most`. Messages take turns, so that one with many requests does not block another. A store
+    without a request in flight gets a place even if there is none left, so that a silent store,
+    which keeps all of them until its timeout, does not block another.
     """
 
     def __init__(
@@ -50,6 +52,9 @@ class Limiter:
         self._concurrency = Concurrency(self.most, search=not concurrency)
         self._granted = 0  # places for threads that have not woken yet
         self._over_network = float("inf")  # seconds of a request, as a moving average
+        self._used: dict[str, int] = {}  # by store: the places that are granted or in use
+        self._store: str | None = None  # the first one
+        self._several = False  # true if there is another one
         self._held: dict[str, float] = {}  # by store: the time before which no request may start
         self._turns: deque[Places] = deque()  # those for which a thread waits
 
@@ -63,6 +68,9 @@ class Limiter:
 
         `quick`: its requests are expected to be short, as those to a directory are.
         """
+        if self._store is None:
+            self._store = store
+        self._several = self._several or store != self._store
         return Places(self, group, store, quick)
 
     @property
@@ -96,23 +104,25 @@ class Limiter:
 
     def admit(self) -> None:
         """Give free places to waiting threads, one message after the other."""
-        held = 0  # so many in succession wait for their store
-        while held < len(self._turns) and self._free():
+        passed = 0  # so many in succession get no place
+        while passed < len(self._turns) and (self._several or self._free()):
             places = self._turns.popleft()
-            if self.held_for(places.store) > 0:
-                held += 1
-            else:
-                held = 0
+            if self._may_start(places.store):
+                passed = 0
                 self._granted += 1
+                self._use(places.store)
                 places.grant()
+            else:
+                passed += 1
             if places.waiting:
                 self._turns.append(places)
 
     def start_at_once(self, store: str) -> float | None:
         """Start a request if there is a place and nobody waits. Return the time, or None."""
-        if self._turns or not self._free() or self.held_for(store) > 0:
+        if self._turns or not self._may_start(store):
             return None
         now = self.clock()
+        self._use(store)
         self._concurrency.began(now)
         return now
 
@@ -123,14 +133,16 @@ class Limiter:
         self._concurrency.began(now)
         return now
 
-    def refuse(self) -> None:
+    def refuse(self, store: str) -> None:
         """Take back a granted place without a request."""
         self._granted -= 1
+        self._release(store)
         self.admit()
 
-    def finish(self, began: float, moved: int, error: object) -> float:
+    def finish(self, store: str, began: float, moved: int, error: object) -> float:
         """Record the end of a request that was started at `began`. Return the time."""
         now = self.clock()
+        self._release(store)
         if error is None:
             self._concurrency.succeeded(now, moved)
         elif isinstance(error, StoreFailure) and error.slow_down:
@@ -144,6 +156,17 @@ class Limiter:
         """Note how long a request over a network took that succeeded."""
         before = self._over_network
         self._over_network = seconds if before == float("inf") else (7 * before + seconds) / 8
+
+    def _may_start(self, store: str) -> bool:
+        return (self._free() or store not in self._used) and self.held_for(store) <= 0
+
+    def _use(self, store: str) -> None:
+        self._used[store] = self._used.get(store, 0) + 1
+
+    def _release(self, store: str) -> None:
+        self._used[store] -= 1
+        if not self._used[store]:
+            del self._used[store]
 
     def _free(self) -> bool:
         return self._concurrency.in_flight + self._granted < self._concurrency.limit
@@ -221,7 +244,7 @@ class Places:
     def give_back(self, place: Place, error: object) -> None:
         """Give a place back, with the result of the request."""
         with self.limiter.lock:
-            now = self.limiter.finish(place.began, place.moved, error)
+            now = self.limiter.finish(self.store, place.began, place.moved, error)
             if error is None:
                 self.succeeded += 1
                 self._seconds = (self._seconds + now - place.began) / 2
@@ -238,7 +261,7 @@ class Places:
     def _withdraw(self) -> None:
         if self._granted:
             self._granted -= 1
-            self.limiter.refuse()
+            self.limiter.refuse(self.store)
         else:
             self.limiter.unqueue(self)
 
