@@ -629,6 +629,21 @@ def test_a_name_server_that_falls_silent_costs_one_timeout(
     assert len(asked) == 1
 
 
+def test_a_look_up_without_a_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A host that refuses another thread: the calling one looks the name up, each time."""
+    found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("192.0.2.1", 80))]
+
+    def refuse(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(socket, "getaddrinfo", _numeric_fails(lambda *_arguments: found))
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    resolver = Resolver("store.example.org", 80, lambda: next(clock))
+    clock = iter(range(0, 9000, 1000))
+    assert resolver.addresses(0.01) == found
+    assert resolver.addresses(0.01) == found
+
+
 def test_threads_share_a_look_up(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[object] = []
     go_on = threading.Event()

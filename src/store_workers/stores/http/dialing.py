@@ -83,7 +83,7 @@ class Resolver:
         return look_up.addresses
 
     def _begin(self) -> _LookUp:
-        look_up = _LookUp(self._host, self._port)
+        look_up = self._under_way = _LookUp(self._host, self._port)
         numeric = _as_address(self._host, self._port)
         if numeric:
             look_up.addresses = numeric
@@ -96,8 +96,11 @@ class Resolver:
             with self._lock:
                 self._keep(look_up)
 
-        threading.Thread(target=run, name="look-up", daemon=True).start()
-        self._under_way = look_up  # not if the host refuses the thread
+        try:
+            threading.Thread(target=run, name="look-up", daemon=True).start()
+        except RuntimeError:  # this host refuses another thread: the system bounds the time
+            look_up.run()
+            self._keep(look_up)
         return look_up
 
     def _keep(self, look_up: _LookUp) -> None:

@@ -83,8 +83,9 @@ class ChainKeys:
         """Start a lookup on a thread, or return the running one. The caller holds the lock."""
         if self._under_way is None:
             credentials = None if anew else self._credentials
-            self._under_way = _Asking(lambda: self._ask(credentials))
-            self._under_way.start(self._done)
+            asking = _Asking(lambda: self._ask(credentials))
+            asking.start(self._done)  # raises if this host refuses another thread
+            self._under_way = asking
         return self._under_way
 
     def _ask(self, credentials: Any) -> Keys:
