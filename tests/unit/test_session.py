@@ -261,6 +261,29 @@ def test_a_signal_ends_each_with_its_own_line(
     assert sorted(map(str, told)) == ["0", "1", "2", "3", "4", "None", "under way"]
 
 
+def test_a_signal_starts_nothing_that_waited(
+    files: list[Path], fifo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The thread of the first message is free before the others are ended."""
+    stop = session.Job.stop
+
+    def stop_slowly(job: session.Job, failure: BaseException) -> None:
+        stop(job, failure)
+        wait_until(lambda: owner.run._shared.pool._idle > 0 or "0" in owner.ends())
+
+    monkeypatch.setattr(session.Job, "stop", stop_slowly)
+    one_thread = start(tmp_path / "store", max_files=1, settings={"compression_threads": 1})
+    with Owner(one_thread) as owner, fifo.open("wb+", buffering=0):
+        owner.send(upload(fifo, "under way"))
+        owner.send(upload(files[0], "0"))
+        owner.send(b"nonsense")
+        owner.wait_for(lambda event: event.get("code") == "BAD_MESSAGE")
+        owner.run.mailbox.on_signal(signal.SIGTERM, None)
+        owner.finish()
+        ends = [event.get("code") for event in owner.events if event.get("id") is not None]
+    assert ends == ["CANCELLED", "CANCELLED"]
+
+
 def test_an_owner_that_goes_ends_the_session(fifo: Path, tmp_path: Path) -> None:
     with Owner(start(tmp_path / "store")) as owner:
         owner.send(upload(fifo, "under way"))

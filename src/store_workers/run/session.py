@@ -252,6 +252,8 @@ class Session:
             while not (at_once or self._is_held_up()):
                 self._look_after_the_waiting()
                 self._more.wait_while(lambda: not self._waiting)
+            if self._stopped is not None:
+                raise Abandoned
             job = self._waiting.popleft()
             self._free -= 1
             self._begun_at = time.monotonic()
