@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from typing import TYPE_CHECKING
 
@@ -48,7 +49,9 @@ def test_slow_store_is_told_once(tmp_path: Path) -> None:
         run = run_worker(upload(path, server.url, settings={"timeout_ms": 1500}))
     (warning,) = run.of("WARNING")
     assert warning["code"] == "STORE_SLOW"
-    assert warning["message"].startswith("the store is slow: one chunk took 0.")
+    took = re.match(r"the store is slow: one chunk took (\d+\.\d) s,", warning["message"])
+    assert took
+    assert float(took[1]) >= 0.8
     assert warning["hash"] in run.terminal["hashes"]
     assert run.status == 0
 
