@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from store_workers.errors import BadMessage
 from store_workers.wire import reader
-from store_workers.wire.reader import MessageReader
+from store_workers.wire.reader import MessageReader, decode_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -118,6 +118,12 @@ def test_what_cannot_become_an_object_is_refused_at_once(pipe: Pipe, data: bytes
     refused = while_open(pipe, data)
     assert isinstance(refused, BadMessage)
     assert refused.message.isprintable()
+
+
+def test_a_byte_order_mark_is_named() -> None:
+    """PowerShell writes one by default."""
+    with pytest.raises(BadMessage, match="byte order mark: write UTF-8 without one"):
+        decode_line(b"\xef\xbb\xbf{}")
 
 
 @pytest.mark.parametrize(
