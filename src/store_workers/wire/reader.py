@@ -158,7 +158,7 @@ def _invalid(text: str, error: ValueError) -> BadMessage:
     if not isinstance(error, JSONDecodeError):
         return BadMessage("", "invalid JSON: a number has too many digits")
     if text.startswith("\ufeff"):
-        return BadMessage("", "it begins with a byte order mark: write UTF-8 without one")
+        return BadMessage("", "the line begins with a byte order mark: write UTF-8 without one")
     unfinished = error.pos >= len(text.rstrip())
     problem = f"invalid JSON: {error.msg} at character {error.pos}"
     return (_Unfinished if unfinished else BadMessage)("", problem)
