@@ -75,6 +75,12 @@ class Condition:
         finally:
             self.waiting -= 1
 
+    def wait_unless_over(self, timeout: float) -> None:
+        """Wait once, holding the lock; raise `Abandoned` if it is over."""
+        self._group.check()
+        self.wait(timeout)
+        self._group.check()
+
     def notify(self, n: int = 1) -> None:
         """Wake so many waiting threads. The caller holds the lock."""
         if self.waiting and self._condition is not None:

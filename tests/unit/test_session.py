@@ -625,6 +625,24 @@ def test_a_put_that_fails_leaves_the_turn_to_the_next(group: ThreadGroup) -> Non
     assert results.get(timeout=TIMEOUT) is True
 
 
+def test_who_waits_for_anothers_chunk_waits_no_longer_than_its_own_timeout(
+    group: ThreadGroup,
+) -> None:
+    """The other one can have a longer timeout, and its store be silent."""
+    behind, puts = SlowStore(), Puts(group.condition())
+    patient, impatient = PutOnce(behind, puts), PutOnce(behind, puts, timeout=0.01)
+    results: SimpleQueue[bool] = SimpleQueue()
+    group.start(lambda: results.put(patient.put(chunk())), "puts")
+    behind.begun.get(timeout=TIMEOUT)
+    assert impatient.has(HASH, 7) is False
+    group.start(lambda: results.put(impatient.put(chunk())), "puts, too")
+    behind.begun.get(timeout=TIMEOUT)
+    for _ in range(2):
+        behind.go_on.put(None)
+        assert results.get(timeout=TIMEOUT) is True
+    assert puts._under_way == {}
+
+
 def test_who_waits_for_anothers_chunk_can_be_cancelled(group: ThreadGroup) -> None:
     behind = SlowStore()
     store = PutOnce(behind, Puts(group.condition()))

@@ -359,8 +359,11 @@ class Session:
 
     def open(self, job: Job) -> tuple[Store, bool]:
         """Return the store of a message, and whether it is the first one to use it."""
+        settings = job.message.settings
         job.borrowed = self._stores.borrow(
-            job.key, lambda: job.location.open(job.message.settings, self.shared.rate_limit)
+            job.key,
+            lambda: job.location.open(settings, self.shared.rate_limit),
+            settings.timeout_ms / 1000,
         )
         assert job.borrowed.store is not None  # noqa: S101 - it was opened
         first, job.borrowed.fresh = job.borrowed.fresh, False

@@ -24,6 +24,10 @@ MOST_KNOWN = 10_000
 """Maximum number of remembered chunks: some 2 MiB of memory."""
 
 
+LONGEST_TIMEOUT = 86_400.0
+"""Seconds, as in `settings.timeout_ms`."""
+
+
 class Sending:
     """A chunk that is being sent to a store. `known`: another thread stored it just now."""
 
@@ -49,18 +53,22 @@ class Puts:
         self._under_way: dict[Key, Sending] = {}
         self._stored: dict[Key, float] = {}  # key to time, the oldest first
 
-    def wait(self, key: Key) -> bool:
-        """Wait while another thread sends the chunk. Return whether one has stored it."""
-        with self._condition.lock:
-            return self._wait(key)
+    def wait(self, key: Key, longest: float) -> bool:
+        """Wait while another thread sends the chunk. Return whether one has stored it.
 
-    def begin(self, key: Key, *, always: bool) -> Sending | None:
-        """Begin to send a chunk, alone.
+        `longest`, in seconds, bounds the wait: a thread that takes so long is waiting for a silent
+        store, perhaps with a longer timeout.
+        """
+        with self._condition.lock:
+            return self._wait(key, longest)
+
+    def begin(self, key: Key, longest: float, *, always: bool) -> Sending | None:
+        """Begin to send a chunk, alone unless another thread takes too long.
 
         Return None if another thread has stored it meanwhile, unless it is to be sent `always`.
         """
         with self._condition.lock:
-            if self._wait(key) and not always:
+            if self._wait(key, longest) and not always:
                 return None
             stored_at = self._stored.get(key)
             known = stored_at is not None and self._clock() - stored_at < JUST_NOW
@@ -71,17 +79,22 @@ class Puts:
         """Let others send the chunk, if it was not stored."""
         with self._condition.lock:
             sending.done = True
-            del self._under_way[key]
+            if self._under_way.get(key) is sending:
+                del self._under_way[key]
             self._condition.notify_all()
             if sending.stored:
                 self._remember(key)
 
-    def _wait(self, key: Key) -> bool:
-        stored = False
-        while (other := self._under_way.get(key)) is not None:
-            self._condition.wait_while(lambda other=other: not other.done)  # type: ignore[misc]
-            stored = stored or other.stored
-        return stored
+    def _wait(self, key: Key, longest: float) -> bool:
+        other = self._under_way.get(key)
+        if other is None:
+            return False
+        deadline = self._clock() + longest
+        while other is not None and not other.stored and (left := deadline - self._clock()) > 0:
+            self._condition.wait_unless_over(left)
+            if other.done and not other.stored:
+                other = self._under_way.get(key)
+        return other is not None and other.stored
 
     def _remember(self, key: Key) -> None:
         now = self._clock()
@@ -98,16 +111,19 @@ class PutOnce:
     """A wrapper of a store that lets only one thread at a time put a chunk.
 
     Other threads with the same chunk wait until it is stored, or try it themselves if that failed.
-    `place` is the same for all wrappers of one store.
+    `place` is the same for all wrappers of one store; `timeout`, in seconds, is that of this one.
 
     The store itself is asked about chunks that were stored before a call began: others can have
     removed or damaged them.
     """
 
-    def __init__(self, store: Store, puts: Puts, place: object = None) -> None:
+    def __init__(
+        self, store: Store, puts: Puts, place: object = None, timeout: float = LONGEST_TIMEOUT
+    ) -> None:
         self._store = store
         self._puts = puts
         self._place = place
+        self._timeout = timeout
         self.properties = store.properties
         self.length = store.length
         self.get = store.get
@@ -116,12 +132,12 @@ class PutOnce:
 
     def has(self, hash: str, size: int) -> bool:
         """Return whether the chunk is present; wait for one that is being sent."""
-        return self._puts.wait((self._place, hash)) or self._store.has(hash, size)
+        return self._puts.wait((self._place, hash), self._timeout) or self._store.has(hash, size)
 
     def put(self, chunk: Chunk, *, overwrite: bool = False) -> bool:
         """Store the chunk durably. Return false if it was present or another thread stored it."""
         key = (self._place, chunk.hash)
-        sending = self._puts.begin(key, always=overwrite)
+        sending = self._puts.begin(key, self._timeout, always=overwrite)
         if sending is None:
             return False
         try:
