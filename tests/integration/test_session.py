@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from store_workers.transfer.probing import LEADERS
 from tests.support.data import MIB, noise
 from tests.support.faulty_server import FIRST, FaultyServer, Rule, stalled, status
 from tests.support.waiting import wait_until
@@ -94,12 +95,15 @@ def test_a_store_that_says_when_to_come_back_holds_only_itself(
 
 
 def test_a_silent_store_keeps_no_other_one_back(files: list[Path], tmp_path: Path) -> None:
-    lines = session(tmp_path / "store", settings={"concurrency": 1, "timeout_ms": 600_000})
+    """Though its large file has taken all places that there are."""
+    large = tmp_path / "large"
+    large.write_bytes(noise(20 * MIB))
+    lines = session(tmp_path / "store", settings={"timeout_ms": 600_000})
     with (
         FaultyServer(Rule(stalled(where="answer"))) as silent,
-        Worker([*lines, upload(files[20], silent.url, id="silent")], close_stdin=False) as worker,
+        Worker([*lines, upload(large, silent.url, id="silent")], close_stdin=False) as worker,
     ):
-        wait_until(lambda: bool(silent.requests()))
+        wait_until(lambda: len(silent.requests()) >= LEADERS)
         worker.send(uploads(files[:5]))
         worker.wait_for("FILE_UPLOADED", count=5)
         worker.send({"type": "CANCEL", "id": "silent"}, close=True)

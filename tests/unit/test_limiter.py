@@ -135,7 +135,7 @@ def test_a_store_that_is_held_keeps_no_other_one_back() -> None:
 
 
 def test_a_silent_store_that_has_all_places_keeps_no_other_one_back() -> None:
-    limiter = Limiter(1)
+    limiter = Limiter(0, most=1)
     group = ThreadGroup()
     silent, other = limiter.places(group, "silent"), limiter.places(group, "other")
     first = silent.one()
@@ -150,6 +150,19 @@ def test_a_silent_store_that_has_all_places_keeps_no_other_one_back() -> None:
     group.fail(ValueError())
     assert group.close(TIMEOUT)
     assert silent.waiting == 0
+
+
+def test_a_given_number_of_places_is_not_exceeded_for_another_store() -> None:
+    limiter = Limiter(1)
+    group = ThreadGroup()
+    silent, other = limiter.places(group, "silent"), limiter.places(group, "other")
+    with silent.one():
+        group.start(other.one().__enter__, "waits")
+        wait_until(lambda: other.waiting == 1)
+        limiter.admit()
+        assert other.waiting == 1
+    wait_until(lambda: other.waiting == 0)
+    assert group.close(TIMEOUT)
 
 
 @pytest.mark.parametrize("waits_for", ["a place", "the end of a hold"])

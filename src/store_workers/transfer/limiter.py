@@ -38,9 +38,9 @@ class Limiter:
     """Places for requests, shared by all messages of a process. Safe from many threads.
 
     There are `concurrency` places, or fewer if the store is overloaded; with 0, as many as pay, up
-    to `most`. Messages take turns, so that one with many requests does not block another. A store
-    without a request in flight gets a place even if there is none left, so that a silent store,
-    which keeps all of them until its timeout, does not block another.
+    to `most`. Messages take turns, so that one with many requests does not block another. With 0, a
+    store without a request in flight gets a place even if there is none left, so that a silent
+    store, which keeps all of them until its timeout, does not block another.
     """
 
     def __init__(
@@ -54,7 +54,8 @@ class Limiter:
         self._over_network = float("inf")  # seconds of a request, as a moving average
         self._used: dict[str, int] = {}  # by store: the places that are granted or in use
         self._store: str | None = None  # the first one
-        self._several = False  # true if there is another one
+        self._chosen_here = not concurrency
+        self._gives_more = False  # true if a store may get a place when there is none left
         self._held: dict[str, float] = {}  # by store: the time before which no request may start
         self._turns: deque[Places] = deque()  # those for which a thread waits
 
@@ -70,7 +71,8 @@ class Limiter:
         """
         if self._store is None:
             self._store = store
-        self._several = self._several or store != self._store
+        if self._chosen_here and store != self._store:
+            self._gives_more = True
         return Places(self, group, store, quick)
 
     @property
@@ -105,7 +107,7 @@ class Limiter:
     def admit(self) -> None:
         """Give free places to waiting threads, one message after the other."""
         passed = 0  # so many in succession get no place
-        while passed < len(self._turns) and (self._several or self._free()):
+        while passed < len(self._turns) and (self._gives_more or self._free()):
             places = self._turns.popleft()
             if self._may_start(places.store):
                 passed = 0
@@ -158,7 +160,8 @@ class Limiter:
         self._over_network = seconds if before == float("inf") else (7 * before + seconds) / 8
 
     def _may_start(self, store: str) -> bool:
-        return (self._free() or store not in self._used) and self.held_for(store) <= 0
+        more = self._gives_more and store not in self._used
+        return (self._free() or more) and self.held_for(store) <= 0
 
     def _use(self, store: str) -> None:
         self._used[store] = self._used.get(store, 0) + 1
