@@ -12,6 +12,7 @@ import subprocess
 import sys
 import zipfile
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -21,8 +22,6 @@ from tests.artifact.hosts import pythons, supported_pythons, version
 from tests.support.worker import ARTIFACT, ROOT
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from tests.artifact.hosts import RoundTrip
 
 MIB = 2**20
@@ -59,8 +58,9 @@ def copied(folder: Path, *, cached: bool = True) -> Path:
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "LICENSE", folder)
     if cached:
-        kept = folder / "build" / "artifact"
-        shutil.copytree(ROOT / "build" / "artifact" / "wheels", kept / "wheels", copy_function=link)
+        wheels = Path("build", "artifact", "wheels")
+        under_way = shutil.ignore_patterns("download-*")  # by another test
+        shutil.copytree(ROOT / wheels, folder / wheels, ignore=under_way, copy_function=link)
     return folder
 
 
