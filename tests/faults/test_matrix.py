@@ -314,7 +314,10 @@ def check_end(
         # A kept connection that dies unanswered, or a folder that is missing, is seen to within
         # the try.
         seen = server.tries(method, terminal["hash"])
-        assert end.tries <= seen <= 2 * end.tries, server.requests()
+        # On a busy machine, a try can end with its lookup.
+        asked = server.tries("HEAD", terminal["hash"]) if method == "PUT" else 0
+        assert end.tries <= seen + asked, server.requests()
+        assert 1 <= seen <= 2 * end.tries, server.requests()
 
 
 def check_outcome(
