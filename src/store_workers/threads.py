@@ -144,10 +144,13 @@ class ThreadPool:
         # Work is passed through the queue: a thread keeps its arguments alive as long as it lives.
         thread = threading.Thread(target=self._serve, daemon=True)
         try:
-            bytes(ROOM if spare else THREAD_NEEDS)  # mapped, not touched: some microseconds
+            if spare:
+                _need_room()
+            else:
+                bytes(THREAD_NEEDS)
             with _small_stack():
                 thread.start()
-        except (RuntimeError, MemoryError):
+        except (RuntimeError, MemoryError, OSError):
             raise NoThread from None
         self._threads.add(thread)
 
@@ -161,6 +164,13 @@ class ThreadPool:
                 if self._closed:
                     break
                 self._idle += 1
+
+
+def _need_room() -> None:
+    """Raise `OSError` unless there is room for a spare thread. Takes some microseconds."""
+    import mmap
+
+    mmap.mmap(-1, ROOM).close()  # never touched, not even with `PYTHONMALLOC=debug`
 
 
 class _small_stack:  # noqa: N801 - used like a function

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import threading
 from queue import SimpleQueue
 
@@ -217,7 +216,7 @@ def test_a_host_without_threads_is_told(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_memory_is_left_for_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("store_workers.threads.ROOM", sys.maxsize // 2)
+    monkeypatch.setattr("store_workers.threads.ROOM", 1 << 60)
     group = ThreadGroup()
     assert not group.start(lambda: None, "spare", spare=True)
     assert group.start(lambda: None, "needed")
