@@ -424,33 +424,28 @@ class SlowStore(MemoryStore):
 
 
 class HeldUp:
-    """Holds up every download that has just given its file a name, until the test goes on."""
+    """Holds up every call of a method until the test goes on."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.renamed, self.go_on = threading.Event(), threading.Event()
-        sync = SyncedDirectory.sync
-
-        def hold_up(names: SyncedDirectory, descriptor: int) -> None:
-            self.renamed.set()
-            self.go_on.wait(TIMEOUT)
-            sync(names, descriptor)
-
-        monkeypatch.setattr(SyncedDirectory, "sync", hold_up)
-
-
-class StuckReads:
-    """Reads from directory stores that do not return until the test goes on."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, of: type, name: str) -> None:
         self.begun, self.go_on = threading.Event(), threading.Event()
-        get = DirectoryStore.get
+        method = getattr(of, name)
 
-        def stuck(store: DirectoryStore, hash: str) -> bytes:
+        def hold_up(*arguments: object) -> object:
             self.begun.set()
             self.go_on.wait(TIMEOUT)
-            return get(store, hash)
+            return method(*arguments)
 
-        monkeypatch.setattr(DirectoryStore, "get", stuck)
+        monkeypatch.setattr(of, name, hold_up)
+
+
+def held_up_once_named(monkeypatch: pytest.MonkeyPatch) -> HeldUp:
+    """Hold up every download that has just given its file a name."""
+    return HeldUp(monkeypatch, SyncedDirectory, "sync")
+
+
+def stuck_reads(monkeypatch: pytest.MonkeyPatch) -> HeldUp:
+    """Hold up every read from a directory store."""
+    return HeldUp(monkeypatch, DirectoryStore, "get")
 
 
 @pytest.fixture
@@ -469,7 +464,7 @@ def test_a_cancelled_message_can_be_sent_again_at_once(
 ) -> None:
     """Its last event comes when its threads have returned, and its files are closed."""
     monkeypatch.setattr(session, "LONGEST_CLOSE", 10 * TIMEOUT)
-    reads = StuckReads(monkeypatch)
+    reads = stuck_reads(monkeypatch)
     with Owner(start(tmp_path / "store")) as owner:
         owner.send({**resumed, "id": "a"})
         reads.begun.wait(TIMEOUT)
@@ -508,7 +503,7 @@ def test_a_thread_that_does_not_return_delays_the_end_only_for_a_moment(
     resumed: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(session, "LONGEST_CLOSE", 0.05)
-    reads = StuckReads(monkeypatch)
+    reads = stuck_reads(monkeypatch)
     with Owner(start(tmp_path / "store")) as owner:
         for number, stop in enumerate((False, True)):
             reads.begun.clear()
@@ -535,12 +530,12 @@ def test_a_file_that_has_its_name_is_no_failure(
         hashes = owner.ends()["file"]["hashes"]
     target = tmp_path / "target"
     message = {"type": "DOWNLOAD_START", "path": str(target), "hashes": hashes, "id": "a"}
-    held_up = HeldUp(monkeypatch)
+    held_up = held_up_once_named(monkeypatch)
     first = start(tmp_path / "store") if in_session else {**message, "store": f"{tmp_path}/store"}
     with Owner(first) as owner:
         if in_session:
             owner.send(message)
-        held_up.renamed.wait(TIMEOUT)
+        held_up.begun.wait(TIMEOUT)
         assert target.exists()
         if in_session:
             owner.send({"type": "CANCEL", "id": "a"})
@@ -561,11 +556,11 @@ def test_a_signal_waits_for_the_event_of_a_file_that_has_its_name(
         owner.send(upload(files[0], "file"))
         owner.finish()
         hashes = owner.ends()["file"]["hashes"]
-    held_up = HeldUp(monkeypatch)
+    held_up = held_up_once_named(monkeypatch)
     with Owner(start(tmp_path / "store")) as owner:
         message = {"type": "DOWNLOAD_START", "path": str(tmp_path / "target"), "hashes": hashes}
         owner.send({**message, "id": "a"})
-        held_up.renamed.wait(TIMEOUT)
+        held_up.begun.wait(TIMEOUT)
         owner.run.mailbox.on_signal(signal.SIGTERM, None)
         wait_until(lambda: bool(owner.run._session and owner.run._session._stopped))
         owner.end_input()
