@@ -587,7 +587,7 @@ def until_there_wait(store: PutOnce, count: int) -> None:
 
 def test_a_chunk_that_is_under_way_is_not_sent_twice(group: ThreadGroup) -> None:
     behind = SlowStore()
-    store = PutOnce(behind, Puts(group.condition()))
+    store = PutOnce(behind, Puts(group.condition()), TIMEOUT)
     results: SimpleQueue[bool] = SimpleQueue()
     for _ in range(5):
         group.start(lambda: results.put(store.put(chunk())), "puts")
@@ -600,7 +600,7 @@ def test_a_chunk_that_is_under_way_is_not_sent_twice(group: ThreadGroup) -> None
 
 def test_a_put_that_fails_leaves_the_turn_to_the_next(group: ThreadGroup) -> None:
     behind = SlowStore()
-    store = PutOnce(behind, Puts(group.condition()))
+    store = PutOnce(behind, Puts(group.condition()), TIMEOUT)
     results: SimpleQueue[object] = SimpleQueue()
 
     def put() -> None:
@@ -625,7 +625,7 @@ def test_who_waits_for_anothers_chunk_waits_no_longer_than_its_own_timeout(
 ) -> None:
     """The other one can have a longer timeout, and its store be silent."""
     behind, puts = SlowStore(), Puts(group.condition())
-    patient, impatient = PutOnce(behind, puts), PutOnce(behind, puts, timeout=0.01)
+    patient, impatient = PutOnce(behind, puts, TIMEOUT), PutOnce(behind, puts, timeout=0.01)
     results: SimpleQueue[bool] = SimpleQueue()
     group.start(lambda: results.put(patient.put(chunk())), "puts")
     behind.begun.get(timeout=TIMEOUT)
@@ -640,7 +640,7 @@ def test_who_waits_for_anothers_chunk_waits_no_longer_than_its_own_timeout(
 
 def test_who_waits_for_anothers_chunk_can_be_cancelled(group: ThreadGroup) -> None:
     behind = SlowStore()
-    store = PutOnce(behind, Puts(group.condition()))
+    store = PutOnce(behind, Puts(group.condition()), TIMEOUT)
     group.start(lambda: bool(store.put(chunk())), "puts")  # type: ignore[arg-type]
     behind.begun.get(timeout=TIMEOUT)
     message = ThreadGroup(parent=group)
@@ -676,16 +676,19 @@ def test_stores_are_shared_kept_for_a_while_and_closed(group: ThreadGroup) -> No
         opened.append(Opened())
         return opened[-1]
 
-    one, same = stores.borrow(("one",), open_one), stores.borrow(("one",), open_one)
+    one, same = (
+        stores.borrow(("one",), open_one, TIMEOUT),
+        stores.borrow(("one",), open_one, TIMEOUT),
+    )
     assert one is same
     stores.give_back(one, fit=True)
     stores.give_back(same, fit=True)
-    assert stores.borrow(("one",), open_one) is one
+    assert stores.borrow(("one",), open_one, TIMEOUT) is one
     stores.give_back(one, fit=False)  # found unavailable
     assert opened[0].closed
-    assert stores.borrow(("one",), open_one) is not one
+    assert stores.borrow(("one",), open_one, TIMEOUT) is not one
     for number in range(MOST_IDLE + 3):
-        stores.give_back(stores.borrow((number,), open_one), fit=True)
+        stores.give_back(stores.borrow((number,), open_one, TIMEOUT), fit=True)
     assert [store.closed for store in opened[2:]] == [True] * 3 + [False] * MOST_IDLE
     stores.close()
     assert all(store.closed for store in opened)
@@ -699,7 +702,7 @@ def test_a_store_that_fails_to_open_is_tried_again(group: ThreadGroup) -> None:
 
     for _ in range(2):
         with pytest.raises(StoreFailure):
-            stores.borrow(("one",), fail)
+            stores.borrow(("one",), fail, TIMEOUT)
     results: SimpleQueue[object] = SimpleQueue()
     opening, go_on = threading.Event(), threading.Event()
 
@@ -708,9 +711,9 @@ def test_a_store_that_fails_to_open_is_tried_again(group: ThreadGroup) -> None:
         go_on.wait(TIMEOUT)
         return Opened()
 
-    beside(lambda: results.put(stores.borrow(("one",), slowly)))
+    beside(lambda: results.put(stores.borrow(("one",), slowly, TIMEOUT)))
     opening.wait(TIMEOUT)
-    beside(lambda: results.put(stores.borrow(("one",), fail)))
+    beside(lambda: results.put(stores.borrow(("one",), fail, TIMEOUT)))
     go_on.set()
     assert results.get(timeout=TIMEOUT) is results.get(timeout=TIMEOUT)
 
@@ -732,7 +735,7 @@ def test_each_message_has_its_own_heartbeat(fifo: Path, tmp_path: Path) -> None:
 def test_what_was_stored_before_is_asked_for_again(group: ThreadGroup) -> None:
     """Others can remove or damage a chunk at any time."""
     behind = MemoryStore()
-    store = PutOnce(behind, Puts(group.condition()))
+    store = PutOnce(behind, Puts(group.condition()), TIMEOUT)
     assert store.put(chunk())
     assert store.has(HASH, 7)
     assert not store.put(chunk()), "another message stored it after it was looked up"
@@ -751,7 +754,7 @@ def test_few_of_the_stored_chunks_are_remembered_and_not_for_long(
     now = [0.0]
     behind = MemoryStore()
     puts = Puts(group.condition(), clock=lambda: now[0])
-    store = PutOnce(behind, puts)
+    store = PutOnce(behind, puts, TIMEOUT)
     store.put(chunk())
     now[0] += JUST_NOW
     store.put(chunk())
@@ -766,7 +769,7 @@ def test_a_store_that_is_open_twice_is_one_store(group: ThreadGroup) -> None:
     behind = SlowStore()
     stores = OpenStores(group)
     slow, fast, other = (
-        stores.borrow(key, lambda: behind).store for key in (("a", 1), ("a", 2), ("b", 1))
+        stores.borrow(key, lambda: behind, TIMEOUT).store for key in (("a", 1), ("a", 2), ("b", 1))
     )
     assert isinstance(slow, PutOnce)
     assert isinstance(fast, PutOnce)

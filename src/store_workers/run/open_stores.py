@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from store_workers.stores.once import LONGEST_TIMEOUT, PutOnce, Puts
+from store_workers.stores.once import PutOnce, Puts
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -50,9 +50,7 @@ class OpenStores:
         self._idle: dict[Key, Borrowed] = {}  # unused stores, the longest unused first
         self._closed = False
 
-    def borrow(
-        self, key: Key, open_store: Callable[[], Store], timeout: float = LONGEST_TIMEOUT
-    ) -> Borrowed:
+    def borrow(self, key: Key, open_store: Callable[[], Store], timeout: float) -> Borrowed:
         """Return the store for a key, opened by `open_store` if necessary, which can raise.
 
         `timeout`, in seconds, is that of the store.
@@ -66,7 +64,7 @@ class OpenStores:
                 self._condition.wait_while(lambda: self._is_opening(key))
             mine = self._all[key] = Borrowed(key)
         try:
-            mine.store = PutOnce(open_store(), self._puts, key[0], timeout)
+            mine.store = PutOnce(open_store(), self._puts, timeout, place=key[0])
         finally:
             with self._condition.lock:
                 if mine.store is None:

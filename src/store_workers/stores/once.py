@@ -24,10 +24,6 @@ MOST_KNOWN = 10_000
 """Maximum number of remembered chunks: some 2 MiB of memory."""
 
 
-LONGEST_TIMEOUT = 86_400.0
-"""Seconds, as in `settings.timeout_ms`."""
-
-
 class Sending:
     """A chunk that is being sent to a store. `known`: another thread stored it just now."""
 
@@ -117,9 +113,7 @@ class PutOnce:
     removed or damaged them.
     """
 
-    def __init__(
-        self, store: Store, puts: Puts, place: object = None, timeout: float = LONGEST_TIMEOUT
-    ) -> None:
+    def __init__(self, store: Store, puts: Puts, timeout: float, place: object = None) -> None:
         self._store = store
         self._puts = puts
         self._place = place
